@@ -1,0 +1,33 @@
+"""Agents."""
+
+from agno_mongo.agent.agent import Agent
+from agno_mongo.db.documents import AgentSession
+from agno_mongo.messages import Message
+from agno_mongo.run.agent import (
+    RunCompletedEvent,
+    RunContentEvent,
+    RunErrorEvent,
+    RunEvent,
+    RunOutput,
+    RunOutputEvent,
+    RunStartedEvent,
+    ToolCallCompletedEvent,
+    ToolCallStartedEvent,
+)
+from agno_mongo.tools.function import Function
+
+__all__ = [
+    "Agent",
+    "AgentSession",
+    "Function",
+    "Message",
+    "RunCompletedEvent",
+    "RunContentEvent",
+    "RunErrorEvent",
+    "RunEvent",
+    "RunOutput",
+    "RunOutputEvent",
+    "RunStartedEvent",
+    "ToolCallCompletedEvent",
+    "ToolCallStartedEvent",
+]

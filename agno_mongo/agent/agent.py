@@ -1,0 +1,546 @@
+"""``Agent``: a model with instructions, tools, and a session that outlives the process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Literal, TypedDict, overload
+from uuid import uuid4
+
+from typing_extensions import Unpack
+
+from agno_mongo import history, renamed, terminal
+from agno_mongo.agent.prompt import Instructions, stored_input, system_message, user_messages
+from agno_mongo.blocking import blocking, portal
+from agno_mongo.db.base import SessionType
+from agno_mongo.db.documents import AgentSession, SessionSummary
+from agno_mongo.db.mongo import MongoDb, check_id
+from agno_mongo.db.store import OnStateConflict, SessionKey
+from agno_mongo.errors import ConfigurationError, SessionNotFound
+from agno_mongo.execution import Execution, Settings
+from agno_mongo.messages import Message, Metrics
+from agno_mongo.model_loop import ModelLoop
+from agno_mongo.models.base import Model, default_model
+from agno_mongo.run.agent import (
+    RunCancelledEvent,
+    RunContentEvent,
+    RunErrorEvent,
+    RunInput,
+    RunOutput,
+    RunOutputEvent,
+    StateConflictEvent,
+)
+from agno_mongo.run.base import RunStatus
+from agno_mongo.tools.function import Function, functions_of
+
+
+class RunOptions(TypedDict, total=False):
+    """What a single run may set differently from its agent.
+
+    ``session_id`` and ``user_id`` say whose conversation goes on; ``session_state`` is laid over what is stored; ``run_id`` is a
+    new id of the caller's own.
+    """
+
+    session_id: str | None
+    user_id: str | None
+    session_state: dict[str, Any] | None
+    run_id: str | None
+    add_history_to_context: bool | None
+    metadata: dict[str, Any] | None
+
+
+class Agent:
+    """A model with instructions, tools and a session.
+
+    ``model``: who answers; OpenAIChat by default. ``db``: where sessions live; without one nothing is remembered.
+    ``session_id`` and ``user_id``: whose conversation, unless a call says otherwise. Without a ``session_id`` the agent makes one up
+    and goes on with it for as long as the same user calls.
+
+    ``session_state``: what a new session starts with; stored state beats it later. Instructions read it as ``{key}``, tools
+    through ``run_context.session_state``. ``overwrite_db_session_state``: a call's ``session_state`` replaces what is stored.
+    ``on_state_conflict``: when two runs changed the same key at once, ``"ours"`` keeps the later run's value,
+    ``"raise"`` the earlier's and raises StateConflictError.
+
+    ``add_history_to_context``: show the model earlier runs of the session: the last ``num_history_runs`` that came to an answer, or at
+    most ``num_history_messages`` messages. ``description``, ``instructions``, ``markdown`` make up the system message.
+    ``tools``: plain functions, or Function.
+
+    ``stream`` and ``stream_events`` are the defaults of ``run()``. A model's error ends the run with status ERROR; with
+    ``raise_model_errors`` it is raised too, once the run is stored. ``metadata`` is stored with session and run.
+    """
+
+    @renamed.older_names_accepted
+    def __init__(
+        self,
+        *,
+        model: Model | None = None,
+        name: str | None = None,
+        id: str | None = None,  # noqa: A002 - Agno's name
+        db: MongoDb | None = None,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        session_state: Mapping[str, Any] | None = None,
+        overwrite_db_session_state: bool = False,
+        on_state_conflict: OnStateConflict = "ours",
+        add_history_to_context: bool = False,
+        num_history_runs: int | None = None,
+        num_history_messages: int | None = None,
+        description: str | None = None,
+        instructions: Instructions | None = None,
+        markdown: bool = False,
+        tools: Sequence[Callable[..., Any] | Function] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        stream: bool = False,
+        stream_events: bool = False,
+        raise_model_errors: bool = False,
+    ) -> None:
+        self.model: Model = model if model is not None else default_model()
+        if not callable(getattr(self.model, "respond", None)):
+            raise ConfigurationError(f"model= takes a model such as OpenAIChat(id=…), not {type(model).__name__}: {model!r}")
+        if db is not None and not isinstance(db, MongoDb):
+            raise ConfigurationError(f"db= takes a MongoDb, EmbeddedMongoDb or InMemoryDb, not {type(db).__name__}")
+        self.name = name
+        self.id = id or _slug(name or "agent")
+        self.db = db
+        self.session_id = session_id
+        self.user_id = user_id
+        self.session_state = dict(session_state or {})
+        self.overwrite_db_session_state = overwrite_db_session_state
+        self.on_state_conflict = _one_of("on_state_conflict", on_state_conflict, ("ours", "raise"))
+        self.add_history_to_context = add_history_to_context
+        self.num_history_runs = _count("num_history_runs", num_history_runs)
+        self.num_history_messages = _count("num_history_messages", num_history_messages)
+        self.description = description
+        self.instructions = instructions
+        self.markdown = markdown
+        self.tools = list(tools or ())
+        self.metadata = dict(metadata) if metadata is not None else None
+        self.stream = stream
+        self.stream_events = stream_events
+        self.raise_model_errors = raise_model_errors
+        self._functions: tuple[list[Any], dict[str, Function]] = ([], {})
+        self._functions_by_name()
+        self._made_up: tuple[str | None, str] | None = None
+
+    def __repr__(self) -> str:
+        return f"Agent(id={self.id!r}, model={self.model!r}, db={self.db!r})"
+
+    # Running.
+
+    @overload
+    def arun(
+        self,
+        input: Any,
+        *,
+        stream: Literal[False] | None = None,
+        stream_events: bool | None = None,
+        yield_run_output: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> Coroutine[Any, Any, RunOutput]: ...
+
+    @overload
+    def arun(
+        self,
+        input: Any,
+        *,
+        stream: Literal[True],
+        stream_events: bool | None = None,
+        yield_run_output: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> AsyncIterator[RunOutputEvent | RunOutput]: ...
+
+    def arun(
+        self,
+        input: Any,  # noqa: A002
+        *,
+        stream: bool | None = None,
+        stream_events: bool | None = None,
+        yield_run_output: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> Coroutine[Any, Any, RunOutput] | AsyncIterator[RunOutputEvent | RunOutput]:
+        """Run the agent on ``input`` (text, Message, a list of messages, or data) and store the run in its session.
+
+        Await it for the RunOutput; with ``stream=True`` iterate over it, without ``await``: pieces of the answer (RunContentEvent)
+        and what went wrong, with ``stream_events`` every step, with ``yield_run_output`` the RunOutput at the end. The input is stored
+        before the model is asked, and the run whatever becomes of it: completed, failed, cancelled, or left by its reader.
+
+        Raises StoreError and SessionError if the run could not be stored, UnstorableValueError if a part of it could not; a model's
+        error gives a run with status ERROR, and is raised only with ``raise_model_errors``.
+        """
+        if stream if stream is not None else self.stream:
+            every_step = self.stream_events if stream_events is None else stream_events
+            return self._stream(input, options, every_step=every_step, with_output=yield_run_output)
+        return self._run(input, options)
+
+    @overload
+    def run(
+        self,
+        input: Any,
+        *,
+        stream: Literal[False] | None = None,
+        stream_events: bool | None = None,
+        yield_run_output: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> RunOutput: ...
+
+    @overload
+    def run(
+        self,
+        input: Any,
+        *,
+        stream: Literal[True],
+        stream_events: bool | None = None,
+        yield_run_output: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> Iterator[RunOutputEvent | RunOutput]: ...
+
+    def run(
+        self,
+        input: Any,  # noqa: A002
+        *,
+        stream: bool | None = None,
+        stream_events: bool | None = None,
+        yield_run_output: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> RunOutput | Iterator[RunOutputEvent | RunOutput]:
+        """``arun``, waited for; with ``stream=True`` a plain iterator. Works in scripts, notebooks and running loops."""
+        if stream if stream is not None else self.stream:
+            events = self.arun(input, stream=True, stream_events=stream_events, yield_run_output=yield_run_output, **options)
+            return portal.iterate(events)
+        return portal.call(self._run(input, options))
+
+    async def _run(self, given: Any, options: RunOptions) -> RunOutput:
+        execution = self._execution(given, options)
+        async with aclosing(execution.events(self._body(given, options, stream=False))) as events:
+            async for _ in events:
+                pass
+        return execution.run
+
+    async def _stream(
+        self, given: Any, options: RunOptions, *, every_step: bool, with_output: bool
+    ) -> AsyncGenerator[RunOutputEvent | RunOutput, None]:
+        execution = self._execution(given, options)
+        async with aclosing(execution.events(self._body(given, options, stream=True))) as events:
+            async for event in events:
+                if every_step or isinstance(event, _ALWAYS_STREAMED):
+                    yield event
+        if with_output:
+            yield execution.run
+
+    def _execution(self, given: Any, options: RunOptions) -> Execution:
+        user_id = self._user(options.get("user_id"))
+        session_id = self._session_for(options.get("session_id"), user_id)
+        metadata = {**(self.metadata or {}), **(options.get("metadata") or {})} or None
+        run_id = options.get("run_id")
+        run = RunOutput(
+            run_id=str(uuid4()) if run_id is None else run_id,
+            agent_id=self.id,
+            agent_name=self.name,
+            session_id=session_id,
+            user_id=user_id,
+            input=RunInput(input_content=stored_input(given)),
+            model=self.model.id,
+            model_provider=self.model.provider,
+            metadata=metadata,
+        )
+        settings = Settings(
+            key=SessionKey(session_id=session_id, session_type=SessionType.AGENT, user_id=user_id),
+            component_id=self.id,
+            component=self._described(),
+            default_state=self.session_state,
+            run_state=options.get("session_state") or {},
+            overwrite_state=self.overwrite_db_session_state and options.get("session_state") is not None,
+            metadata=metadata,
+            history_runs=self._runs_looked_back_on(options),
+            on_state_conflict=self.on_state_conflict,
+            raise_errors=self.raise_model_errors,
+            reused_id=run_id is not None,
+        )
+        return Execution(self.db, run, settings)
+
+    def _body(
+        self, given: Any, options: RunOptions, *, stream: bool
+    ) -> Callable[[Execution], AsyncGenerator[RunOutputEvent, None]]:
+        async def body(execution: Execution) -> AsyncGenerator[RunOutputEvent, None]:
+            messages = execution.run.messages = execution.context.messages
+            await self._fill(messages, given, options, execution)
+            loop = ModelLoop(
+                model=self.model,
+                run=execution.run,
+                messages=messages,
+                functions=self._functions_by_name(),
+                context=execution.context,
+                agent=self,
+                event=execution.event,
+                stream=stream,
+            )
+            async with aclosing(loop.events()) as events:
+                async for event in events:
+                    yield event
+
+        return body
+
+    async def _fill(self, messages: list[Message], given: Any, options: RunOptions, execution: Execution) -> None:
+        """The messages that the model is sent first: system, history, the user's own."""
+        system = await system_message(
+            description=self.description,
+            instructions=self.instructions,
+            markdown=self.markdown,
+            context=execution.context,
+            agent=self,
+        )
+        if system is not None:
+            messages.append(system)
+        if self._looks_back(options):
+            messages += history.context(
+                execution.session.runs or (),
+                num_history_runs=self._num_history_runs,
+                num_history_messages=self.num_history_messages,
+            )
+        messages += user_messages(given)
+
+    def _looks_back(self, options: RunOptions) -> bool:
+        choice = options.get("add_history_to_context")
+        return self.add_history_to_context if choice is None else choice
+
+    @property
+    def _num_history_runs(self) -> int | None:
+        if self.num_history_runs is None and self.num_history_messages is None:
+            return DEFAULT_HISTORY_RUNS
+        return self.num_history_runs
+
+    def _runs_looked_back_on(self, options: RunOptions) -> int:
+        if not self._looks_back(options):
+            return 0
+        # A run that came to an answer has two messages at the least.
+        return self._num_history_runs if self._num_history_runs is not None else self.num_history_messages or 0
+
+    def _functions_by_name(self) -> dict[str, Function]:
+        if self._functions[0] != self.tools:
+            self._functions = (list(self.tools), functions_of(self.tools))
+        return self._functions[1]
+
+    def _described(self) -> dict[str, Any]:
+        model = {"id": self.model.id, "provider": self.model.provider, "name": type(self.model).__name__}
+        return {"agent_id": self.id, "name": self.name, "model": model}
+
+    # Whose session.
+
+    def _user(self, user_id: str | None) -> str | None:
+        return self.user_id if user_id is None else user_id
+
+    def _session_for(self, session_id: str | None, user_id: str | None) -> str:
+        """The session that a run belongs to: the call's, the agent's, or one made up for this user."""
+        chosen = self.session_id if session_id is None else session_id
+        if chosen is not None:
+            return check_id("session_id", chosen)
+        if self._made_up is None or self._made_up[0] != user_id:
+            # Kept for the same user only: the next one must not read on in it.
+            self._made_up = (user_id, str(uuid4()))
+        return self._made_up[1]
+
+    def _asked_for(self, session_id: str | None, user_id: str | None) -> tuple[MongoDb, str, str | None]:
+        """Database, session and user that an accessor means. Raises ConfigurationError when there is none to mean."""
+        if self.db is None:
+            raise ConfigurationError("this agent has no db, so it keeps no sessions; pass db=MongoDb(…) to Agent()")
+        user = self._user(user_id)
+        chosen = session_id or self.session_id
+        if chosen is None and self._made_up is not None and self._made_up[0] == user:
+            chosen = self._made_up[1]
+        if chosen is None:
+            raise ConfigurationError("which session? Pass session_id=, here or to Agent()")
+        return self.db, chosen, user
+
+    # Sessions. Each takes session_id= and user_id=, the agent's own by default.
+
+    async def aget_session(self, session_id: str | None = None, user_id: str | None = None) -> AgentSession | None:
+        """The session with all its runs; None if there is none yet.
+
+        Raises SessionOwnedByAnotherUser and SessionTypeMismatch. One command.
+        """
+        db, session_id, user_id = self._asked_for(session_id, user_id)
+        session: AgentSession | None = await db.get_session(session_id, SessionType.AGENT, user_id)
+        return session
+
+    async def _session(self, session_id: str | None, user_id: str | None) -> AgentSession:
+        session = await self.aget_session(session_id, user_id)
+        if session is None:
+            wanted = self._asked_for(session_id, user_id)[1]
+            raise SessionNotFound(f"there is no session {wanted!r}", session_id=wanted)
+        return session
+
+    async def aget_session_messages(
+        self,
+        session_id: str | None = None,
+        *,
+        user_id: str | None = None,
+        last_n_runs: int | None = None,
+        limit: int | None = None,
+        skip_roles: Collection[str] | None = None,
+        skip_statuses: Collection[RunStatus | str] | None = None,
+        skip_history_messages: bool = True,
+    ) -> list[Message]:
+        """The session's messages, oldest first; an empty list if there is no session yet. See Session.get_messages."""
+        session = await self.aget_session(session_id, user_id)
+        if session is None:
+            return []
+        return session.get_messages(
+            last_n_runs=last_n_runs,
+            limit=limit,
+            skip_roles=skip_roles,
+            skip_statuses=skip_statuses,
+            skip_history_messages=skip_history_messages,
+        )
+
+    async def aget_chat_history(
+        self, session_id: str | None = None, last_n_runs: int | None = None, *, user_id: str | None = None
+    ) -> list[Message]:
+        """What user and assistant said, oldest first; an empty list if there is no session yet."""
+        session = await self.aget_session(session_id, user_id)
+        return [] if session is None else session.get_chat_history(last_n_runs)
+
+    async def aget_session_state(self, session_id: str | None = None, *, user_id: str | None = None) -> dict[str, Any]:
+        """The stored state. Raises SessionNotFound if there is no session."""
+        return (await self._session(session_id, user_id)).session_state
+
+    async def aupdate_session_state(
+        self, session_state_updates: Mapping[str, Any], session_id: str | None = None, *, user_id: str | None = None
+    ) -> dict[str, Any]:
+        """Set keys of the stored state and return all of it; other keys keep their value. One command."""
+        db, session_id, user_id = self._asked_for(session_id, user_id)
+        return await db.update_session_state(session_id, session_state_updates, user_id)
+
+    async def aget_session_name(self, session_id: str | None = None, *, user_id: str | None = None) -> str | None:
+        """The session's name; None if it has none. Raises SessionNotFound if there is no session."""
+        return (await self._session(session_id, user_id)).session_name
+
+    async def aset_session_name(
+        self, session_id: str | None = None, session_name: str | None = None, *, user_id: str | None = None
+    ) -> AgentSession:
+        """Name the session and return it, without its runs. Raises SessionNotFound if there is none. One command."""
+        db, session_id, user_id = self._asked_for(session_id, user_id)
+        session: AgentSession = await db.rename_session(session_id, SessionType.AGENT, session_name or "", user_id)
+        return session
+
+    async def aget_session_summary(self, session_id: str | None = None, *, user_id: str | None = None) -> SessionSummary | None:
+        """The stored summary; None if there is none. Raises SessionNotFound if there is no session."""
+        return (await self._session(session_id, user_id)).summary
+
+    async def aget_session_metrics(self, session_id: str | None = None, *, user_id: str | None = None) -> Metrics:
+        """The tokens of all the session's runs. Raises SessionNotFound if there is no session."""
+        data = (await self._session(session_id, user_id)).session_data or {}
+        return Metrics.model_validate(data.get("session_metrics") or {})
+
+    async def aget_run_output(
+        self, run_id: str, session_id: str | None = None, *, user_id: str | None = None
+    ) -> RunOutput | None:
+        """The run, finished, running or interrupted; None if the session has no such run."""
+        session = await self.aget_session(session_id, user_id)
+        found = None if session is None else session.get_run(run_id)
+        return found if isinstance(found, RunOutput) else None
+
+    async def aget_last_run_output(self, session_id: str | None = None, *, user_id: str | None = None) -> RunOutput | None:
+        """The newest finished run of this agent; None if there is none."""
+        session = await self.aget_session(session_id, user_id)
+        runs = [] if session is None else session.runs or []
+        return next((run for run in reversed(runs) if isinstance(run, RunOutput) and run.parent_run_id is None), None)
+
+    async def adelete_session(self, session_id: str | None = None, *, user_id: str | None = None) -> bool:
+        """Delete the session; False if there was none."""
+        db, session_id, user_id = self._asked_for(session_id, user_id)
+        return await db.delete_session(session_id, user_id)
+
+    get_session = blocking(aget_session)
+    get_session_messages = blocking(aget_session_messages)
+    get_chat_history = blocking(aget_chat_history)
+    get_session_state = blocking(aget_session_state)
+    update_session_state = blocking(aupdate_session_state)
+    get_session_name = blocking(aget_session_name)
+    set_session_name = blocking(aset_session_name)
+    get_session_summary = blocking(aget_session_summary)
+    get_session_metrics = blocking(aget_session_metrics)
+    get_run_output = blocking(aget_run_output)
+    get_last_run_output = blocking(aget_last_run_output)
+    delete_session = blocking(adelete_session)
+    get_messages_for_session = renamed.older_method("get_messages_for_session", get_session_messages)
+    aget_messages_for_session = renamed.older_method("aget_messages_for_session", aget_session_messages)
+
+    # The terminal.
+
+    async def aprint_response(
+        self,
+        input: Any,  # noqa: A002
+        *,
+        stream: bool = True,
+        markdown: bool | None = None,
+        show_message: bool = True,
+        console: Any = None,
+        **options: Unpack[RunOptions],
+    ) -> None:
+        """Run the agent and print question and answer to the terminal: live as it comes, or at once without ``stream``.
+
+        ``markdown`` renders the answer (the agent's ``markdown`` by default); ``console`` is a rich Console of one's own.
+        """
+        await terminal.print_run(
+            self.arun(input, stream=True, stream_events=True, yield_run_output=True, **options),
+            question=str(input) if show_message else None,
+            live=stream,
+            markdown=self.markdown if markdown is None else markdown,
+            console=console,
+        )
+
+    print_response = blocking(aprint_response)
+
+    async def acli_app(
+        self,
+        input: str | None = None,  # noqa: A002
+        *,
+        user: str = "User",
+        markdown: bool | None = None,
+        stream: bool = True,
+        exit_on: Collection[str] = terminal.EXIT_ON,
+        console: Any = None,
+        **options: Unpack[RunOptions],
+    ) -> None:
+        """Talk to the agent in the terminal until one of ``exit_on`` (``exit``, ``quit``, ``bye``) or the end of input.
+
+        ``input`` is the first message, ``user`` the name at the prompt.
+        """
+        async for text in terminal.aread_lines(input, user=user, exit_on=exit_on, console=console):
+            await self.aprint_response(text, stream=stream, markdown=markdown, show_message=False, console=console, **options)
+
+    def cli_app(
+        self,
+        input: str | None = None,  # noqa: A002
+        *,
+        user: str = "User",
+        markdown: bool | None = None,
+        stream: bool = True,
+        exit_on: Collection[str] = terminal.EXIT_ON,
+        console: Any = None,
+        **options: Unpack[RunOptions],
+    ) -> None:
+        """``acli_app``, blocking: lines are read in this thread, so that Ctrl-C and line editing work as usual."""
+        for text in terminal.read_lines(input, user=user, exit_on=exit_on, console=console):
+            self.print_response(text, stream=stream, markdown=markdown, show_message=False, console=console, **options)
+
+
+DEFAULT_HISTORY_RUNS = 3
+_ALWAYS_STREAMED = (RunContentEvent, RunErrorEvent, RunCancelledEvent, StateConflictEvent)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "agent"
+
+
+def _count(name: str, value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ConfigurationError(f"{name} is a whole number from 1, not {value!r}")
+    return value
+
+
+def _one_of(name: str, value: OnStateConflict, known: tuple[OnStateConflict, ...]) -> OnStateConflict:
+    if value not in known:
+        raise ConfigurationError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
+    return value

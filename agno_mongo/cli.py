@@ -1,0 +1,144 @@
+"""The command ``agno-mongo``: a demonstration, and a chat, on a database of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from agno_mongo.agent import Agent
+from agno_mongo.blocking import portal
+from agno_mongo.db.embedded import EmbeddedMongoDb
+from agno_mongo.db.mongo import URL_VARIABLE, MongoDb
+from agno_mongo.errors import AgnoMongoError
+from agno_mongo.models.base import Model
+from agno_mongo.models.demo import DemoModel
+from agno_mongo.models.openai import OpenAIChat
+
+DEMO_SESSION = "demo"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and give its exit status: 0, or 1 with the error's text on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except AgnoMongoError as error:
+        print(f"agno-mongo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        portal.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="agno-mongo", description="Agents whose sessions live in MongoDB and outlive the process."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    demo = commands.add_parser("demo", help="an agent in two processes: the second remembers what the first was told")
+    demo.add_argument("--process", type=int, choices=(1, 2), help="run only this half, in this process")
+    demo.set_defaults(run=_demo)
+
+    chat = commands.add_parser("chat", help="talk to an agent; goes on with your newest session")
+    chat.add_argument("--user", default=os.environ.get("USER", "me"), help="whose sessions (default: your login name)")
+    chat.add_argument("--new", action="store_true", help="begin a new session")
+    chat.add_argument("--session", help="go on with this session")
+    chat.set_defaults(run=_chat)
+
+    sessions = commands.add_parser("sessions", help="list the sessions")
+    sessions.add_argument("--user", help="only this user's")
+    sessions.set_defaults(run=_sessions)
+
+    for command in (demo, chat, sessions):
+        command.add_argument("--data", default="data", help="folder of the embedded server (default: ./data)")
+        command.add_argument("--db-url", help=f"a MongoDB server instead of the embedded one (default: ${URL_VARIABLE})")
+        command.add_argument("--model", default="gpt-5-mini", help="OpenAI model, if there is a key (default: gpt-5-mini)")
+    return parser
+
+
+def _db(options: argparse.Namespace) -> MongoDb:
+    url = options.db_url or os.environ.get(URL_VARIABLE)
+    return MongoDb(url) if url else EmbeddedMongoDb(path=options.data)
+
+
+def choose_model(model: str, console: Console) -> Model:
+    """OpenAI's model if there is a key or an address; else the offline demonstration model, and a line that says so."""
+    if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
+        return OpenAIChat(id=model)
+    console.print("[dim]No OPENAI_API_KEY: using the offline demonstration model.[/dim]")
+    return DemoModel()
+
+
+def _agent(options: argparse.Namespace, console: Console, *, session_id: str | None, user_id: str | None) -> Agent:
+    return Agent(
+        name="Demo",
+        model=choose_model(options.model, console),
+        db=_db(options),
+        session_id=session_id,
+        user_id=user_id,
+        add_history_to_context=True,
+        num_history_runs=10,
+    )
+
+
+def _demo(options: argparse.Namespace) -> int:
+    if options.process is None:
+        return _demo_in_two_processes(options)
+    console = Console()
+    agent = _agent(options, console, session_id=DEMO_SESSION, user_id=None)
+    if options.process == 1:
+        agent.delete_session()
+        agent.print_response("My name is John. What is the capital of France?", console=console)
+        return 0
+    agent.print_response("What is my name, and what was my last question?", console=console)
+    agent.print_response("What was my last question?", console=console)
+    session = agent.get_session()
+    runs = [] if session is None else session.runs or []
+    console.print(f"{len(runs)} runs in session {DEMO_SESSION!r}, read back from {agent.db!r}")
+    return 0
+
+
+def _demo_in_two_processes(options: argparse.Namespace) -> int:
+    console = Console()
+    for process in (1, 2):
+        console.rule(f"process {process}")
+        command = [sys.executable, "-m", "agno_mongo.cli", "demo", "--process", str(process)]
+        command += ["--data", options.data, "--model", options.model]
+        command += ["--db-url", options.db_url] if options.db_url else []
+        status = subprocess.run(command, check=False).returncode
+        if status:
+            return status
+    return 0
+
+
+def _chat(options: argparse.Namespace) -> int:
+    console = Console()
+    agent = _agent(options, console, session_id=options.session, user_id=options.user)
+    assert agent.db is not None
+    if options.session is None and not options.new:
+        agent.session_id = next(iter(agent.db.blocking.get_all_session_ids(options.user, session_type="agent")), None)
+    if agent.session_id is not None and (session := agent.get_session()) is not None:
+        console.print(f"[dim]Session {agent.session_id}, {len(session.runs or ())} runs so far.[/dim]")
+    else:
+        console.print("[dim]A new session.[/dim]")
+    console.print("[dim]Leave with bye.[/dim]")
+    agent.cli_app(user=options.user, markdown=True, console=console)
+    return 0
+
+
+def _sessions(options: argparse.Namespace) -> int:
+    for session in _db(options).blocking.get_sessions(user_id=options.user):
+        name = session.session_name or ""
+        print(f"{session.session_id}\t{session.session_type}\t{session.user_id or ''}\t{session.run_count} runs\t{name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

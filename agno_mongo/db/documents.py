@@ -1,0 +1,295 @@
+"""The session documents: Beanie subtypes of one root, told apart by ``session_type`` in one collection.
+
+Field names and shapes are Agno's; the last eight fields are ours. The classes here define and validate; every
+:class:`~agno_mongo.db.mongo.MongoDb` binds subclasses of its own (see :func:`bind_documents`), because Beanie binds a class to
+one database for the whole process. An instance made from the classes here needs no database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from time import time
+from typing import Any, ClassVar, TypeVar, cast
+
+from beanie import Document, init_beanie
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from agno_mongo import history
+from agno_mongo.db import values
+from agno_mongo.db.base import SessionType
+from agno_mongo.db.upcasting import SCHEMA_VERSION, upcast
+from agno_mongo.messages import Message, StoredModel
+from agno_mongo.run import RunInput, RunOutput, RunStatus, TeamRunOutput, WorkflowRunOutput
+from agno_mongo.run.base import BaseRunOutput
+
+DEFAULT_SESSION_TABLE = "agno_sessions"
+
+AnyRun = RunOutput | TeamRunOutput | WorkflowRunOutput
+
+
+class SessionSummary(StoredModel):
+    """What the session was about."""
+
+    summary: str
+    topics: list[str] | None = None
+    updated_at: datetime | None = None
+
+
+class ActiveRun(StoredModel):
+    """A run that was begun and has not finished: its input, and until when its process must have shown life.
+
+    ``started_at`` and ``lease_until`` are Unix seconds.
+    """
+
+    input: Any = None
+    started_at: float = 0
+    lease_until: float = 0
+    parent_run_id: str | None = None
+    messages: list[Message] | None = None
+
+
+def run_from_dict(data: dict[str, Any]) -> AnyRun:
+    """A stored run as the class that fits it, told by the component that it names."""
+    if data.get("team_id") is not None:
+        return TeamRunOutput.model_validate(data)
+    if data.get("agent_id") is None and (data.get("workflow_id") is not None or "step_results" in data):
+        return WorkflowRunOutput.model_validate(data)
+    return RunOutput.model_validate(data)
+
+
+class Session(Document):
+    """What the three kinds of session have in common.
+
+    ``runs`` are the nested runs, oldest first; ``user_id`` is the owner, fixed when the session is created;
+    ``created_at`` and ``updated_at`` are Unix seconds.
+    """
+
+    model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
+
+    session_id: str
+    session_type: str = ""
+    agent_id: str | None = None
+    team_id: str | None = None
+    workflow_id: str | None = None
+    user_id: str | None = None
+    session_data: dict[str, Any] | None = None
+    agent_data: dict[str, Any] | None = None
+    team_data: dict[str, Any] | None = None
+    workflow_data: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+    runs: list[AnyRun] | None = None
+    summary: SessionSummary | None = None
+    created_at: int = Field(default_factory=lambda: int(time()))
+    updated_at: int | None = None
+
+    active_runs: dict[str, ActiveRun] = Field(default_factory=dict)
+    run_count: int = 0
+    archived_runs: int = 0
+    revision: int = 0
+    expires_at: datetime | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    TYPE: ClassVar[SessionType]
+
+    class Settings:
+        name = DEFAULT_SESSION_TABLE
+        is_root = True
+        class_id = "session_type"
+
+    def __init__(self, **data: Any) -> None:
+        # Beanie's own constructor insists on a database, which a session in memory does not need.
+        BaseModel.__init__(self, **data)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_stored(cls, data: Any) -> Any:
+        """Lift a stored document to today's shape and turn BSON's values into Python's."""
+        if isinstance(data, dict) and "_id" in data:
+            return values.decode(upcast(data))
+        return data
+
+    @field_validator("runs", mode="before")
+    @classmethod
+    def _runs_by_kind(cls, runs: Any) -> Any:
+        if runs is None:
+            return None
+        return [run_from_dict(run) if isinstance(run, dict) else run for run in runs]
+
+    @property
+    def session_state(self) -> dict[str, Any]:
+        """The stored state; an empty dict when there is none."""
+        return dict((self.session_data or {}).get("session_state") or {})
+
+    @property
+    def session_name(self) -> str | None:
+        """The name given by ``set_session_name``, or None."""
+        return (self.session_data or {}).get("session_name")
+
+    @property
+    def component_id(self) -> str | None:
+        """The id of the agent, team or workflow that the session belongs to."""
+        return cast("str | None", getattr(self, self.TYPE.id_field))
+
+    @property
+    def interrupted_runs(self) -> list[BaseRunOutput]:
+        """Runs whose process died before they finished: the user's input, and status INTERRUPTED."""
+        return [run for run in self.unfinished_runs if run.status == RunStatus.interrupted]
+
+    @property
+    def unfinished_runs(self) -> list[BaseRunOutput]:
+        """All runs begun and not finished, oldest first: RUNNING while their lease holds, then INTERRUPTED."""
+        begun = sorted(self.active_runs.items(), key=lambda item: item[1].started_at)
+        return [self._unfinished(run_id, active) for run_id, active in begun]
+
+    def _unfinished(self, run_id: str, active: ActiveRun) -> BaseRunOutput:
+        return _RUN_CLASSES[self.TYPE].model_validate(
+            {
+                "run_id": run_id,
+                "session_id": self.session_id,
+                "user_id": self.user_id,
+                "input": RunInput(input_content=active.input),
+                "messages": active.messages,
+                "created_at": int(active.started_at),
+                "status": RunStatus.running if active.lease_until > time() else RunStatus.interrupted,
+                self.TYPE.id_field: self.component_id,
+            }
+        )
+
+    def get_run(self, run_id: str) -> BaseRunOutput | None:
+        """The run with this id among those loaded, finished or not; a copy of its own."""
+        for run in [*(self.runs or ()), *self.unfinished_runs]:
+            if run.run_id == run_id:
+                copy: BaseRunOutput = run.model_copy(deep=True)
+                return copy
+        return None
+
+    def upsert_run(self, run: AnyRun) -> None:
+        """Put ``run`` in the place of the run with the same id, or behind the others. In memory only."""
+        self.runs = self.runs or []
+        for index, existing in enumerate(self.runs):
+            if existing.run_id == run.run_id:
+                self.runs[index] = run
+                return
+        self.runs.append(run)
+
+    def get_messages(
+        self,
+        *,
+        last_n_runs: int | None = None,
+        limit: int | None = None,
+        skip_roles: Collection[str] | None = None,
+        skip_statuses: Collection[RunStatus | str] | None = None,
+        skip_history_messages: bool = True,
+    ) -> list[Message]:
+        """The messages of the loaded top-level runs, oldest first, the system message once.
+
+        ``last_n_runs`` and ``limit`` count from the newest. Runs that never came to an answer are left out unless
+        ``skip_statuses`` says otherwise.
+        """
+        return history.conversation(
+            self.runs or (),
+            last_n_runs=last_n_runs,
+            limit=limit,
+            skip_roles=skip_roles or (),
+            skip_statuses=skip_statuses,
+            skip_history_messages=skip_history_messages,
+        )
+
+    def get_chat_history(self, last_n_runs: int | None = None) -> list[Message]:
+        """The user's and the assistant's messages of the loaded runs, whatever their status."""
+        return self.get_messages(skip_roles=("system", "tool"), skip_statuses=(), last_n_runs=last_n_runs)
+
+    def get_tool_calls(self, num_calls: int | None = None) -> list[dict[str, Any]]:
+        """The tool calls of the loaded runs, the newest run's first; at most ``num_calls``."""
+        messages = [message for run in reversed(self.runs or ()) for message in getattr(run, "messages", None) or ()]
+        calls = [call for message in messages for call in message.tool_calls or ()]
+        return calls[:num_calls]
+
+    def get_session_summary(self) -> SessionSummary | None:
+        """The stored summary, or None."""
+        return self.summary
+
+    def to_dict(self, include_runs: bool = True) -> dict[str, Any]:
+        """The session as plain values under Agno's names; without ``runs`` if asked."""
+        stored: dict[str, Any] = self.model_dump(
+            exclude={"id", "revision_id", "runs", "active_runs", *_OTHER_COMPONENTS[self.TYPE]}
+        )
+        if include_runs:
+            stored["runs"] = None if self.runs is None else [run.to_dict() for run in self.runs]
+        stored["active_runs"] = {run_id: active.to_dict() for run_id, active in self.active_runs.items()}
+        return stored
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Any:
+        """The session that ``to_dict`` gave, or one of Agno's."""
+        return cls(**upcast(dict(data)))
+
+
+class AgentSession(Session):
+    """An agent's session."""
+
+    TYPE: ClassVar[SessionType] = SessionType.AGENT
+    session_type: str = "agent"
+
+    # Beanie does not inherit class_id to a subtype's own Settings, and then reads fail silently.
+    class Settings(Session.Settings):
+        class_id = "session_type"
+        class_id_value = "agent"
+
+
+class TeamSession(Session):
+    """A team's session; member runs stand in ``runs`` before the run that they belong to."""
+
+    TYPE: ClassVar[SessionType] = SessionType.TEAM
+    session_type: str = "team"
+
+    class Settings(Session.Settings):
+        class_id = "session_type"
+        class_id_value = "team"
+
+
+class WorkflowSession(Session):
+    """A workflow's session; a run holds every step's output."""
+
+    TYPE: ClassVar[SessionType] = SessionType.WORKFLOW
+    session_type: str = "workflow"
+
+    class Settings(Session.Settings):
+        class_id = "session_type"
+        class_id_value = "workflow"
+
+
+SESSION_CLASSES: dict[SessionType, type[Session]] = {cls.TYPE: cls for cls in (AgentSession, TeamSession, WorkflowSession)}
+_RUN_CLASSES: dict[SessionType, type[BaseRunOutput]] = {
+    SessionType.AGENT: RunOutput,
+    SessionType.TEAM: TeamRunOutput,
+    SessionType.WORKFLOW: WorkflowRunOutput,
+}
+_OTHER_COMPONENTS = {kind: {other.data_field for other in SessionType if other is not kind} for kind in SessionType}
+
+SessionT = TypeVar("SessionT", bound=Session)
+
+
+async def bind_documents(database: Any, collection_name: str) -> dict[SessionType, type[Session]]:
+    """New subclasses of the three session classes, bound to one collection of one database.
+
+    Takes two commands (``buildInfo``, ``listCollections``), both Beanie's.
+    """
+    bound = {kind: _subclass(cls) for kind, cls in SESSION_CLASSES.items()}
+    await init_beanie(database=database, document_models=list(bound.values()), skip_indexes=True)
+    for cls in bound.values():
+        # Beanie gives a subtype the collection of its root, which is the shared class.
+        cls.set_collection_name(collection_name)
+        cls.set_collection(database[collection_name])  # type: ignore[no-untyped-call]
+    return bound
+
+
+def _subclass(cls: type[SessionT]) -> type[SessionT]:
+    class Bound(cls):  # type: ignore[misc, valid-type]
+        class Settings(cls.Settings):  # type: ignore[misc, name-defined]
+            pass
+
+    Bound.__name__ = Bound.__qualname__ = cls.__name__
+    Bound.__doc__ = cls.__doc__
+    return cast("type[SessionT]", Bound)

@@ -1,0 +1,460 @@
+"""``MongoDb``: sessions in MongoDB, for agents, teams and workflows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from time import perf_counter, time
+from typing import Any, Final
+
+from pymongo import ASCENDING, DESCENDING
+from typing_extensions import Self
+
+from agno_mongo.blocking import Blocking
+from agno_mongo.db import drivers, store, values
+from agno_mongo.db.base import SessionType
+from agno_mongo.db.connections import Connection, Connections, check_url
+from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, Session
+from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded, SessionKey
+from agno_mongo.db.translation import translated
+from agno_mongo.errors import ConfigurationError, SessionNotFound, UnstorableValueError, UserRequired
+
+URL_VARIABLE: Final = "AGNO_MONGO_URL"
+_SORTABLE = frozenset({"created_at", "updated_at", "session_id", "user_id", "session_type", "agent_id", "team_id", "workflow_id"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """What :meth:`MongoDb.health` found. ``latency`` is one round trip in seconds."""
+
+    server_version: str
+    writable: bool
+    latency: float
+    address: str
+
+
+class MongoDb:
+    """Sessions in a MongoDB database.
+
+    Give it an address or a client::
+
+        MongoDb("mongodb://localhost:27017")
+        MongoDb(client=AsyncMongoClient(...))      # PyMongo's, Motor's or mongomock-motor's
+
+    ``db_url`` falls back to the environment variable ``AGNO_MONGO_URL``. Nothing is sent before the first call, which may come
+    from any event loop: an address serves them all, a client only the loop of its first use. A server that does not answer
+    is given up after 5 s unless the address sets ``serverSelectionTimeoutMS``. Every write is acknowledged by a majority and
+    the journal.
+
+    ``db_name`` and ``session_table`` are the database and the collection; several ``MongoDb`` side by side do not touch each other.
+    ``require_user_id=True`` refuses every call that names no user. ``id`` is for the user's own bookkeeping.
+
+    The methods are coroutines under Agno's names; ``db.blocking.<name>`` waits for them.
+    """
+
+    def __init__(
+        self,
+        db_url: str | None = None,
+        *,
+        client: Any = None,
+        db_name: str = "agno",
+        session_table: str = DEFAULT_SESSION_TABLE,
+        id: str | None = None,  # noqa: A002 - Agno's name
+        require_user_id: bool = False,
+    ) -> None:
+        _check_names(db_name, session_table)
+        self.id = id
+        self.db_name = db_name
+        self.session_table = session_table
+        self.require_user_id = require_user_id
+        if client is not None:
+            if db_url is not None:
+                raise ConfigurationError("MongoDb takes db_url= or client=, not both")
+            drivers.check_client(client)
+            self._url = None
+        else:
+            self._url = self._address_given(db_url)
+        self._connections = Connections(
+            url=None if client is not None else self._get_url,
+            client=client,
+            db_name=db_name,
+            session_table=session_table,
+        )
+        self.blocking = Blocking(self)
+
+    @staticmethod
+    def _address_given(db_url: str | None) -> str | None:
+        url = db_url if db_url is not None else os.environ.get(URL_VARIABLE)
+        if url is None:
+            raise ConfigurationError(
+                f"MongoDb needs an address: MongoDb('mongodb://localhost:27017'), the environment variable {URL_VARIABLE}, or "
+                "client=. Without a server: EmbeddedMongoDb(path='tmp/data') starts one, InMemoryDb() needs none"
+            )
+        return check_url(url)
+
+    async def _get_url(self) -> str:
+        assert self._url is not None
+        return self._url
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(db_name={self.db_name!r}, session_table={self.session_table!r})"
+
+    # Runs: two commands each.
+
+    async def begin_run(self, begin: RunBegin) -> RunBegun:
+        """Record a run's input and return its session. See :func:`agno_mongo.db.store.begin_run`."""
+        self._check(begin.key.session_id, begin.key.user_id)
+        check_id("run_id", begin.run_id)
+        connection = await self._connections.get()
+        with self._translated(f"beginning a run in session {begin.key.session_id!r}"):
+            return await store.begin_run(connection, begin)
+
+    async def finish_run(self, end: RunEnd) -> RunEnded:
+        """Store a run's outcome. See :func:`agno_mongo.db.store.finish_run`."""
+        connection = await self._connections.get()
+        with self._translated(f"storing run {end.run_id!r} in session {end.key.session_id!r}"):
+            return await store.finish_run(connection, end)
+
+    async def renew_lease(self, key: SessionKey, run_id: str, lease: float) -> bool:
+        """Say that a long run is alive; False if it is not open any more."""
+        connection = await self._connections.get()
+        with self._translated(f"renewing the lease of run {run_id!r}"):
+            return await store.renew_lease(connection, key, run_id, lease)
+
+    # Sessions.
+
+    async def get_session(
+        self,
+        session_id: str,
+        session_type: SessionType | str | None = None,
+        user_id: str | None = None,
+        deserialize: bool = True,
+        runs_limit: int | None = None,
+    ) -> Any:
+        """The session, with all its runs or its newest ``runs_limit``; None if there is none.
+
+        With ``user_id`` a session of anybody else raises SessionOwnedByAnotherUser, with ``session_type`` one of another
+        type SessionTypeMismatch. ``deserialize=False`` gives a dict. One command.
+        """
+        self._check(session_id, user_id)
+        connection = await self._connections.get()
+        with self._translated(f"reading session {session_id!r}"):
+            document = await store.read_session(connection, session_id, runs_limit=runs_limit)
+        if document is None:
+            return None
+        session = connection.parse(document)
+        self._refuse_foreign(session, user_id, session_type)
+        return session if deserialize else session.to_dict()
+
+    async def get_sessions(
+        self,
+        session_type: SessionType | str | None = None,
+        user_id: str | None = None,
+        component_id: str | None = None,
+        session_name: str | None = None,
+        start_timestamp: int | None = None,
+        end_timestamp: int | None = None,
+        limit: int | None = None,
+        page: int | None = None,
+        sort_by: str | None = None,
+        sort_order: str | None = None,
+        deserialize: bool = True,
+        include_runs: bool = False,
+    ) -> Any:
+        """Sessions, the last used first, without their runs unless asked.
+
+        Filters are joined by *and*: ``session_type``; ``user_id``; ``component_id`` (agent, team or workflow); ``session_name``
+        (a part of it, upper and lower case alike); ``start_timestamp`` and ``end_timestamp`` (``created_at``, Unix seconds,
+        inclusive). ``limit`` is the page's size, ``page`` counts from 1. ``sort_by`` is a field, ``sort_order`` ``"asc"`` or
+        ``"desc"``. With ``deserialize=False`` it gives ``(list of dicts, total number without the page)``, in two commands.
+        """
+        self._check_user(user_id, "get_sessions()")
+        which = _filter(session_type, user_id, component_id, session_name, start_timestamp, end_timestamp)
+        size, skip = _page(limit, page)
+        order = _order(sort_by, sort_order)
+        connection = await self._connections.get()
+        with self._translated("listing sessions"):
+            projection = None if include_runs else {"runs": 0}
+            found = await store.list_sessions(connection, which, order=order, skip=skip, limit=size, projection=projection)
+            sessions = [connection.parse(document) for document in found]
+            if deserialize:
+                return sessions
+            total = await store.count_sessions(connection, which)
+        return [session.to_dict(include_runs=include_runs) for session in sessions], total
+
+    async def count_sessions(
+        self,
+        session_type: SessionType | str | None = None,
+        user_id: str | None = None,
+        component_id: str | None = None,
+    ) -> int:
+        """How many sessions there are, by type, user and component. One command."""
+        self._check_user(user_id, "count_sessions()")
+        connection = await self._connections.get()
+        with self._translated("counting sessions"):
+            return await store.count_sessions(connection, _filter(session_type, user_id, component_id))
+
+    async def get_all_session_ids(
+        self, user_id: str | None = None, entity_id: str | None = None, session_type: SessionType | str | None = None
+    ) -> list[str]:
+        """The ids of all sessions, of all of a user's, or of all of a component's (``entity_id``); the last used first."""
+        self._check_user(user_id, "get_all_session_ids()")
+        connection = await self._connections.get()
+        with self._translated("listing session ids"):
+            found = await store.list_sessions(
+                connection,
+                _filter(session_type, user_id, entity_id),
+                order=store.NEWEST_FIRST,
+                skip=0,
+                limit=0,
+                projection={"session_id": 1, "_id": 0},
+            )
+        return [document["session_id"] for document in found]
+
+    async def upsert_session(self, session: Session, deserialize: bool = True) -> Any:
+        """Store a session that was made or changed in memory, as a whole; give it back as stored.
+
+        A new ``session_id`` is inserted. An existing session must belong to the same user and type, and not have changed since
+        ``session`` was read (``revision``), else nothing is written and SessionOwnedByAnotherUser, SessionTypeMismatch or
+        StateConflictError is raised. Runs in progress are left alone. For single fields there are cheaper methods:
+        ``rename_session``, ``update_session_state``.
+        """
+        self._check(session.session_id, session.user_id)
+        document = _document_of(session)
+        connection = await self._connections.get()
+        with self._translated(f"storing session {session.session_id!r}"):
+            stored = await store.replace_session(connection, document, session.revision)
+        return connection.parse(stored) if deserialize else connection.parse(stored).to_dict()
+
+    async def rename_session(
+        self,
+        session_id: str,
+        session_type: SessionType | str | None = None,
+        session_name: str = "",
+        user_id: str | None = None,
+        deserialize: bool = True,
+    ) -> Any:
+        """Give the session a name and return it, without its runs. Raises SessionNotFound if there is none. One command."""
+        if not isinstance(session_name, str) or not session_name:
+            raise ConfigurationError(f"session_name is text of at least one character, not {session_name!r}")
+        name = values.encode(session_name, path="session_name")
+        fields = {"session_data.session_name": name}
+        session = await self._set(session_id, session_type, user_id, fields, f"renaming session {session_id!r}")
+        return session if deserialize else session.to_dict(include_runs=False)
+
+    async def update_session_state(
+        self, session_id: str, updates: Mapping[str, Any], user_id: str | None = None
+    ) -> dict[str, Any]:
+        """Set keys of the session's state and return all of it. Other keys keep their value, also those that a run is
+        changing. Raises SessionNotFound if there is no such session. One command.
+        """
+        encoded = values.encode(dict(updates), path="session_state")
+        fields = {f"{store.STATE}.{key}": value for key, value in encoded.items()}
+        session = await self._set(session_id, None, user_id, fields, f"updating the state of session {session_id!r}")
+        return session.session_state
+
+    async def _set(
+        self,
+        session_id: str,
+        session_type: SessionType | str | None,
+        user_id: str | None,
+        fields: Mapping[str, Any],
+        what: str,
+    ) -> Session:
+        self._check(session_id, user_id)
+        which = {"session_id": session_id, **_scope(session_type, user_id)}
+        connection = await self._connections.get()
+        with self._translated(what):
+            document = await store.set_fields(connection, which, fields, with_runs=False)
+        if document is None:
+            await self.get_session(session_id, session_type, user_id, runs_limit=0)
+            raise SessionNotFound(f"{what}: there is no such session", session_id=session_id)
+        return connection.parse(document)
+
+    async def delete_session(self, session_id: str, user_id: str | None = None) -> bool:
+        """Delete the session; False if there was none. A run that is going on there ends with SessionNotFound.
+
+        With ``user_id``, a session of anybody else raises SessionOwnedByAnotherUser and stays. One command, two if nothing was
+        deleted.
+        """
+        self._check(session_id, user_id)
+        if await self.delete_sessions([session_id], user_id):
+            return True
+        await self.get_session(session_id, user_id=user_id, runs_limit=0)
+        return False
+
+    async def delete_sessions(self, session_ids: Iterable[str], user_id: str | None = None) -> int:
+        """Delete these sessions, with ``user_id`` only those of that user, and say how many they were. One command."""
+        self._check_user(user_id, "delete_sessions()")
+        if isinstance(session_ids, str):
+            raise ConfigurationError("session_ids is a list of ids, not one id; delete_session() takes one")
+        ids = [check_id("session_id", session_id) for session_id in session_ids]
+        connection = await self._connections.get()
+        with self._translated(f"deleting {len(ids)} sessions"):
+            return await store.delete_sessions(connection, {"session_id": {"$in": ids}, **_scope(None, user_id)})
+
+    async def health(self) -> Health:
+        """Ask the server how it is. Raises what every other call would raise too. Two commands."""
+        connection = await self._connections.get()
+        with self._translated("asking for the server's health"):
+            started = perf_counter()
+            hello = await connection.database.command("hello")
+            latency = perf_counter() - started
+            version = (await connection.database.command("buildInfo"))["version"]
+        return Health(
+            server_version=version,
+            writable=bool(hello.get("isWritablePrimary")),
+            latency=latency,
+            address=self._connections.address(),
+        )
+
+    async def documents(self) -> dict[SessionType, type[Session]]:
+        """The Beanie classes of this database, for queries of one's own.
+
+        ::
+
+            AgentSessions = (await db.documents())[SessionType.AGENT]
+            await AgentSessions.find(AgentSessions.user_id == "john").to_list()
+
+        They belong to the running event loop. Read with them; writing is for the methods above, which keep what others write.
+        """
+        return (await self._connection()).documents
+
+    async def _connection(self) -> Connection:
+        return await self._connections.get()
+
+    async def close(self) -> None:
+        """Close the clients that were made here, on every loop. A client given by the user stays open. May be repeated; the next
+        call connects again.
+        """
+        await self._connections.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.close()
+
+    def _translated(self, what: str) -> Any:
+        return translated(what, self._connections.address)
+
+    def _check(self, session_id: Any, user_id: Any) -> None:
+        check_id("session_id", session_id)
+        self._check_user(user_id, f"session {session_id!r}", session_id=session_id)
+
+    def _check_user(self, user_id: Any, what: str, session_id: str = "") -> None:
+        if user_id is not None:
+            check_id("user_id", user_id)
+        elif self.require_user_id:
+            raise UserRequired(
+                f"{what}: this database was opened with require_user_id=True; pass user_id=", session_id=session_id
+            )
+
+    @staticmethod
+    def _refuse_foreign(session: Session, user_id: str | None, session_type: SessionType | str | None) -> None:
+        if user_id is not None and session.user_id != user_id:
+            store.refuse_owner(session.session_id, user_id)
+        if session_type is not None:
+            expected = session_type_of(session_type)
+            key = SessionKey(session_id=session.session_id, session_type=expected, user_id=session.user_id)
+            store.refuse_if_foreign({"user_id": session.user_id, "session_type": session.session_type}, key)
+
+
+AsyncMongoDb = MongoDb
+"""Agno's name for the asynchronous store."""
+
+
+def check_id(name: str, value: Any) -> str:
+    """The id, if it is text of at least one character that UTF-8 can write; else ConfigurationError naming it."""
+    if not isinstance(value, str) or not value:
+        shown = "an empty string" if value == "" else f"{type(value).__name__}: {value!r}"
+        raise ConfigurationError(f"{name} must be text of at least one character, not {shown}")
+    try:
+        return str(values.encode(value, path=name))
+    except UnstorableValueError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def session_type_of(value: SessionType | str) -> SessionType:
+    """The session type by its name; ConfigurationError if there is no such type."""
+    try:
+        return SessionType(value)
+    except ValueError:
+        raise ConfigurationError(f"session_type is 'agent', 'team' or 'workflow', not {value!r}") from None
+
+
+def _check_names(db_name: Any, session_table: Any) -> None:
+    for name, value, forbidden in (("db_name", db_name, '/\\. "$\x00'), ("session_table", session_table, "$\x00")):
+        if not isinstance(value, str) or not value or any(character in value for character in forbidden):
+            raise ConfigurationError(f"{name}={value!r}: MongoDB takes text that is not empty and has none of {forbidden!r}")
+    if session_table.startswith((".", "system.")) or session_table.endswith(".") or ".." in session_table:
+        raise ConfigurationError(f"session_table={session_table!r} is no name that MongoDB takes for a collection")
+
+
+def _scope(session_type: SessionType | str | None, user_id: str | None) -> dict[str, Any]:
+    scope: dict[str, Any] = {} if user_id is None else {"user_id": user_id}
+    return scope if session_type is None else {**scope, "session_type": session_type_of(session_type).value}
+
+
+def _filter(
+    session_type: SessionType | str | None,
+    user_id: str | None,
+    component_id: str | None,
+    session_name: str | None = None,
+    start_timestamp: int | None = None,
+    end_timestamp: int | None = None,
+) -> dict[str, Any]:
+    which: dict[str, Any] = {}
+    if user_id is not None:
+        which["user_id"] = check_id("user_id", user_id)
+    kinds = [session_type_of(session_type)] if session_type is not None else list(SessionType)
+    if session_type is not None or user_id is not None:
+        # With all three types named, the index of the user's sessions serves the order too.
+        which["session_type"] = {"$in": [kind.value for kind in kinds]}
+    if component_id is not None:
+        check_id("component_id", component_id)
+        which["$or"] = [{kind.id_field: component_id} for kind in kinds]
+    if session_name is not None:
+        which["session_data.session_name"] = {"$regex": _quoted(session_name), "$options": "i"}
+    created = {"$gte": start_timestamp, "$lte": end_timestamp}
+    if bounds := {operator: bound for operator, bound in created.items() if bound is not None}:
+        which["created_at"] = bounds
+    return which
+
+
+def _quoted(text: Any) -> str:
+    if not isinstance(text, str):
+        raise ConfigurationError(f"session_name is text, not {type(text).__name__}")
+    return "".join(character if character.isalnum() or character == " " else f"\\{character}" for character in text)
+
+
+def _page(limit: int | None, page: int | None) -> tuple[int, int]:
+    for name, value in (("limit", limit), ("page", page)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise ConfigurationError(f"{name} is a whole number from 1, not {value!r}")
+    if page is not None and limit is None:
+        raise ConfigurationError("page= needs limit=, the size of a page")
+    return limit or 0, (limit or 0) * ((page or 1) - 1)
+
+
+def _order(sort_by: str | None, sort_order: str | None) -> list[tuple[str, int]]:
+    if sort_order not in (None, "asc", "desc"):
+        raise ConfigurationError(f"sort_order is 'asc' or 'desc', not {sort_order!r}")
+    field = sort_by or "updated_at"
+    if field not in _SORTABLE:
+        raise ConfigurationError(f"sort_by={field!r}: sessions can be sorted by {', '.join(sorted(_SORTABLE))}")
+    direction = ASCENDING if sort_order == "asc" else DESCENDING
+    return [(field, direction), ("touched_at" if field == "updated_at" else "_id", direction)]
+
+
+def _document_of(session: Session) -> dict[str, Any]:
+    stored = session.to_dict()
+    stored.pop("active_runs")
+    path = f"session {session.session_id!r}"
+    document: dict[str, Any] = values.encode(stored, path=path)
+    document["runs"] = document.get("runs") or []
+    document["session_data"] = {"session_state": {}, **(document.get("session_data") or {})}
+    document["run_count"] = session.archived_runs + len(document["runs"])
+    document["updated_at"] = int(time())
+    return document

@@ -1,0 +1,153 @@
+"""Session state by difference: what a run changed, and how that meets what others changed meanwhile.
+
+All of it is about encoded values (see :mod:`agno_mongo.db.values`) and without any input or output. A change is one key, at any
+depth of nested dicts, that was set or removed. Lists are values like others: replaced whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+STATE = "session_data.session_state"
+"""Where the state stands in the session document."""
+
+GUARDED_TEXT = 256
+"""The longest text, in characters, that is compared on the server to see whether somebody else changed it."""
+
+
+class Missing(Enum):
+    """The value of a key that is not there; None is a value."""
+
+    MISSING = "missing"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = Missing.MISSING
+
+
+@dataclass(frozen=True)
+class Change:
+    """One key that a run changed: ``before`` is what the run loaded, ``after`` what it left."""
+
+    path: tuple[str, ...]
+    before: Any
+    after: Any
+
+    @property
+    def name(self) -> str:
+        """The dotted path of the key in the session document."""
+        return ".".join((STATE, *self.path))
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equality as BSON sees it: ``1``, ``1.0`` and ``True`` differ, a NaN equals itself, key order is nothing."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, float) and math.isnan(left):
+        return math.isnan(right)
+    return bool(left == right)
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[Change]:
+    """The changes that lead from ``before`` to ``after``, key by key down through nested dicts."""
+    changes: list[Change] = []
+    for key in [*after, *(key for key in before if key not in after)]:
+        old, new = before.get(key, MISSING), after.get(key, MISSING)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changes += difference(old, new, (*path, key))
+        elif not same(old, new):
+            changes.append(Change((*path, key), old, new))
+    return changes
+
+
+def merge(default: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` laid on ``default``, key by key down through nested dicts. Neither is changed or shared."""
+    merged = deepcopy(dict(default))
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else deepcopy(value)
+    return merged
+
+
+def update_of(changes: Iterable[Change]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The changes as MongoDB's ``$set`` and ``$unset``."""
+    to_set = {change.name: change.after for change in changes if change.after is not MISSING}
+    to_unset = {change.name: "" for change in changes if change.after is MISSING}
+    return to_set, to_unset
+
+
+def guard_of(changes: Iterable[Change], revision: int) -> dict[str, Any]:
+    """A filter that matches only while nobody else has changed the same keys.
+
+    Short values are compared themselves. For long ones the session's revision stands in: it may tell of a change that was
+    none of ours, which costs a second look and nothing else.
+    """
+    guard: dict[str, Any] = {}
+    for change in changes:
+        before = change.before
+        if before is MISSING:
+            guard[change.name] = {"$exists": False}
+        elif isinstance(before, (dict, list)) or (isinstance(before, (str, bytes)) and len(before) > GUARDED_TEXT):
+            guard["revision"] = revision
+        else:
+            guard[change.name] = {"$eq": before, "$exists": True}
+            # An equality matches a list that has the value as an element; a list has an element "0".
+            guard[f"{change.name}.0"] = {"$exists": False}
+    return guard
+
+
+def rebase(changes: Iterable[Change], theirs: Mapping[str, Any]) -> tuple[list[Change], list[Change]]:
+    """The same changes as seen from ``theirs``, what is stored by now; and those among them that conflict.
+
+    A key that both set to the same value is no conflict, and needs no change any more. A key whose parent is no dict any more
+    conflicts, and takes the parent's place.
+    """
+    rebased: dict[tuple[str, ...], Change] = {}
+    conflicts: list[Change] = []
+    for change in changes:
+        depth, found = _descend(theirs, change.path)
+        gone = change.after is MISSING and (found is MISSING or depth < len(change.path))
+        if gone or (depth == len(change.path) and same(found, change.after)):
+            continue
+        moved = Change(change.path[:depth], found, _nested(change.path[depth:], change.after))
+        if not same(found, change.before):
+            conflicts.append(change)
+        if moved.path in rebased:
+            moved = _joined(rebased[moved.path], moved)
+        rebased[moved.path] = moved
+    return list(rebased.values()), conflicts
+
+
+def _descend(state: Mapping[str, Any], path: tuple[str, ...]) -> tuple[int, Any]:
+    """How far ``path`` leads through dicts, and what stands there. A missing step is no obstacle: it can be set."""
+    value: Any = state
+    for depth, key in enumerate(path):
+        if value is MISSING:
+            return len(path), MISSING
+        if not isinstance(value, dict):
+            return depth, value
+        value = value.get(key, MISSING)
+    return len(path), value
+
+
+def _nested(path: tuple[str, ...], value: Any) -> Any:
+    for key in reversed(path):
+        value = {key: value}
+    return value
+
+
+def _joined(first: Change, second: Change) -> Change:
+    if isinstance(first.after, dict) and isinstance(second.after, dict):
+        return Change(first.path, first.before, merge(first.after, second.after))
+    return second

@@ -1,0 +1,70 @@
+"""Stored documents of earlier shapes, lifted to today's one step at a time.
+
+Agno wrote three shapes of session before: runs nested as they are here (2.x), ``runs`` absent because they stand in a
+collection of their own (3.x), and ``memory.runs`` with the bare answers (1.x). Each lift takes a document and changes what differs;
+none needs the database.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+def upcast(document: dict[str, Any]) -> dict[str, Any]:
+    """The document in today's shape. A document of a newer version than ours is left as it is."""
+    version = document.get("schema_version") or 0
+    if version < SCHEMA_VERSION:
+        document = dict(document)
+        for lift in _LIFTS[version:]:
+            lift(document)
+        document["schema_version"] = SCHEMA_VERSION
+    return document
+
+
+def _from_agno(document: dict[str, Any]) -> None:
+    """Agno's documents: values that may be JSON text, fields that may be absent or null."""
+    for name in ("session_data", "agent_data", "team_data", "workflow_data", "metadata", "summary", "runs", "memory"):
+        if isinstance(value := document.get(name), str):
+            document[name] = json.loads(value)
+    if document.get("runs") is None and (memory := document.pop("memory", None)):
+        document["runs"] = [_run_of_memory(entry) for entry in memory.get("runs") or ()]
+    document["metadata"] = document.pop("extra_data", None) or document.get("metadata")
+    document["session_type"] = document.get("session_type") or _session_type(document)
+    if not isinstance(document.get("session_data"), dict):
+        document["session_data"] = {}
+    if document["session_data"].get("session_state") is None:
+        document["session_data"]["session_state"] = {}
+    runs = document["runs"] = [_lifted_run(run) for run in document.get("runs") or ()]
+    document["run_count"] = max(document.get("run_count") or 0, len(runs))
+    document["active_runs"] = document.get("active_runs") or {}
+
+
+def _session_type(document: dict[str, Any]) -> str:
+    for kind in ("workflow", "team"):
+        if document.get(f"{kind}_id") is not None or document.get(f"{kind}_session_id") is not None:
+            return kind
+    return "agent"
+
+
+def _run_of_memory(entry: dict[str, Any]) -> dict[str, Any]:
+    """Agno 1 kept a run as ``{message, response}``, or as the response itself."""
+    run = dict(entry.get("response") or entry)
+    if "input" not in run and (message := entry.get("message")):
+        run["input"] = {"input_content": message.get("content")}
+    return run
+
+
+def _lifted_run(run: dict[str, Any] | str) -> dict[str, Any]:
+    lifted: dict[str, Any] = json.loads(run) if isinstance(run, str) else dict(run)
+    # Before there was a status, what was stored was finished.
+    lifted.setdefault("status", "COMPLETED")
+    if isinstance(lifted.get("status"), str):
+        lifted["status"] = lifted["status"].upper().removeprefix("RUNSTATUS.")
+    return lifted
+
+
+_LIFTS: tuple[Callable[[dict[str, Any]], None], ...] = (_from_agno,)

@@ -1,0 +1,173 @@
+"""Every exception of the package.
+
+    AgnoMongoError
+     ├─ ConfigurationError          a setting that cannot work (also a ValueError)
+     ├─ StoreError                  anything that went wrong between us and the database
+     │   ├─ StoreUnavailable        no server answers, or none that takes writes
+     │   ├─ StoreAuthenticationError   wrong credentials
+     │   ├─ StorePermissionError    the database user may not do this (a read-only user, say)
+     │   ├─ DocumentTooLarge        over MongoDB's 16 MB for one document
+     │   └─ EmbeddedServerError     the embedded mongod cannot be found, started or reached
+     ├─ SessionError                the command reached the session and was refused; nothing changed
+     │   ├─ SessionNotFound
+     │   ├─ SessionOwnedByAnotherUser
+     │   ├─ SessionTypeMismatch
+     │   ├─ UserRequired
+     │   └─ RunAlreadyFinished
+     ├─ StateConflictError          two runs changed the same key and the policy is "raise"; the run is kept
+     ├─ UnstorableValueError        a value that BSON cannot hold (also a ValueError)
+     ├─ ModelError                  the model's provider failed
+     │   ├─ ModelTimeout
+     │   ├─ ModelRateLimited
+     │   ├─ ModelAuthenticationError
+     │   └─ IncompleteResponse      a stream that ended without a finish reason
+     └─ EventLoopError              a blocking call, or a client, used where it would deadlock
+
+Errors of the driver and of the ``openai`` client are translated where they are caught and stay attached as
+``__cause__``. What the message says is also there as attributes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class AgnoMongoError(Exception):
+    """Base of every exception of this package."""
+
+
+class ConfigurationError(AgnoMongoError, ValueError):
+    """A setting or an argument that cannot work. Raised before anything is sent."""
+
+
+class EventLoopError(AgnoMongoError, RuntimeError):
+    """A blocking call where it would wait for itself, or a client on a loop that is not its own."""
+
+
+class StoreError(AgnoMongoError):
+    """A database command failed. ``__cause__`` is the driver's error."""
+
+
+class StoreUnavailable(StoreError):
+    """No server answered within the time-out, or none of those that did takes writes."""
+
+
+class StoreAuthenticationError(StoreError):
+    """The server refused the credentials."""
+
+
+class StorePermissionError(StoreError):
+    """The database user lacks the right to do this."""
+
+
+class DocumentTooLarge(StoreError):
+    """What was to be written is over MongoDB's limit of 16 MB for one document. Nothing was written."""
+
+
+class EmbeddedServerError(StoreError):
+    """The embedded mongod could not be found, started or reached."""
+
+
+class SessionError(AgnoMongoError):
+    """The session refused the command; nothing was read or changed.
+
+    ``session_id`` says which session.
+    """
+
+    def __init__(self, message: str, *, session_id: str) -> None:
+        super().__init__(message)
+        self.session_id = session_id
+
+
+class SessionNotFound(SessionError):
+    """There is no such session, or no more: it was deleted while the run went on."""
+
+
+class SessionOwnedByAnotherUser(SessionError):
+    """The session belongs to somebody else. Neither the owner nor anything stored is told.
+
+    ``user_id`` is the user who asked.
+    """
+
+    def __init__(self, message: str, *, session_id: str, user_id: str | None) -> None:
+        super().__init__(message, session_id=session_id)
+        self.user_id = user_id
+
+
+class SessionTypeMismatch(SessionError):
+    """An agent was given a team's session, or the like.
+
+    ``expected`` and ``actual`` are ``"agent"``, ``"team"`` or ``"workflow"``.
+    """
+
+    def __init__(self, message: str, *, session_id: str, expected: str, actual: str) -> None:
+        super().__init__(message, session_id=session_id)
+        self.expected = expected
+        self.actual = actual
+
+
+class UserRequired(SessionError):
+    """The db was made with ``require_user_id=True`` and the call names no user."""
+
+
+class RunAlreadyFinished(SessionError):
+    """A run with this ``run_id`` is already stored in the session; ``get_run_output(run_id)`` reads it."""
+
+    def __init__(self, message: str, *, session_id: str, run_id: str) -> None:
+        super().__init__(message, session_id=session_id)
+        self.run_id = run_id
+
+
+class StateConflictError(AgnoMongoError):
+    """Another run changed the same state keys. The run itself was stored; its changes to ``paths`` were not."""
+
+    def __init__(self, message: str, *, session_id: str, run_id: str, paths: list[str]) -> None:
+        super().__init__(message)
+        self.session_id = session_id
+        self.run_id = run_id
+        self.paths = paths
+
+
+class UnstorableValueError(AgnoMongoError, ValueError):
+    """BSON has no place for a value. ``path`` names where it sits, ``value`` is the value."""
+
+    def __init__(self, message: str, *, path: str, value: Any) -> None:
+        super().__init__(message)
+        self.path = path
+        self.value = value
+
+
+class ModelError(AgnoMongoError):
+    """The model's provider failed. ``status_code`` is the HTTP status, or None where there was none."""
+
+    def __init__(self, message: str, *, model: str | None = None, status_code: int | None = None) -> None:
+        super().__init__(message)
+        self.model = model
+        self.status_code = status_code
+
+
+class ModelTimeout(ModelError):
+    """The provider did not answer in time, after the client's own retries."""
+
+
+class ModelRateLimited(ModelError):
+    """The provider answered 429, after the client's own retries. ``retry_after`` is in seconds, or None."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str | None = None,
+        status_code: int | None = 429,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, model=model, status_code=status_code)
+        self.retry_after = retry_after
+
+
+class ModelAuthenticationError(ModelError):
+    """The provider refused the API key, or there is none."""
+
+
+class IncompleteResponse(ModelError):
+    """The stream ended without a finish reason: what came is not an answer."""

@@ -1,0 +1,313 @@
+"""The bracket around every run: begin, run the body, finish. The only place that knows the whole order.
+
+Whatever happens in between, the run is stored: completed, failed, cancelled, or left by its reader. Two commands, none of them in
+the middle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from copy import deepcopy
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, TypeVar
+
+from agno_mongo.db import state as states
+from agno_mongo.db import values
+from agno_mongo.db.documents import SESSION_CLASSES, Session
+from agno_mongo.db.mongo import MongoDb, check_id
+from agno_mongo.db.store import OnStateConflict, RunBegin, RunBegun, RunEnd, SessionKey
+from agno_mongo.errors import (
+    DocumentTooLarge,
+    ModelError,
+    SessionError,
+    StateConflictError,
+    StoreError,
+    UnstorableValueError,
+)
+from agno_mongo.history import told_runs
+from agno_mongo.messages import TOKEN_COUNTERS, Metrics
+from agno_mongo.run.agent import (
+    RunCompletedEvent,
+    RunErrorEvent,
+    RunOutput,
+    RunOutputEvent,
+    RunStartedEvent,
+    StateConflictEvent,
+)
+from agno_mongo.run.base import RunContext, RunStatus
+
+LEASE = 60.0
+"""Seconds for which a run counts as alive without a sign of life. Renewed at a third of it while the run goes on."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the component (an agent, say) wants of the bracket.
+
+    ``default_state`` is what a new session starts with, ``run_state`` what this call lays over it; ``overwrite_state`` puts
+    ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on.
+    ``raise_errors`` raises a model's error after the run is stored with status ERROR.
+    """
+
+    key: SessionKey
+    component_id: str | None
+    component: dict[str, Any] = field(default_factory=dict)
+    default_state: dict[str, Any] = field(default_factory=dict)
+    run_state: dict[str, Any] = field(default_factory=dict)
+    overwrite_state: bool = False
+    metadata: dict[str, Any] | None = None
+    history_runs: int = 0
+    on_state_conflict: OnStateConflict = "ours"
+    raise_errors: bool = False
+    reused_id: bool = False
+    lease: float = LEASE
+
+
+class Execution:
+    """One run between its two commands. ``run``, ``session`` and ``context`` are there once it has begun."""
+
+    session: Session
+    context: RunContext
+
+    def __init__(self, db: MongoDb | None, run: RunOutput, settings: Settings) -> None:
+        self._db = db
+        self._settings = settings
+        self._started = perf_counter()
+        self._base_state: dict[str, Any] = {}
+        self._revision = 0
+        self.run = run
+
+    def event(self, kind: Callable[..., T], **data: Any) -> T:
+        """An event of this run."""
+        return kind(
+            run_id=self.run.run_id,
+            session_id=self.run.session_id,
+            agent_id=self.run.agent_id or "",
+            agent_name=self.run.agent_name or "",
+            **data,
+        )
+
+    async def events(
+        self, body: Callable[[Execution], AsyncGenerator[RunOutputEvent, None]]
+    ) -> AsyncGenerator[RunOutputEvent, None]:
+        """The events of the whole run, RunStarted to RunCompleted or RunError.
+
+        Raises what the store raises, always; what the body raises only if it is no ModelError, or if ``raise_errors`` is set. Closing
+        the generator, or cancelling whoever reads it, stores the run as cancelled.
+        """
+        await self._begin()
+        failure: BaseException | None = None
+        try:
+            async with self._alive(), aclosing(body(self)) as events:
+                yield self.event(RunStartedEvent, model=self.run.model or "", model_provider=self.run.model_provider or "")
+                async for event in events:
+                    yield event
+        except BaseException as error:  # noqa: BLE001 - raised again below, once the run is stored
+            failure = error
+        self._close_run(failure)
+        conflicts = await self._stored(failure)
+        if conflicts:
+            yield self.event(StateConflictEvent, paths=conflicts)
+        if failure is not None:
+            yield self.event(RunErrorEvent, content=str(failure), error_type=type(failure).__name__)
+        else:
+            yield self.event(
+                RunCompletedEvent,
+                content=self.run.content,
+                metrics=self.run.metrics,
+                session_state=self.run.session_state,
+            )
+
+    async def _begin(self) -> None:
+        settings = self._settings
+        self.run.session_state = None
+        path = f"session {settings.key.session_id!r}"
+        default = values.encode(settings.default_state, path="session_state")
+        run_state = values.encode(settings.run_state, path="session_state")
+        metadata = values.encode(settings.metadata, path="metadata")
+        begin = RunBegin(
+            key=settings.key,
+            run_id=check_id("run_id", self.run.run_id),
+            input=values.encode(self.run.input and self.run.input.input_content, path="input"),
+            state=default,
+            metadata=metadata,
+            component_id=settings.component_id,
+            component=values.encode(settings.component, path=f"{path} {settings.key.session_type.data_field}"),
+            # Two to spare: a run that failed is stored too, and does not count.
+            runs_wanted=settings.history_runs and settings.history_runs + 2,
+            lease=settings.lease,
+            reused_id=settings.reused_id,
+        )
+        begun = await self._db.begin_run(begin) if self._db is not None else _unstored(begin)
+        self.session, self._base_state, self._revision = begun.session, begun.state, begun.revision
+        state = run_state if settings.overwrite_state else states.merge(states.merge(default, begun.state), run_state)
+        self.context = RunContext(
+            run_id=begin.run_id,
+            session_id=settings.key.session_id,
+            user_id=settings.key.user_id,
+            session_state=values.decode(state),
+            metadata=deepcopy(settings.metadata),
+        )
+        try:
+            await self._load_more_history()
+        except BaseException as error:
+            self._close_run(error)
+            await self._stored(error)
+            raise
+
+    async def _load_more_history(self) -> None:
+        """Where the newest runs were mostly failures, look further back. One read, rarely."""
+        wanted, session = self._settings.history_runs, self.session
+        loaded = session.runs or []
+        if self._db is None or len(told_runs(loaded)) >= wanted or session.run_count <= len(loaded):
+            return
+        whole = await self._db.get_session(session.session_id, user_id=session.user_id)
+        if whole is not None:
+            session.runs = whole.runs
+
+    @asynccontextmanager
+    async def _alive(self) -> AsyncGenerator[None, None]:
+        """Renew the run's lease while it goes on. A short run is over before the first renewal."""
+        if self._db is None:
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        renewals: list[asyncio.Task[None]] = []
+        timer = loop.call_later(self._settings.lease / 3, lambda: renewals.append(loop.create_task(self._renew_lease())))
+        try:
+            yield
+        finally:
+            timer.cancel()
+            for renewal in renewals:
+                renewal.cancel()
+                await asyncio.gather(renewal, return_exceptions=True)
+
+    async def _renew_lease(self) -> None:
+        assert self._db is not None
+        settings = self._settings
+        while True:
+            # A server that is away for a moment is met again at the next renewal, or by finish_run.
+            with suppress(StoreError):
+                if not await self._db.renew_lease(settings.key, self.context.run_id, settings.lease):
+                    return
+            await asyncio.sleep(settings.lease / 3)
+
+    def _close_run(self, failure: BaseException | None) -> None:
+        run = self.run
+        run.metrics = run.metrics or Metrics()
+        run.metrics.duration = perf_counter() - self._started
+        if failure is None:
+            run.status = RunStatus.completed
+        elif isinstance(failure, Exception):
+            run.status = RunStatus.error
+            run.content = str(failure) or type(failure).__name__
+        else:
+            # CancelledError, GeneratorExit, KeyboardInterrupt: somebody did not want to wait.
+            run.status = RunStatus.cancelled
+
+    async def _stored(self, failure: BaseException | None) -> tuple[str, ...]:
+        """Store the run, whatever tries to interrupt it, then raise what must be raised."""
+        try:
+            conflicts, unstorable = await uninterrupted(self._finish)
+        except (StoreError, SessionError) as error:
+            raise error from failure
+        if failure is not None and (not isinstance(failure, ModelError) or self._settings.raise_errors):
+            raise failure
+        if unstorable:
+            raise unstorable[0]
+        if conflicts and self._settings.on_state_conflict == "raise":
+            raise StateConflictError(
+                f"run {self.run.run_id!r} and another changed {', '.join(conflicts)} of session {self.run.session_id!r} at once; "
+                "the run is stored, its changes to these keys are not",
+                session_id=self.run.session_id or "",
+                run_id=self.run.run_id or "",
+                paths=list(conflicts),
+            )
+        return conflicts
+
+    async def _finish(self) -> tuple[tuple[str, ...], list[UnstorableValueError]]:
+        state, unstorable = _encoded_state(self.context.session_state, self._base_state)
+        self.run.session_state = values.decode(state)
+        if self._db is None:
+            return (), unstorable
+        record, unstorable_parts = values.encode_lenient(self.run.to_dict(), path="run")
+        assert self.run.metrics is not None
+        end = RunEnd(
+            key=self._settings.key,
+            run_id=self.context.run_id,
+            runs=[record],
+            changes=states.difference(self._base_state, state),
+            counters=_counters(self.run.metrics),
+            revision=self._revision,
+            on_state_conflict=self._settings.on_state_conflict,
+        )
+        try:
+            ended = await self._db.finish_run(end)
+        except DocumentTooLarge as error:
+            await self._finish_without_its_bulk(end, error)
+            raise
+        return ended.conflicts, [*unstorable, *unstorable_parts]
+
+    async def _finish_without_its_bulk(self, end: RunEnd, error: DocumentTooLarge) -> None:
+        """A run too large to be stored is stored as a failure, with its input and what became of it."""
+        assert self._db is not None
+        self.run.status = RunStatus.error
+        record = {name: value for name, value in end.runs[-1].items() if name not in {"messages", "tools", "content"}}
+        record |= {"status": RunStatus.error.value, "content": str(error)}
+        with suppress(DocumentTooLarge):
+            await self._db.finish_run(
+                RunEnd(key=end.key, run_id=end.run_id, runs=[record], changes=[], counters=end.counters, revision=end.revision)
+            )
+
+
+def _counters(metrics: Metrics) -> dict[str, float]:
+    counters: dict[str, float] = {name: getattr(metrics, name) for name in TOKEN_COUNTERS}
+    return counters | ({"cost": metrics.cost} if metrics.cost else {})
+
+
+def _encoded_state(state: dict[str, Any], base: dict[str, Any]) -> tuple[dict[str, Any], list[UnstorableValueError]]:
+    """The state to store. A key whose value cannot be stored keeps the value it had, and its error is returned."""
+    encoded: dict[str, Any] = {}
+    errors: list[UnstorableValueError] = []
+    for key, value in state.items():
+        try:
+            encoded |= values.encode({key: value}, path="session_state")
+        except UnstorableValueError as error:
+            errors.append(error)
+            if isinstance(key, str) and (name := key) in base:
+                encoded[name] = base[name]
+    return encoded, errors
+
+
+def _unstored(begin: RunBegin) -> RunBegun:
+    """A session that nobody keeps, for a component without a database."""
+    key = begin.key
+    session = SESSION_CLASSES[key.session_type](
+        session_id=key.session_id, user_id=key.user_id, session_data={"session_state": values.decode(begin.state)}, runs=[]
+    )
+    return RunBegun(session=session, state=begin.state, revision=0)
+
+
+async def uninterrupted(work: Callable[[], Awaitable[T]]) -> T:
+    """Do ``work`` to its end, whoever cancels meanwhile; a cancellation goes on afterwards.
+
+    A loop that shuts down cancels the work itself. It is then done once more, so it must be repeatable.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    task = asyncio.ensure_future(work())
+    while True:
+        try:
+            result = await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+            if task.cancelled():
+                task = asyncio.ensure_future(work())
+            continue
+        if cancelled is not None:
+            raise cancelled
+        return result

@@ -1,0 +1,132 @@
+"""What passes between user, model and tools: messages, tool executions, metrics.
+
+Field names are Agno's, so that what is stored reads the same to its UI, its exports and its users' queries.
+Fields of other versions that these models do not know are kept as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from time import time
+from typing import Any
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_STORED = ConfigDict(extra="allow", populate_by_name=True, protected_namespaces=())
+
+
+class StoredModel(BaseModel):
+    """Base of everything that is stored in a session: tolerant of unknown fields, silent about empty ones."""
+
+    model_config = _STORED
+
+    def to_dict(self) -> dict[str, Any]:
+        """The model as plain Python values, without the fields that are None."""
+        return self.model_dump(exclude_none=True)
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """The model as JSON text, without the fields that are None."""
+        return self.model_dump_json(exclude_none=True, indent=indent)
+
+
+class Metrics(StoredModel):
+    """Tokens and times of a message, a run or a session. Times are in seconds."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    audio_total_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: float | None = None
+    duration: float | None = None
+    time_to_first_token: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counters that are not zero: a stored message does not carry ten zeros."""
+        return {name: value for name, value in self.model_dump(exclude_none=True).items() if value != 0}
+
+    def add(self, other: Metrics) -> None:
+        """Count ``other``'s tokens and cost here too. Times are not tokens and are left alone."""
+        for name in TOKEN_COUNTERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if other.cost is not None:
+            self.cost = (self.cost or 0.0) + other.cost
+
+
+TOKEN_COUNTERS = tuple(name for name in Metrics.model_fields if name.endswith("_tokens"))
+
+
+class Message(StoredModel):
+    """One message of a conversation, as it is sent to the model and as it is stored.
+
+    ``role`` is ``system``, ``user``, ``assistant`` or ``tool``; ``content`` is text or a list of OpenAI content
+    parts; ``tool_calls`` have OpenAI's shape. ``from_history`` marks a message that an earlier run owns: it is shown to
+    the model and not stored again.
+    """
+
+    id: str = Field(default_factory=lambda: str(uuid4()))
+    role: str
+    content: str | list[Any] | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    reasoning_content: str | None = None
+    provider_data: dict[str, Any] | None = None
+    tool_name: str | None = None
+    tool_args: Any | None = None
+    tool_call_error: bool | None = None
+    stop_after_tool_call: bool = False
+    from_history: bool = False
+    metrics: Metrics | None = None
+    created_at: int = Field(default_factory=lambda: int(time()))
+
+    def get_content_string(self) -> str:
+        """The content as text: a list of parts gives the text of its text parts."""
+        if isinstance(self.content, str):
+            return self.content
+        texts = (part.get("text") if isinstance(part, dict) else part for part in self.content or [])
+        return "".join(text for text in texts if isinstance(text, str))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The message as it is stored: no empty fields, no flags that say no."""
+        stored = self.model_dump(exclude_none=True, exclude={"metrics"}, exclude_defaults=True)
+        stored |= {"id": self.id, "role": self.role, "created_at": self.created_at}
+        if self.metrics is not None and (metrics := self.metrics.to_dict()):
+            stored["metrics"] = metrics
+        return stored
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Message:
+        """The message that ``to_dict`` gave."""
+        return cls.model_validate(data)
+
+
+class ToolExecution(StoredModel):
+    """One call of a tool: who was called with what, and what came of it."""
+
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+    tool_args: dict[str, Any] | None = None
+    tool_call_error: bool | None = None
+    result: str | None = None
+    metrics: Metrics | None = None
+    child_run_id: str | None = None
+    stop_after_tool_call: bool = False
+    created_at: int = Field(default_factory=lambda: int(time()))
+
+
+def text_of(value: Any) -> str:
+    """A value as text for the model: text as it is, pydantic models and plain data as JSON, the rest by ``str``."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, BaseModel):
+        return value.model_dump_json(exclude_none=True)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError):
+        return str(value)

@@ -1,0 +1,190 @@
+"""Ask the model, run the tools it calls, ask again, until it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+from agno_mongo.errors import IncompleteResponse
+from agno_mongo.messages import Message, Metrics, ToolExecution
+from agno_mongo.models.base import Model, ModelDelta, ModelRequest
+from agno_mongo.run.agent import (
+    ModelRequestCompletedEvent,
+    ModelRequestStartedEvent,
+    RunContentCompletedEvent,
+    RunContentEvent,
+    RunOutput,
+    RunOutputEvent,
+    ToolCallCompletedEvent,
+    ToolCallErrorEvent,
+    ToolCallStartedEvent,
+)
+from agno_mongo.run.base import RunContext
+from agno_mongo.tools.function import BadToolArgumentsError, Function
+
+MakeEvent = Callable[..., Any]
+"""Makes an event of the given class with the run's ids filled in."""
+
+
+@dataclass(kw_only=True)
+class ModelLoop:
+    """One run's conversation with the model.
+
+    ``run`` is written to as things happen, so that whatever interrupts the loop leaves the run as far as it came: its messages
+    (``messages`` is the run's own list), tools, metrics, and the text so far as ``content``.
+    """
+
+    model: Model
+    run: RunOutput
+    messages: list[Message]
+    functions: Mapping[str, Function]
+    context: RunContext
+    agent: Any
+    event: MakeEvent
+    stream: bool = False
+    _metrics: Metrics = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._metrics = self.run.metrics = self.run.metrics or Metrics()
+        self.run.tools = self.run.tools or []
+
+    async def events(self) -> AsyncGenerator[RunOutputEvent, None]:
+        """Run the loop to the model's answer. Raises what the model raises; a failing tool's message goes to the model."""
+        while True:
+            async with aclosing(self._ask()) as events:
+                async for event in events:
+                    yield event
+            calls = self.messages[-1].tool_calls
+            if not calls:
+                break
+            async with aclosing(self._call_tools(calls)) as events:
+                async for event in events:
+                    yield event
+        yield self.event(RunContentCompletedEvent)
+
+    async def _ask(self) -> AsyncGenerator[RunOutputEvent, None]:
+        who = {"model": self.model.id, "model_provider": self.model.provider}
+        yield self.event(ModelRequestStartedEvent, **who)
+        answer = _Answer()
+        tools = [function.to_openai() for function in self.functions.values()]
+        request = ModelRequest(messages=list(self.messages), tools=tools, stream=self.stream)
+        self.run.content = None
+        async with aclosing(self.model.respond(request)) as deltas:
+            async for delta in deltas:
+                answer.add(delta)
+                if delta.content:
+                    self.run.content = (self.run.content or "") + delta.content
+                if delta.content or delta.reasoning_content:
+                    yield self.event(RunContentEvent, content=delta.content, reasoning_content=delta.reasoning_content)
+        message = answer.message(self.model.id)
+        self.messages.append(message)
+        self.run.reasoning_content = message.reasoning_content
+        used = message.metrics or Metrics()
+        self._metrics.add(used)
+        self._metrics.time_to_first_token = self._metrics.time_to_first_token or used.time_to_first_token
+        yield self.event(
+            ModelRequestCompletedEvent,
+            **who,
+            input_tokens=used.input_tokens,
+            output_tokens=used.output_tokens,
+            total_tokens=used.total_tokens,
+            time_to_first_token=used.time_to_first_token,
+        )
+
+    async def _call_tools(self, calls: Sequence[Mapping[str, Any]]) -> AsyncGenerator[RunOutputEvent, None]:
+        """All calls of one answer at once. Results go to the model in the order of the calls."""
+        executions = [ToolExecution(tool_call_id=call.get("id"), tool_name=call["function"]["name"]) for call in calls]
+        assert self.run.tools is not None
+        self.run.tools.extend(executions)
+        tasks = [
+            asyncio.ensure_future(self._call_tool(call["function"], execution))
+            for call, execution in zip(calls, executions, strict=True)
+        ]
+        try:
+            for execution in executions:
+                yield self.event(ToolCallStartedEvent, tool=execution)
+            for finished in asyncio.as_completed(tasks):
+                yield self._tool_event(await finished)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.messages.extend(_tool_message(execution) for execution in executions if execution.result is not None)
+
+    async def _call_tool(self, call: Mapping[str, Any], execution: ToolExecution) -> ToolExecution:
+        started = perf_counter()
+        function = self.functions.get(call["name"])
+        try:
+            if function is None:
+                known = ", ".join(self.functions) or "none"
+                raise BadToolArgumentsError(f"There is no tool named {call['name']!r}. Tools: {known}.")
+            arguments = function.validated(call.get("arguments"))
+            execution.tool_args = arguments
+            execution.result = await function.call(arguments, self.context, self.agent)
+            execution.tool_call_error = False
+        except BadToolArgumentsError as error:
+            execution.result, execution.tool_call_error = str(error), True
+        except Exception as error:  # noqa: BLE001 - whatever a tool raises is the model's to hear about, not ours to die of
+            execution.result, execution.tool_call_error = f"{type(error).__name__}: {error}", True
+        execution.metrics = Metrics(duration=perf_counter() - started)
+        return execution
+
+    def _tool_event(self, execution: ToolExecution) -> RunOutputEvent:
+        if execution.tool_call_error:
+            failed: RunOutputEvent = self.event(ToolCallErrorEvent, tool=execution, error=execution.result)
+            return failed
+        completed: RunOutputEvent = self.event(ToolCallCompletedEvent, tool=execution, content=execution.result)
+        return completed
+
+
+def _tool_message(execution: ToolExecution) -> Message:
+    return Message(
+        role="tool",
+        content=execution.result,
+        tool_call_id=execution.tool_call_id,
+        tool_name=execution.tool_name,
+        tool_args=execution.tool_args,
+        tool_call_error=execution.tool_call_error,
+        metrics=execution.metrics,
+    )
+
+
+class _Answer:
+    """One answer of a model, put together from its pieces."""
+
+    def __init__(self) -> None:
+        self._started = perf_counter()
+        self._texts: list[str] = []
+        self._reasoning: list[str] = []
+        self._tool_calls: list[dict[str, Any]] = []
+        self._metrics = Metrics()
+        self._finish_reason: str | None = None
+
+    def add(self, delta: ModelDelta) -> None:
+        if delta.content:
+            self._texts.append(delta.content)
+            if self._metrics.time_to_first_token is None:
+                self._metrics.time_to_first_token = perf_counter() - self._started
+        if delta.reasoning_content:
+            self._reasoning.append(delta.reasoning_content)
+        self._tool_calls.extend(dict(call) for call in delta.tool_calls)
+        if delta.metrics is not None:
+            self._metrics.add(delta.metrics)
+        self._finish_reason = delta.finish_reason or self._finish_reason
+
+    def message(self, model: str) -> Message:
+        """The whole answer. Raises IncompleteResponse without a finish reason."""
+        if self._finish_reason is None:
+            raise IncompleteResponse(f"{model} stopped in mid-answer: the stream ended without a finish reason", model=model)
+        self._metrics.duration = perf_counter() - self._started
+        return Message(
+            role="assistant",
+            content="".join(self._texts) or None,
+            reasoning_content="".join(self._reasoning) or None,
+            tool_calls=self._tool_calls or None,
+            metrics=self._metrics,
+        )

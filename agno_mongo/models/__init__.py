@@ -1,0 +1,5 @@
+"""Models: OpenAI's, and the offline demonstration model, behind one protocol."""
+
+from agno_mongo.models.base import Model, ModelDelta, ModelRequest
+
+__all__ = ["Model", "ModelDelta", "ModelRequest"]

@@ -1,0 +1,52 @@
+"""What the runtime asks of a model: one method."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol, cast, runtime_checkable
+
+from agno_mongo.messages import Message, Metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """What a model is asked: the conversation, the tools it may call (OpenAI's ``tools`` shape), and whether the answer is
+    wanted in pieces.
+    """
+
+    messages: Sequence[Message]
+    tools: Sequence[dict[str, Any]] = ()
+    tool_choice: str | dict[str, Any] | None = None
+    stream: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDelta:
+    """A piece of an answer. ``tool_calls`` are whole ones, in OpenAI's shape. An answer is complete when a piece has a
+    ``finish_reason``; one that ends without is an error.
+    """
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: Sequence[dict[str, Any]] = ()
+    metrics: Metrics | None = None
+    finish_reason: str | None = None
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Anything that answers a conversation. ``id`` is the model's name at its ``provider``."""
+
+    id: str
+    provider: str
+
+    def respond(self, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
+        """Yield the answer, in one piece or in many, the last with a finish reason. Raises ModelError."""
+        ...
+
+
+def default_model() -> Model:
+    """OpenAIChat with its defaults. Imported only now: the ``openai`` client takes longer to import than all the rest."""
+    return cast("Model", import_module("agno_mongo.models.openai").OpenAIChat())

@@ -1,0 +1,5 @@
+"""Agno's import path for messages."""
+
+from agno_mongo.messages import Message
+
+__all__ = ["Message"]

@@ -1,0 +1,58 @@
+"""The one place where the ``openai`` client's errors become ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+import openai
+
+from agno_mongo.errors import (
+    IncompleteResponse,
+    ModelAuthenticationError,
+    ModelError,
+    ModelRateLimited,
+    ModelTimeout,
+)
+
+
+@contextmanager
+def translated(model: str) -> Iterator[None]:
+    """Errors of the ``openai`` client leave the block as ModelError or one of its kinds, the original as their cause."""
+    try:
+        yield
+    except (openai.OpenAIError, json.JSONDecodeError, httpx2.HTTPError) as error:
+        raise _ours(error, model) from error
+
+
+def _ours(error: Exception, model: str) -> ModelError:  # noqa: PLR0911 - a table
+    if isinstance(error, (openai.APITimeoutError, httpx2.TimeoutException)):
+        return ModelTimeout(f"{model} did not answer in time", model=model)
+    if isinstance(error, json.JSONDecodeError):
+        return IncompleteResponse(f"{model} sent a piece that is no JSON; the answer is not whole: {error}", model=model)
+    if isinstance(error, httpx2.HTTPError):
+        return IncompleteResponse(f"the connection to {model} broke within the answer: {error}", model=model)
+    if isinstance(error, openai.APIStatusError):
+        return _refused(error, model)
+    if isinstance(error, openai.APIConnectionError):
+        cause = error.__cause__
+        return ModelError(f"{model} cannot be reached: {error}{f' ({cause})' if cause else ''}", model=model)
+    if "api_key" in str(error) or "redentials" in str(error):
+        return ModelAuthenticationError(
+            f"{model}: no API key. Set OPENAI_API_KEY or pass OpenAIChat(api_key=…); for a server of your own pass base_url=",
+            model=model,
+        )
+    return ModelError(f"{model}: {error}", model=model)
+
+
+def _refused(error: openai.APIStatusError, model: str) -> ModelError:
+    text = f"{model} answered with status {error.status_code}: {error.message}"
+    if isinstance(error, openai.RateLimitError):
+        retry_after = error.response.headers.get("retry-after", "")
+        seconds = float(retry_after) if retry_after.replace(".", "", 1).isdigit() else None
+        return ModelRateLimited(text, model=model, retry_after=seconds)
+    if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
+        return ModelAuthenticationError(text, model=model, status_code=error.status_code)
+    return ModelError(text, model=model, status_code=error.status_code)

@@ -1,0 +1,133 @@
+"""What agent, team and workflow runs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from time import time
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from agno_mongo.messages import Message, Metrics, StoredModel
+
+
+class RunStatus(str, Enum):
+    """Where a run stands. The values are stored, in capitals as Agno stores them."""
+
+    pending = "PENDING"
+    running = "RUNNING"
+    completed = "COMPLETED"
+    paused = "PAUSED"
+    cancelled = "CANCELLED"
+    error = "ERROR"
+    interrupted = "INTERRUPTED"
+    """The process died during the run: its lease ran out. Never stored, derived when the session is read."""
+    regenerated = "REGENERATED"
+
+
+HISTORY_SKIP_STATUSES = (
+    RunStatus.pending,
+    RunStatus.running,
+    RunStatus.paused,
+    RunStatus.cancelled,
+    RunStatus.error,
+    RunStatus.interrupted,
+    RunStatus.regenerated,
+)
+"""Runs that later prompts are not shown: those that never came to an answer."""
+
+
+class RunInput(StoredModel):
+    """What the user gave to ``run()``: text, a list, a dict or messages."""
+
+    input_content: Any = None
+
+    def input_content_string(self) -> str:
+        """The input as text."""
+        return self.input_content if isinstance(self.input_content, str) else str(self.input_content)
+
+
+class BaseRunOutput(StoredModel):
+    """The fields of every run's outcome."""
+
+    run_id: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    parent_run_id: str | None = None
+    workflow_id: str | None = None
+    input: RunInput | None = None
+    content: Any = None
+    content_type: str = "str"
+    metrics: Metrics | None = None
+    metadata: dict[str, Any] | None = None
+    session_state: dict[str, Any] | None = None
+    status: RunStatus | str = RunStatus.running
+    created_at: int = Field(default_factory=lambda: int(time()))
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _wrap_input(cls, value: Any) -> Any:
+        """Older versions stored the bare input."""
+        if value is None or isinstance(value, RunInput) or (isinstance(value, dict) and "input_content" in value):
+            return value
+        return RunInput(input_content=value)
+
+    @field_validator("status")
+    @classmethod
+    def _known_status(cls, value: RunStatus | str) -> RunStatus | str:
+        """A status of a newer version survives the round trip as text."""
+        return RunStatus(value) if value in RunStatus._value2member_map_ else value
+
+    @property
+    def is_paused(self) -> bool:
+        """True while the run waits for a person."""
+        return self.status == RunStatus.paused
+
+    @property
+    def is_cancelled(self) -> bool:
+        """True when the run was stopped before its answer."""
+        return self.status == RunStatus.cancelled
+
+    def get_content_as_string(self) -> str:
+        """The answer as text; the empty string when there is none."""
+        return "" if self.content is None else str(self.content)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Any:
+        """The run that ``to_dict`` gave."""
+        return cls.model_validate(data)
+
+
+class MessageRunOutput(BaseRunOutput):
+    """A run that talked to a model: it has messages."""
+
+    model: str | None = None
+    model_provider: str | None = None
+    messages: list[Message] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run as it is stored: its own messages only, never the history it was shown."""
+        stored = self.model_dump(exclude_none=True, exclude={"messages", "metrics", "session_state"})
+        stored["status"] = str(getattr(self.status, "value", self.status))
+        if self.messages is not None:
+            stored["messages"] = [message.to_dict() for message in self.messages if not message.from_history]
+        if self.metrics is not None:
+            stored["metrics"] = self.metrics.to_dict()
+        return stored
+
+
+@dataclass(kw_only=True)
+class RunContext:
+    """What a tool, or an instructions function, may know and change of the run it belongs to.
+
+    ``session_state`` is the run's own working copy: change it in place, the changed keys are saved when the run ends.
+    """
+
+    run_id: str
+    session_id: str
+    user_id: str | None = None
+    session_state: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] | None = None
+    dependencies: dict[str, Any] | None = None
+    messages: list[Message] = field(default_factory=list)

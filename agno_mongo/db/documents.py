@@ -1,18 +1,20 @@
 """The session documents: Beanie subtypes of one root, told apart by ``session_type`` in one collection.
 
-Field names and shapes are Agno's; the last eight fields are ours. The classes here define and validate; every
+Field names and shapes are Agno's; those from ``active_runs`` on are ours. The classes here define and validate; every
 :class:`~agno_mongo.db.mongo.MongoDb` binds subclasses of its own (see :func:`bind_documents`), because Beanie binds a class to
 one database for the whole process. An instance made from the classes here needs no database.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from time import time
 from typing import Any, ClassVar, TypeVar, cast
 
 from beanie import Document, init_beanie
+from beanie.odm.fields import ExpressionField
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from agno_mongo import history
@@ -62,7 +64,7 @@ class Session(Document):
     """What the three kinds of session have in common.
 
     ``runs`` are the nested runs, oldest first; ``user_id`` is the owner, fixed when the session is created;
-    ``created_at`` and ``updated_at`` are Unix seconds.
+    ``created_at`` and ``updated_at`` are Unix seconds, ``touched_at`` the same to the millisecond.
     """
 
     model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
@@ -87,6 +89,7 @@ class Session(Document):
     run_count: int = 0
     archived_runs: int = 0
     revision: int = 0
+    touched_at: datetime | None = None
     expires_at: datetime | None = None
     schema_version: int = SCHEMA_VERSION
 
@@ -160,8 +163,8 @@ class Session(Document):
         """The run with this id among those loaded, finished or not; a copy of its own."""
         for run in [*(self.runs or ()), *self.unfinished_runs]:
             if run.run_id == run_id:
-                copy: BaseRunOutput = run.model_copy(deep=True)
-                return copy
+                found: BaseRunOutput = run.model_copy(deep=True)
+                return found
         return None
 
     def upsert_run(self, run: AnyRun) -> None:
@@ -274,10 +277,11 @@ SessionT = TypeVar("SessionT", bound=Session)
 async def bind_documents(database: Any, collection_name: str) -> dict[SessionType, type[Session]]:
     """New subclasses of the three session classes, bound to one collection of one database.
 
-    Takes two commands (``buildInfo``, ``listCollections``), both Beanie's.
+    Takes two commands (``buildInfo``, ``listCollections``), both Beanie's. Not to be called from two threads at once.
     """
-    bound = {kind: _subclass(cls) for kind, cls in SESSION_CLASSES.items()}
-    await init_beanie(database=database, document_models=list(bound.values()), skip_indexes=True)
+    with _left_as_they_are(Session, *SESSION_CLASSES.values()):
+        bound = {kind: _subclass(cls) for kind, cls in SESSION_CLASSES.items()}
+        await init_beanie(database=database, document_models=list(bound.values()), skip_indexes=True)
     for cls in bound.values():
         # Beanie gives a subtype the collection of its root, which is the shared class.
         cls.set_collection_name(collection_name)
@@ -293,3 +297,25 @@ def _subclass(cls: type[SessionT]) -> type[SessionT]:
     Bound.__name__ = Bound.__qualname__ = cls.__name__
     Bound.__doc__ = cls.__doc__
     return cast("type[SessionT]", Bound)
+
+
+@contextmanager
+def _left_as_they_are(*shared: type[Session]) -> Iterator[None]:
+    """Undo, at the end, what Beanie does to the shared classes while it binds their subclasses.
+
+    It binds the parents too, over whatever the user may have bound them to, and puts query expressions on them; pydantic then takes such
+    an attribute of a parent for the default of a field.
+    """
+    before = {cls: dict(vars(cls)) for cls in shared}
+    for cls in shared:
+        for name in [name for name, value in before[cls].items() if isinstance(value, ExpressionField)]:
+            delattr(cls, name)
+    try:
+        yield
+    finally:
+        for cls, attributes in before.items():
+            for name in vars(cls).keys() - attributes.keys():
+                type.__delattr__(cls, name)
+            for name, value in attributes.items():
+                if vars(cls).get(name) is not value:
+                    type.__setattr__(cls, name, value)

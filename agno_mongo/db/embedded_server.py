@@ -168,7 +168,7 @@ class EmbeddedServer:
         """
         _require_unix()
         with self._mutex:
-            if self._server is not None and _accepts(self._server.socket):
+            if self._server is not None and self._share.is_current() and _accepts(self._server.socket):
                 return self._server.url
             _users.add(self)
             try:
@@ -184,10 +184,9 @@ class EmbeddedServer:
 
         Does nothing without a share, so also when called again.
 
-        Raises:
-            EmbeddedServerError: somebody else has held the start lock for longer than ``start_timeout``. The
-                share is given up all the same; the server, if it has no users, is left for the next one to use
-                and stop.
+        Raises: EmbeddedServerError: somebody else has held the start lock for longer than ``start_timeout``.
+            The share is given up all the same; the server, if it has no users, is left for the next one to
+            use and stop.
         """
         with self._mutex:
             if not self._share.held:
@@ -200,6 +199,8 @@ class EmbeddedServer:
 
     def _join(self) -> _Server:
         _make_folder(self.path)
+        if not self._share.is_current():
+            self._leave_behind()
         was_user = self._share.held
         with self._guarded():
             if not was_user:
@@ -260,13 +261,26 @@ class EmbeddedServer:
         """Stop the server if nobody else has a share. The share counts no more afterwards, in either case."""
         if not self._share.make_exclusive():
             return
+        if not self._share.is_current():
+            self._leave_behind()
+            return
         server = _find_server(self.path)
-        if server is None and self._server is not None and _socket_of(self._server.pid, self.path):
-            server = self._server  # the folder was deleted, and with it all that names the server
         if server is not None:
             _stop(server)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._file("agno_mongo.json"))
+
+    def _leave_behind(self) -> None:
+        """Drop the share in a folder that was deleted, and kill the server that served it.
+
+        Killed and not stopped: its last checkpoint would go, by name, into a folder that was made anew. If
+        there is one by now, what serves it is not touched.
+        """
+        old, current = self._server, _find_server(self.path)
+        if old is not None and (current is None or current.pid != old.pid):
+            _signal(old, signal.SIGKILL, 5.0)
+        self._share.give_up()
+        self._server = None
 
     def _abandon(self) -> None:
         try:
@@ -321,7 +335,7 @@ def _release_all() -> None:
 
 def _forget_all_after_fork() -> None:
     for user in list(_users):
-        user._forget_after_fork()
+        user._forget_after_fork()  # noqa: SLF001  (not for users of the class)
     _users.clear()
 
 
@@ -360,6 +374,15 @@ class _FileLock:
     def make_exclusive(self) -> bool:
         """Say whether this is the only holder. If not, the lock itself may be gone: flock drops it first."""
         return self._fd is not None and _try_flock(self._fd, fcntl.LOCK_EX)
+
+    def is_current(self) -> bool:
+        """Say whether the lock is held, and on the file that is there now: not on one that was deleted."""
+        if self._fd is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._fd), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     def give_up(self) -> None:
         """Unlock, also for forked children that inherited the file. Does nothing when it is not held."""
@@ -462,7 +485,7 @@ def _command_of(pid: int) -> tuple[str, str]:
         except OSError:
             return "", "\0"
     ps = subprocess.run(
-        ["ps", "-ww", "-o", "command=", "-p", str(pid)],
+        ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)],
         capture_output=True,
         check=False,
         stdin=subprocess.DEVNULL,
@@ -561,7 +584,7 @@ def _choose_socket(folder: str) -> str:
     away.
     """
     record = _load_server(folder)
-    bases = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]
+    bases = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]  # noqa: S108  (a private directory in it)
     if record is not None and record.folder == folder:
         bases.insert(0, os.path.dirname(os.path.dirname(record.socket)))
     directories = [os.path.join(base, f"agno_mongo-{os.getuid()}") for base in bases if os.path.isabs(base)]
@@ -591,7 +614,7 @@ def _make_private(directory: str) -> bool:
         found = os.lstat(directory)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             return False
-        if stat.S_IMODE(found.st_mode) != 0o700:
+        if stat.S_IMODE(found.st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
             os.chmod(directory, 0o700)
     except OSError:
         return False
@@ -748,8 +771,8 @@ _REASONS: tuple[tuple[Callable[[int, str], bool], str], ...] = (
         _said(_MISSING_LIBRARY),
         (
             "{binary} needs the shared library {library}, which is not installed. For libcurl.so.4: apt-get "
-            "install libcurl4 (Debian, Ubuntu; libcurl4t64 on the newest), dnf install libcurl (Fedora, RHEL), "
-            "zypper install libcurl4 (SUSE). For others install the package that holds the file."
+            "install libcurl4 (Debian, Ubuntu; libcurl4t64 on the newest), dnf install libcurl (Fedora, "
+            "RHEL), zypper install libcurl4 (SUSE). For others install the package that holds the file."
         ),
     ),
     (
@@ -760,8 +783,8 @@ _REASONS: tuple[tuple[Callable[[int, str], bool], str], ...] = (
         lambda code, text: code == _EXIT_OTHER_VERSION or _said(_OTHER_VERSION)(code, text),
         (
             "the folder holds data of another MongoDB version than {binary} can read. Set AGNO_MONGOD to a "
-            "mongod of the version that wrote it, or pass another path and carry the data over with mongodump "
-            "and mongorestore."
+            "mongod of the version that wrote it, or pass another path and carry the data over with "
+            "mongodump and mongorestore."
         ),
     ),
     (

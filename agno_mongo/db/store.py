@@ -374,7 +374,7 @@ async def replace_session(connection: Connection, document: dict[str, Any], revi
         session_type=SessionType(document["session_type"]),
         user_id=document.get("user_id"),
     )
-    fixed = {*key.filter, "revision", "updated_at"}
+    fixed = {*key.filter, "revision", "updated_at", "touched_at"}
     update = {**_touch(time()), "$set": {name: value for name, value in document.items() if name not in fixed}}
     which = {**key.filter, "revision": revision or {"$exists": False}}
     stored: dict[str, Any] | None = None

@@ -1,0 +1,89 @@
+"""One mongod for the whole session, and the three kinds of client on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from blockbuster import BlockBuster, blockbuster_ctx
+from mongomock_motor import AsyncMongoMockClient
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import AsyncMongoClient, MongoClient
+
+from agno_mongo.db.embedded_server import EmbeddedServer
+from agno_mongo.db.mongo import MongoDb
+from tests.llm_servers import aimock, aimock_url
+
+__all__ = ["aimock", "aimock_url"]
+
+CLIENTS = ("mongomock", "pymongo", "motor")
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls_in_the_event_loop() -> Iterator[BlockBuster]:
+    """A call of our own that blocks the loop fails the test."""
+    with blockbuster_ctx(scanned_modules=["agno_mongo"]) as blockbuster:
+        # It asks for the working directory and waits for nothing.
+        blockbuster.functions["os.path.abspath"].can_block_in("embedded_server.py", "__init__")
+        # PyMongo looks whether it runs in a container.
+        blockbuster.functions["os.stat"].can_block_in("pymongo/pool_options.py", "get_container_env_info")
+        yield blockbuster
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AGNO_MONGO_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def mongo_url() -> Iterator[str]:
+    """The address of a real mongod, a single-node replica set, from the wheel."""
+    folder = tempfile.mkdtemp(prefix="agno_mongo_tests_")
+    server = EmbeddedServer(folder)
+    yield server.acquire()
+    server.release()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def db_name(mongo_url: str) -> Iterator[str]:
+    """A database of the test's own."""
+    name = f"test_{uuid4().hex[:12]}"
+    yield name
+    with MongoClient(mongo_url) as client:
+        client.drop_database(name)
+
+
+@pytest_asyncio.fixture
+async def mongo_db(mongo_url: str, db_name: str) -> AsyncIterator[MongoDb]:
+    """A MongoDb on the real server, made from an address."""
+    async with MongoDb(mongo_url, db_name=db_name) as db:
+        yield db
+
+
+@pytest_asyncio.fixture(params=CLIENTS)
+async def db(request: pytest.FixtureRequest, mongo_url: str, db_name: str) -> AsyncIterator[MongoDb]:
+    """The same store over each kind of client."""
+    if request.param == "mongomock":
+        yield MongoDb(client=AsyncMongoMockClient(), db_name=db_name)
+        return
+    if request.param == "pymongo":
+        async with AsyncMongoClient(mongo_url) as client:
+            yield MongoDb(client=client, db_name=db_name)
+        return
+    motor = AsyncIOMotorClient(mongo_url)
+    yield MongoDb(client=motor, db_name=db_name)
+    motor.close()
+
+
+@pytest.fixture
+def child_environment() -> dict[str, str]:
+    """The environment for a process of its own: no keys, warnings as they come."""
+    dropped = {"OPENAI_API_KEY", "OPENAI_BASE_URL", "AGNO_MONGO_URL"}
+    return {name: value for name, value in os.environ.items() if name not in dropped} | {"COLUMNS": "100"}

@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from agno_mongo.db import state as states
 from agno_mongo.db import values
@@ -65,7 +65,7 @@ class Settings:
     on_state_conflict: OnStateConflict = "ours"
     raise_errors: bool = False
     reused_id: bool = False
-    lease: float = LEASE
+    lease: ClassVar[float] = LEASE
 
 
 class Execution:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
+from uuid import uuid4
 
 from agno_mongo.errors import IncompleteResponse
 from agno_mongo.messages import Message, Metrics, ToolExecution
@@ -171,7 +172,8 @@ class _Answer:
                 self._metrics.time_to_first_token = perf_counter() - self._started
         if delta.reasoning_content:
             self._reasoning.append(delta.reasoning_content)
-        self._tool_calls.extend(dict(call) for call in delta.tool_calls)
+        # Some servers give their calls no id. Without one a result cannot be told to belong to its call, now or as history.
+        self._tool_calls.extend({**call, "id": call.get("id") or f"call_{uuid4().hex}"} for call in delta.tool_calls)
         if delta.metrics is not None:
             self._metrics.add(delta.metrics)
         self._finish_reason = delta.finish_reason or self._finish_reason

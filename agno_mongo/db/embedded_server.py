@@ -199,10 +199,10 @@ class EmbeddedServer:
 
     def _join(self) -> _Server:
         _make_folder(self.path)
-        if not self._share.is_current():
-            self._leave_behind()
-        was_user = self._share.held
         with self._guarded():
+            if not self._share.is_current():
+                self._leave_behind()
+            was_user = self._share.held
             if not was_user:
                 self._share.take(shared=True, timeout=self.start_timeout)
             try:
@@ -267,8 +267,9 @@ class EmbeddedServer:
         server = _find_server(self.path)
         if server is not None:
             _stop(server)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._file("agno_mongo.json"))
+        elif self._server is not None:
+            _unlink(self._server.socket)  # it died, and left that behind
+        _unlink(self._file("agno_mongo.json"))
 
     def _leave_behind(self) -> None:
         """Drop the share in a folder that was deleted, and kill the server that served it.
@@ -279,6 +280,8 @@ class EmbeddedServer:
         old, current = self._server, _find_server(self.path)
         if old is not None and (current is None or current.pid != old.pid):
             _signal(old, signal.SIGKILL, 5.0)
+        if old is not None and current is None:
+            _unlink(old.socket)
         self._share.give_up()
         self._server = None
 
@@ -499,12 +502,16 @@ def _stop(server: _Server) -> None:
         if _signal(server, number, timeout):
             break
         _logger.warning("The embedded mongod (pid %s) did not end within %s s of %s", server.pid, timeout, number)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(server.socket)
+    _unlink(server.socket)
     # A killed process loses its arguments before its locks; the next mongod would find the folder taken.
     lock = _FileLock(os.path.join(server.folder, "mongod.lock"))
     if os.path.exists(lock.path) and lock.take(shared=False, timeout=5.0):
         lock.give_up()
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _signal(server: _Server, number: signal.Signals, timeout: float) -> bool:
@@ -521,7 +528,7 @@ def _signal(server: _Server, number: signal.Signals, timeout: float) -> bool:
 
 
 def _kill_stranded(folder: str, socket_path: str) -> None:
-    """Kill a mongod whose folder was deleted under it and made anew.
+    """Kill a mongod whose folder was deleted under it and made anew. Anybody else on the socket is an error.
 
     No file in the folder names it any more, but it still serves the socket. It must not be asked to end: it
     would write its last checkpoint, by name, into the new folder.
@@ -530,6 +537,13 @@ def _kill_stranded(folder: str, socket_path: str) -> None:
     if pid is not None and _socket_of(pid, folder) == socket_path:
         _logger.warning("Killing the embedded mongod (pid %s) of a folder that was deleted: %s", pid, folder)
         _signal(_Server(pid, socket_path, folder), signal.SIGKILL, 5.0)
+    elif _accepts(socket_path):
+        # A new mongod would take the socket away first, and only then find that it may not have the folder.
+        message = (
+            f"Somebody whom this process cannot see serves {socket_path}, the socket for {folder}: an embedded "
+            f"mongod of another container, perhaps. Stop that one, pass another path, {_WAY_OUT}."
+        )
+        raise EmbeddedServerError(message)
 
 
 def _peer_of(socket_path: str) -> int | None:
@@ -584,7 +598,8 @@ def _choose_socket(folder: str) -> str:
     away.
     """
     record = _load_server(folder)
-    bases = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]  # noqa: S108  (a private directory in it)
+    short = "/tmp"  # noqa: S108  (for a private directory in it)
+    bases = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), short]
     if record is not None and record.folder == folder:
         bases.insert(0, os.path.dirname(os.path.dirname(record.socket)))
     directories = [os.path.join(base, f"agno_mongo-{os.getuid()}") for base in bases if os.path.isabs(base)]
@@ -709,6 +724,7 @@ class _Start:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._reaper.join(5.0)
+        _unlink(self.server.socket)  # mongod makes it before it looks at the data
 
     def _explain(self, exit_code: int) -> str:
         # Warnings are no reasons: mongod complains of what it may not read, say, and goes on.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from openai import AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat.chat_completion_chunk import Choice
 
-from agno_mongo.errors import IncompleteResponse
+from agno_mongo.errors import IncompleteResponse, ModelError
 from agno_mongo.event_loops import PerLoop
 from agno_mongo.messages import Message, Metrics
 from agno_mongo.models.base import ModelDelta, ModelRequest
@@ -89,9 +92,13 @@ class OpenAIChat:
                     yield delta
 
     async def _whole(self, client: AsyncOpenAI, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
-        completion: ChatCompletion = await client.chat.completions.create(**self._body(request))
+        completion: ChatCompletion | str = await client.chat.completions.create(**self._body(client, request))
+        if isinstance(completion, str):
+            # What is not declared as JSON comes as text: the front page of whatever is at a wrong address.
+            raise ModelError(f"{self.id} answered with no chat completion; is base_url right? {completion[:80]!r}", model=self.id)
         if not completion.choices:
-            raise IncompleteResponse(f"{self.id} answered without any choice", model=self.id)
+            told = (completion.model_extra or {}).get("error")
+            raise IncompleteResponse(f"{self.id} answered without any choice{f': {told}' if told else ''}", model=self.id)
         choice = completion.choices[0]
         yield ModelDelta(
             content=choice.message.content or choice.message.refusal,
@@ -102,22 +109,26 @@ class OpenAIChat:
         )
 
     async def _streamed(self, client: AsyncOpenAI, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
-        body = {"stream": True, "stream_options": {"include_usage": True}, **self._body(request)}
+        body = {"stream": True, "stream_options": {"include_usage": True}, **self._body(client, request)}
         stream: AsyncStream[ChatCompletionChunk] = await client.chat.completions.create(**body)
         calls = _ToolCallPieces()
         finish_reason: str | None = None
-        async with stream:
-            async for chunk in stream:
-                choice = chunk.choices[0] if chunk.choices else None
-                if choice is not None:
-                    finish_reason = choice.finish_reason or finish_reason
-                    calls.add(choice.delta.tool_calls or ())
-                if (delta := _delta(chunk)) is not None:
-                    yield delta
-        yield ModelDelta(tool_calls=calls.whole(), finish_reason=finish_reason)
+        usage: Any = None
+        with translated(self.id, within_answer=True):
+            async with stream:
+                async for chunk in stream:
+                    # Some servers tell with every piece what has been used so far: the last one counts.
+                    usage = chunk.usage or usage
+                    for choice in chunk.choices[:1]:
+                        finish_reason = choice.finish_reason or finish_reason
+                        calls.add(choice.delta.tool_calls or ())
+                        if (delta := _delta(choice)) is not None:
+                            yield delta
+        yield ModelDelta(tool_calls=calls.whole(), metrics=_metrics(usage), finish_reason=finish_reason)
 
-    def _body(self, request: ModelRequest) -> dict[str, Any]:
-        body: dict[str, Any] = {"model": self.id, "messages": [self._message(message) for message in request.messages]}
+    def _body(self, client: AsyncOpenAI, request: ModelRequest) -> dict[str, Any]:
+        roles = self._roles(client)
+        body: dict[str, Any] = {"model": self.id, "messages": [_message(message, roles) for message in request.messages]}
         body |= {name: value for name in _SENT_AS_THEY_ARE if (value := getattr(self, name)) is not None}
         if request.tools:
             body["tools"] = list(request.tools)
@@ -125,26 +136,10 @@ class OpenAIChat:
                 body["tool_choice"] = request.tool_choice
         return body | dict(self.request_params or {})
 
-    def _message(self, message: Message) -> dict[str, Any]:
-        sent: dict[str, Any] = {"role": self._role(message.role), "content": message.content}
-        if message.name and message.role != "tool":
-            sent["name"] = message.name
-        if message.tool_calls:
-            sent["tool_calls"] = message.tool_calls
-        if message.tool_call_id:
-            sent["tool_call_id"] = message.tool_call_id
-        if message.content is None and not message.tool_calls:
-            sent["content"] = ""
-        return sent
-
-    def _role(self, role: str) -> str:
+    def _roles(self, client: AsyncOpenAI) -> Mapping[str, str]:
         if self.role_map is not None:
-            return self.role_map.get(role, role)
-        return "developer" if role == "system" and self._base_url is None else role
-
-    @property
-    def _base_url(self) -> str | None:
-        return self.base_url or os.environ.get("OPENAI_BASE_URL")
+            return self.role_map
+        return {"system": "developer"} if _is_openai(str(client.base_url)) else {}
 
     async def _new_client(self) -> AsyncOpenAI:
         options: dict[str, Any] = {
@@ -157,45 +152,72 @@ class OpenAIChat:
             **(self.client_params or {}),
         }
         given = {name: value for name, value in options.items() if value is not None}
-        if "api_key" not in given and not os.environ.get("OPENAI_API_KEY") and self._base_url is not None:
+        base_url = given.get("base_url") or os.environ.get("OPENAI_BASE_URL")
+        if "api_key" not in given and not os.environ.get("OPENAI_API_KEY") and base_url and not _is_openai(str(base_url)):
             # The client insists on a key; a local server does not.
             given["api_key"] = "none"
-        return AsyncOpenAI(**given)
+        return await asyncio.to_thread(_made_ready, given)
+
+
+def _made_ready(options: Mapping[str, Any]) -> AsyncOpenAI:
+    """A client with everything loaded that it loads on first use: certificates and modules, a quarter of a second's blocking."""
+    client = AsyncOpenAI(**options)
+    _ = client.chat.completions
+    return client
+
+
+def _is_openai(url: str) -> bool:
+    return f".{urlsplit(url).hostname}".endswith(".openai.com")
+
+
+def _message(message: Message, roles: Mapping[str, str]) -> dict[str, Any]:
+    sent: dict[str, Any] = {"role": roles.get(message.role, message.role), "content": message.content}
+    if message.name and message.role != "tool":
+        sent["name"] = message.name
+    if message.tool_calls:
+        sent["tool_calls"] = message.tool_calls
+    if message.tool_call_id:
+        sent["tool_call_id"] = message.tool_call_id
+    if message.content is None and not message.tool_calls:
+        sent["content"] = ""
+    return sent
 
 
 class _ToolCallPieces:
-    """Tool calls as a stream brings them: several at once, each in pieces, told apart by index."""
+    """Tool calls as a stream brings them: several at once, each in pieces, told apart by index.
+
+    Some servers leave the index out, or at 0 for all of them: there a new id begins a new call, or a name where no index is.
+    """
 
     def __init__(self) -> None:
-        self._calls: dict[int, dict[str, Any]] = {}
+        self._calls: list[tuple[int, dict[str, Any]]] = []
+        self._latest: dict[int | None, dict[str, Any]] = {}
 
     def add(self, pieces: Any) -> None:
         for piece in pieces:
-            # Some servers send whole calls and leave the index out, or at 0 for all of them.
-            index = piece.index if piece.index is not None else len(self._calls)
-            known = self._calls.get(index)
-            if known is not None and piece.id and known["id"] and piece.id != known["id"]:
-                index = max(self._calls) + 1
-                known = None
-            if known is None:
-                known = self._calls[index] = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-            known["id"] = piece.id or known["id"]
+            call = self._latest.get(piece.index)
+            if call is None or self._begins_another(piece, call):
+                call = self._latest[piece.index] = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+                self._calls.append((len(self._calls) if piece.index is None else piece.index, call))
+            call["id"] = piece.id or call["id"]
             if piece.function is not None:
-                known["function"]["name"] += piece.function.name or ""
-                known["function"]["arguments"] += piece.function.arguments or ""
+                call["function"]["name"] += piece.function.name or ""
+                call["function"]["arguments"] += piece.function.arguments or ""
+
+    @staticmethod
+    def _begins_another(piece: Any, call: Mapping[str, Any]) -> bool:
+        if piece.id and call["id"] and piece.id != call["id"]:
+            return True
+        return piece.index is None and piece.function is not None and bool(piece.function.name)
 
     def whole(self) -> list[dict[str, Any]]:
-        return [self._calls[index] for index in sorted(self._calls)]
+        return [call for _, call in sorted(self._calls, key=lambda entry: entry[0])]
 
 
-def _delta(chunk: ChatCompletionChunk) -> ModelDelta | None:
-    choice = chunk.choices[0] if chunk.choices else None
-    content = (choice.delta.content or choice.delta.refusal) if choice else None
-    reasoning = getattr(choice.delta, "reasoning_content", None) if choice else None
-    metrics = _metrics(chunk.usage)
-    if content or reasoning or metrics:
-        return ModelDelta(content=content, reasoning_content=reasoning, metrics=metrics)
-    return None
+def _delta(choice: Choice) -> ModelDelta | None:
+    content = choice.delta.content or choice.delta.refusal
+    reasoning = getattr(choice.delta, "reasoning_content", None)
+    return ModelDelta(content=content, reasoning_content=reasoning) if content or reasoning else None
 
 
 def _metrics(usage: Any) -> Metrics | None:

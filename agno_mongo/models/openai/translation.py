@@ -19,32 +19,40 @@ from agno_mongo.errors import (
 
 
 @contextmanager
-def translated(model: str) -> Iterator[None]:
-    """Errors of the ``openai`` client leave the block as ModelError or one of its kinds, the original as their cause."""
+def translated(model: str, *, within_answer: bool = False) -> Iterator[None]:
+    """Errors of the ``openai`` client leave the block as ModelError or one of its kinds, the original as their cause.
+
+    ``within_answer``: the answer had begun, so that a lost connection leaves an IncompleteResponse.
+    """
     try:
         yield
     except (openai.OpenAIError, json.JSONDecodeError, httpx2.HTTPError) as error:
-        raise _ours(error, model) from error
+        raise _ours(error, model, within_answer=within_answer) from error
 
 
-def _ours(error: Exception, model: str) -> ModelError:  # noqa: PLR0911 - a table
+def _ours(error: Exception, model: str, *, within_answer: bool) -> ModelError:
     if isinstance(error, (openai.APITimeoutError, httpx2.TimeoutException)):
         return ModelTimeout(f"{model} did not answer in time", model=model)
     if isinstance(error, json.JSONDecodeError):
         return IncompleteResponse(f"{model} sent a piece that is no JSON; the answer is not whole: {error}", model=model)
-    if isinstance(error, httpx2.HTTPError):
-        return IncompleteResponse(f"the connection to {model} broke within the answer: {error}", model=model)
     if isinstance(error, openai.APIStatusError):
         return _refused(error, model)
-    if isinstance(error, openai.APIConnectionError):
-        cause = error.__cause__
-        return ModelError(f"{model} cannot be reached: {error}{f' ({cause})' if cause else ''}", model=model)
-    if "api_key" in str(error) or "redentials" in str(error):
+    if isinstance(error, (openai.APIConnectionError, httpx2.HTTPError)):
+        return _unconnected(error, model, within_answer=within_answer)
+    # An APIError is the provider speaking; what is none comes from the client itself.
+    if not isinstance(error, openai.APIError) and ("api_key" in str(error) or "redentials" in str(error)):
         return ModelAuthenticationError(
             f"{model}: no API key. Set OPENAI_API_KEY or pass OpenAIChat(api_key=…); for a server of your own pass base_url=",
             model=model,
         )
     return ModelError(f"{model}: {error}", model=model)
+
+
+def _unconnected(error: Exception, model: str, *, within_answer: bool) -> ModelError:
+    reason = f"{error} ({error.__cause__})" if error.__cause__ else str(error)
+    if within_answer:
+        return IncompleteResponse(f"the connection to {model} broke within the answer: {reason}", model=model)
+    return ModelError(f"{model} cannot be reached: {reason}", model=model)
 
 
 def _refused(error: openai.APIStatusError, model: str) -> ModelError:

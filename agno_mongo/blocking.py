@@ -9,18 +9,49 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import functools
 import inspect
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import Future
-from typing import Any, ParamSpec, TypeVar
+from concurrent.futures import CancelledError, Future, wait
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from agno_mongo.errors import EventLoopError
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+
+_CLEAN_UP_TIMEOUT = 10
+"""Seconds that an interrupted call has to store what it was about."""
+
+
+class _Work(Generic[T]):
+    """A coroutine on another thread's loop. Unlike asyncio's own future for this, the outcome comes only once the
+    coroutine has ended, also when it was cancelled."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
+        self.outcome: Future[T] = Future()
+        self._coroutine = coroutine
+        self._loop = loop
+        self._task: asyncio.Task[T] | None = None
+        loop.call_soon_threadsafe(self._start)
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._coroutine)
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.outcome.set_exception(CancelledError())
+        elif (error := task.exception()) is not None:
+            self.outcome.set_exception(error)
+        else:
+            self.outcome.set_result(task.result())
+
+    def cancel(self) -> None:
+        """Ask the coroutine to end."""
+        self._loop.call_soon_threadsafe(lambda: self._task is not None and self._task.cancel())
 
 
 class Portal:
@@ -45,11 +76,13 @@ class Portal:
                 "a blocking call from a coroutine that runs behind another blocking call would wait for itself for ever; "
                 "await the method with the a in front of its name instead (arun, aget_session, …)"
             )
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        work = _Work(coroutine, loop)
         try:
-            return future.result()
+            return work.outcome.result()
         except KeyboardInterrupt:
-            self._cancel_and_wait(future)
+            work.cancel()
+            # A second Ctrl-C does not wait any longer.
+            wait([work.outcome], timeout=_CLEAN_UP_TIMEOUT)
             raise
 
     def iterate(self, events: AsyncIterator[T]) -> Iterator[T]:
@@ -63,12 +96,6 @@ class Portal:
         finally:
             if isinstance(events, AsyncGenerator):
                 self.call(_close(events))
-
-    @staticmethod
-    def _cancel_and_wait(future: Future[Any]) -> None:
-        future.cancel()
-        with contextlib.suppress(BaseException):
-            future.result(timeout=10)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:

@@ -59,13 +59,16 @@ def _parser() -> argparse.ArgumentParser:
     for command in (demo, chat, sessions):
         command.add_argument("--data", default="data", help="folder of the embedded server (default: ./data)")
         command.add_argument("--db-url", help=f"a MongoDB server instead of the embedded one (default: ${URL_VARIABLE})")
+        command.add_argument("--db-name", default="agno", help="the database (default: agno)")
         command.add_argument("--model", default="gpt-5-mini", help="OpenAI model, if there is a key (default: gpt-5-mini)")
     return parser
 
 
 def _db(options: argparse.Namespace) -> MongoDb:
     url = options.db_url or os.environ.get(URL_VARIABLE)
-    return MongoDb(url) if url else EmbeddedMongoDb(path=options.data)
+    if url:
+        return MongoDb(url, db_name=options.db_name)
+    return EmbeddedMongoDb(path=options.data, db_name=options.db_name)
 
 
 def choose_model(model: str, console: Console) -> Model:
@@ -95,13 +98,14 @@ def _demo(options: argparse.Namespace) -> int:
     agent = _agent(options, console, session_id=DEMO_SESSION, user_id=None)
     if options.process == 1:
         agent.delete_session()
-        agent.print_response("My name is John. What is the capital of France?", console=console)
+        agent.print_response("My name is John.", console=console)
+        agent.print_response("What is the capital of France?", console=console)
         return 0
-    agent.print_response("What is my name, and what was my last question?", console=console)
     agent.print_response("What was my last question?", console=console)
+    agent.print_response("What is my name?", console=console)
     session = agent.get_session()
     runs = [] if session is None else session.runs or []
-    console.print(f"{len(runs)} runs in session {DEMO_SESSION!r}, read back from {agent.db!r}")
+    console.print(f"{len(runs)} runs in session {DEMO_SESSION!r}, read back from {agent.db!r}", soft_wrap=True)
     return 0
 
 
@@ -110,7 +114,7 @@ def _demo_in_two_processes(options: argparse.Namespace) -> int:
     for process in (1, 2):
         console.rule(f"process {process}")
         command = [sys.executable, "-m", "agno_mongo.cli", "demo", "--process", str(process)]
-        command += ["--data", options.data, "--model", options.model]
+        command += ["--data", options.data, "--model", options.model, "--db-name", options.db_name]
         command += ["--db-url", options.db_url] if options.db_url else []
         status = subprocess.run(command, check=False).returncode
         if status:
@@ -125,7 +129,8 @@ def _chat(options: argparse.Namespace) -> int:
     if options.session is None and not options.new:
         agent.session_id = next(iter(agent.db.blocking.get_all_session_ids(options.user, session_type="agent")), None)
     if agent.session_id is not None and (session := agent.get_session()) is not None:
-        console.print(f"[dim]Session {agent.session_id}, {len(session.runs or ())} runs so far.[/dim]")
+        runs = len(session.runs or ())
+        console.print(f"[dim]Session {agent.session_id}, {runs} run{'s' * (runs != 1)} so far.[/dim]", highlight=False)
     else:
         console.print("[dim]A new session.[/dim]")
     console.print("[dim]Leave with bye.[/dim]")

@@ -30,6 +30,8 @@ def no_blocking_calls_in_the_event_loop() -> Iterator[BlockBuster]:
     with blockbuster_ctx(scanned_modules=["agno_mongo"]) as blockbuster:
         # It asks for the working directory and waits for nothing.
         blockbuster.functions["os.path.abspath"].can_block_in("embedded_server.py", "__init__")
+        # A blocking call blocks; that is what it is for.
+        blockbuster.functions["threading.Lock.acquire"].can_block_in("agno_mongo/blocking.py", "call")
         # PyMongo looks whether it runs in a container.
         blockbuster.functions["os.stat"].can_block_in("pymongo/pool_options.py", "get_container_env_info")
         yield blockbuster

@@ -24,7 +24,7 @@ from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import Session
 from agno_mongo.db.translation import PATH_NOT_VIABLE
-from agno_mongo.db.upcasting import SCHEMA_VERSION
+from agno_mongo.db.upcasting import SCHEMA_VERSION, upcast
 from agno_mongo.errors import (
     RunAlreadyFinished,
     SessionNotFound,
@@ -123,8 +123,9 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
     """
     await connection.ensure_indexes()
     document = await _upsert_begin(connection, begin)
-    if any(document.get(name, "") is None for name in ("session_data", "runs")):
-        document = await _repair(connection, begin.key.session_id, document)
+    if "schema_version" not in document:
+        await _lift(connection, begin.key.session_id)
+        document = await _upsert_begin(connection, begin)
     stored_state = (document.get("session_data") or {}).get("session_state")
     return RunBegun(
         session=connection.parse(document),
@@ -193,6 +194,9 @@ async def _explain_refusal(connection: Connection, begin: RunBegin) -> None:
     )
     if found is None:
         return
+    if "session_type" not in found:
+        await _lift(connection, begin.key.session_id)
+        return
     refuse_if_foreign(found, begin.key)
     if begin.reused_id:
         stored = {"session_id": begin.key.session_id, "runs.run_id": begin.run_id}
@@ -229,16 +233,23 @@ def refuse_owner(session_id: str, user_id: str | None) -> NoReturn:
     )
 
 
-async def _repair(connection: Connection, session_id: str, document: dict[str, Any]) -> dict[str, Any]:
-    """Give a session of Agno's the containers that updates by path need. One update, once in a session's life."""
-    fixes: dict[str, Any] = {}
-    if document.get("session_data", "") is None:
-        fixes["session_data"] = {"session_state": {}}
-    if document.get("runs", "") is None:
-        fixes["runs"] = []
-    for name, value in fixes.items():
-        await connection.collection.update_one({"session_id": session_id, name: None}, {"$set": {name: value}})
-    return document | fixes
+async def _lift(connection: Connection, session_id: str) -> None:
+    """Bring a session that Agno wrote to today's shape, which updates by path need. Two commands, once in a session's life.
+
+    Fields that the lift does not concern are left alone, and so are changes that somebody makes meanwhile.
+    """
+    for _ in range(_ATTEMPTS):
+        stored = await connection.collection.find_one({"session_id": session_id, "schema_version": {"$exists": False}})
+        if stored is None:
+            return
+        lifted = upcast(stored)
+        changed = {name: value for name, value in lifted.items() if name not in stored or value != stored[name]}
+        unchanged = {"_id": stored["_id"], "schema_version": {"$exists": False}, "revision": stored.get("revision")}
+        update: dict[str, Any] = {"$set": changed}
+        if gone := stored.keys() - lifted.keys():
+            update["$unset"] = dict.fromkeys(gone, "")
+        if (await connection.collection.update_one(unchanged, update)).matched_count:
+            return
 
 
 async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:

@@ -1,0 +1,121 @@
+"""What was once stored can be read for ever, and gone on with. The golden files are never edited."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agno_mongo.agent import Agent
+from agno_mongo.db.base import SessionType
+from agno_mongo.db.documents import SESSION_CLASSES, Session
+from agno_mongo.db.mongo import MongoDb
+from agno_mongo.run import RunOutput, RunStatus, TeamRunOutput
+from agno_mongo.session import AgentSession, WorkflowSession
+from agno_mongo.testing import ScriptedModel
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def golden(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((GOLDEN / f"{name}.json").read_text())
+    return document
+
+
+async def read_from(db: MongoDb, name: str) -> Session:
+    collection = (await db._connection()).collection
+    document = golden(name)
+    await collection.insert_one({key: value for key, value in document.items() if key != "_id"})
+    session: Session = await db.get_session(document["session_id"])
+    return session
+
+
+async def test_a_session_of_agno_1(db: MongoDb) -> None:
+    session = await read_from(db, "agno_1_session")
+    assert isinstance(session, AgentSession)
+    assert session.session_name == "Old times"
+    assert session.metadata == {"tag": "x"}
+    assert [message.content for message in session.get_messages()] == ["My name is John.", "Hello John."]
+    assert session.runs is not None
+    assert session.runs[0].status == RunStatus.completed
+
+
+async def test_a_session_of_agno_2(db: MongoDb) -> None:
+    session = await read_from(db, "agno_2_session")
+    assert session.runs is not None
+    first, second = session.runs
+    assert isinstance(first, RunOutput)
+    assert isinstance(second, TeamRunOutput)
+    assert first.tools is not None
+    assert first.tools[0].result == "found"
+    assert session.summary is not None
+    assert session.summary.topics == ["names"]
+    assert [message.content for message in session.get_messages()] == ["My name is John.", "Hello John."]
+    assert session.run_count == 2
+
+
+async def test_a_session_of_agno_3(db: MongoDb) -> None:
+    session = await read_from(db, "agno_3_session")
+    assert isinstance(session, WorkflowSession)
+    assert session.session_state == {}
+    assert session.runs == []
+
+
+async def test_a_session_of_ours(db: MongoDb) -> None:
+    session = await read_from(db, "schema_1_session")
+    assert session.session_state == {"a.b": 1}
+    lost = session.interrupted_runs[0]
+    assert (lost.run_id, lost.status) == ("a.b", RunStatus.interrupted)
+    assert lost.input is not None
+    assert lost.input.input_content == "lost words"
+    assert [message.content for message in session.get_messages()] == ["Hi", "Hello."]
+
+
+@pytest.mark.parametrize("name", ["agno_2_session", "agno_1_session", "schema_1_session"])
+async def test_is_gone_on_with(db: MongoDb, name: str) -> None:
+    session = await read_from(db, name)
+    model = ScriptedModel("Welcome back.")
+    agent = Agent(model=model, db=db, id="a", session_id=session.session_id, user_id="john", add_history_to_context=True)
+    before = len(session.runs or ())
+    await agent.arun("I am back.")
+    assert len(model.requests[0].messages) == 3
+    again = await agent.aget_session()
+    assert again is not None
+    assert len(again.runs or ()) == before + 1
+
+
+async def test_containers_that_agno_left_empty_are_made_when_a_run_needs_them(db: MongoDb) -> None:
+    collection = (await db._connection()).collection
+    document = golden("agno_3_session") | {"session_type": "agent", "agent_id": "a", "workflow_id": None, "session_id": "s"}
+    document.pop("_id")
+    await collection.insert_one(document)
+    agent = Agent(model=ScriptedModel("ok"), db=db, session_id="s", session_state={"n": 1})
+    run = await agent.arun("go")
+    assert run.status == RunStatus.completed
+    session = await agent.aget_session()
+    assert session is not None
+    assert session.session_state == {"n": 1}
+    assert [stored.content for stored in session.runs or ()] == ["ok"]
+
+
+@pytest.mark.parametrize("name", ["agno_1_session", "agno_2_session", "agno_3_session", "schema_1_session"])
+def test_goes_through_to_dict_and_back(name: str) -> None:
+    document = golden(name)
+    document.pop("_id")
+    kind = SessionType(document.get("session_type") or "agent")
+    session = SESSION_CLASSES[kind].from_dict(document)
+    again = SESSION_CLASSES[kind].from_dict(session.to_dict())
+    assert again.to_dict() == session.to_dict()
+
+
+def test_a_field_that_nobody_knows_is_kept() -> None:
+    document = golden("agno_2_session") | {"from_the_future": {"x": 1}, "schema_version": 99}
+    document.pop("_id")
+    session = AgentSession.from_dict(document)
+    assert session.to_dict()["from_the_future"] == {"x": 1}
+    assert session.schema_version == 99
+    run = RunOutput.from_dict({"run_id": "r", "status": "HIBERNATING", "new_field": 1})
+    assert run.to_dict()["status"] == "HIBERNATING"
+    assert run.to_dict()["new_field"] == 1

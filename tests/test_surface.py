@@ -1,0 +1,129 @@
+"""The public surface: names, import paths, older names, settings that are none."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import agno_mongo
+from agno_mongo.agent import Agent
+from agno_mongo.db.in_memory import InMemoryDb
+from agno_mongo.errors import AgnoMongoError, ConfigurationError
+from agno_mongo.testing import ScriptedModel
+
+
+def test_the_names_at_the_top() -> None:
+    assert agno_mongo.__all__ == sorted(agno_mongo.__all__)
+    assert agno_mongo.__all__ == [
+        "Agent", "AgentSession", "AsyncMongoDb", "EmbeddedMongoDb", "InMemoryDb", "MongoDb", "OpenAIChat", "RunOutput",
+        "RunStatus", "TeamSession", "WorkflowSession", "__version__",
+    ]  # fmt: skip
+    for name in agno_mongo.__all__:
+        assert getattr(agno_mongo, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Robot'"):
+        agno_mongo.Robot  # noqa: B018
+
+
+def test_import_paths_mirror_agnos() -> None:
+    from agno_mongo.agent import Agent, AgentSession, Message, RunEvent, RunOutput
+    from agno_mongo.db.base import SessionType
+    from agno_mongo.db.embedded import EmbeddedMongoDb
+    from agno_mongo.db.in_memory import InMemoryDb
+    from agno_mongo.db.mongo import AsyncMongoDb, MongoDb
+    from agno_mongo.models.message import Message as SameMessage
+    from agno_mongo.models.openai import OpenAIChat
+    from agno_mongo.run import RunContext, RunStatus
+    from agno_mongo.run.agent import RunCompletedEvent, RunOutputEvent
+    from agno_mongo.session import TeamSession, WorkflowSession
+    from agno_mongo.tools import Function
+
+    assert AsyncMongoDb is MongoDb
+    assert Message is SameMessage
+    assert all(
+        (Agent, AgentSession, RunEvent, RunOutput, SessionType, EmbeddedMongoDb, InMemoryDb, OpenAIChat, RunContext, RunStatus)
+    )
+    assert all((RunCompletedEvent, RunOutputEvent, TeamSession, WorkflowSession, Function))
+
+
+def test_importing_an_agent_imports_no_optional_extra() -> None:
+    code = (
+        "import sys, agno_mongo.agent, agno_mongo.db.mongo, agno_mongo.db.embedded;"
+        "print([name for name in ('motor', 'mongomock', 'mongomock_motor', 'fiftyone', 'openai', 'pytest') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("older", "today", "value"),
+    [
+        ("storage", "db", InMemoryDb()),
+        ("add_history_to_messages", "add_history_to_context", True),
+        ("num_history_responses", "num_history_runs", 5),
+        ("extra_data", "metadata", {"a": 1}),
+    ],
+)
+def test_older_settings_are_taken_with_a_warning(older: str, today: str, value: Any) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{older}=…\\) is an older name of Agent\\({today}=…\\)") as caught:
+        agent = Agent(model=ScriptedModel(), **{older: value})  # type: ignore[arg-type]
+    assert caught[0].filename == __file__
+    assert getattr(agent, today) == value
+    with pytest.raises(TypeError, match="both were given"):
+        Agent(model=ScriptedModel(), **{older: value, today: value})  # type: ignore[arg-type]
+
+
+def test_the_older_name_of_get_session_messages_works() -> None:
+    agent = Agent(model=ScriptedModel("ok"), db=InMemoryDb(), session_id="s")
+    agent.run("go")
+    with pytest.warns(DeprecationWarning, match=r"is an older name of get_session_messages\(\)"):
+        messages = agent.get_messages_for_session()
+    assert [message.content for message in messages] == ["go", "ok"]
+    with pytest.warns(DeprecationWarning, match="aget_session_messages"):
+        assert len(asyncio.run(agent.aget_messages_for_session())) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"add_history_to_contxt": True}, TypeError, "did you mean 'add_history_to_context'?"),
+        ({"qqq": 1}, TypeError, "no setting 'qqq'"),
+        ({"num_history_runs": 0}, ConfigurationError, "num_history_runs is a whole number from 1"),
+        ({"num_history_messages": "3"}, ConfigurationError, "num_history_messages"),
+        ({"on_state_conflict": "theirs"}, ConfigurationError, "one of 'ours', 'raise'"),
+        ({"model": "gpt-5-mini"}, ConfigurationError, "takes a model such as OpenAIChat"),
+        ({"db": "mongodb://localhost"}, ConfigurationError, "db= takes a MongoDb"),
+        ({"tools": [7]}, ConfigurationError, "tools= takes functions, not int"),
+        ({"tools": [lambda x: x]}, ConfigurationError, "a def with a name of its own"),
+        ({"tools": [len, len]}, ConfigurationError, "two tools are named 'len'|takes none"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_at_once(settings: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words.replace("(", r"\(").replace("?", r"\?")):
+        Agent(**{"model": ScriptedModel(), **settings})
+
+
+async def test_a_run_without_input_or_with_instructions_that_are_none_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="needs an input"):
+        await Agent(model=ScriptedModel()).arun(None)
+    with pytest.raises(ConfigurationError, match="instructions are text"):
+        await Agent(model=ScriptedModel(), instructions=lambda: 7).arun("go")
+
+
+@pytest.mark.parametrize("instructions", ["One.", ["One."], lambda: "One.", lambda agent: [f"{agent.name}."]])
+async def test_instructions_are_text_a_list_or_a_function(instructions: Any) -> None:
+    model = ScriptedModel("ok")
+    await Agent(model=model, name="One", description="First.", instructions=instructions, markdown=True).arun("go")
+    assert model.requests[0].messages[0].content == "First.\n\nOne.\n\nUse markdown to format your answers."
+
+
+def test_every_error_has_one_base() -> None:
+    from agno_mongo import errors
+
+    found = [thing for thing in vars(errors).values() if isinstance(thing, type) and thing.__module__ == errors.__name__]
+    assert len(found) > 15
+    assert all(issubclass(error, AgnoMongoError) for error in found)
+    assert all(error.__name__ in (errors.__doc__ or "") for error in found)

@@ -1,0 +1,237 @@
+"""Values go in and come back the same, or are refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import bson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from agno_mongo.db import values
+from agno_mongo.db.state import Change, difference, guard_of, merge, rebase, same, update_of
+from agno_mongo.errors import UnstorableValueError
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8) | st.sampled_from(
+    ["", ".", "$", "$ref", "$id", "a.b", "%", "%2E", "%24x", "%252E", "0", "_id", "%00"]
+)
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False)
+    | TEXT
+    | st.binary(max_size=12)
+    | st.uuids()
+    | st.datetimes(timezones=st.timezones(), min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)).map(
+        lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000, fold=0)
+    )
+    | st.decimals(allow_nan=False, places=4, min_value=-(10**20), max_value=10**20)
+)
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=20
+)
+STATES = st.dictionaries(KEYS, VALUES, max_size=4)
+quickly = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+
+
+def through_bson(value: Any) -> Any:
+    return values.decode(bson.decode(bson.encode({"v": values.encode(value, path="v")}))["v"])
+
+
+@quickly
+@given(VALUES)
+def test_what_bson_holds_comes_back_equal_and_of_its_type(value: Any) -> None:
+    back = through_bson(value)
+    assert back == value
+    assert same(values.encode(back, path="v"), values.encode(value, path="v"))
+
+
+@quickly
+@given(STATES)
+def test_no_stored_key_is_a_path_or_an_operator(state: dict[str, Any]) -> None:
+    def check(value: Any) -> None:
+        if isinstance(value, dict):
+            for key, part in value.items():
+                assert key
+                assert "." not in key
+                assert not key.startswith("$")
+                check(part)
+        elif isinstance(value, list):
+            for part in value:
+                check(part)
+
+    encoded = values.encode(state, path="state")
+    check(encoded)
+    assert len(encoded) == len(state)
+
+
+@quickly
+@given(STATES, STATES)
+def test_a_difference_leads_from_one_state_to_the_other(before: dict[str, Any], after: dict[str, Any]) -> None:
+    old, new = values.encode(before, path="s"), values.encode(after, path="s")
+    changes = difference(old, new)
+    assert same(applied(old, changes), new)
+    assert (changes == []) == same(old, new)
+    names = [change.name for change in changes]
+    assert len(set(names)) == len(names)
+
+
+@quickly
+@given(STATES, STATES, STATES)
+def test_changes_laid_on_others_keep_all_that_do_not_conflict(
+    base: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any]
+) -> None:
+    base, ours, theirs = (values.encode(state, path="s") for state in (base, ours, theirs))
+    changes = difference(base, ours)
+    rebased, conflicts = rebase(changes, theirs)
+    merged = applied(theirs, rebased)
+    for change in changes:
+        if change not in conflicts:
+            assert same(found(merged, change.path), change.after) or isinstance(change.after, dict)
+    touched = {change.path[0] for change in changes}
+    for key, value in theirs.items():
+        if key not in touched:
+            assert same(merged[key], value)
+    again, more = rebase(rebased, merged)
+    assert more == [] or again == []
+
+
+def applied(state: dict[str, Any], changes: list[Change]) -> dict[str, Any]:
+    """What the server makes of the changes."""
+    state = merge({}, state)
+    to_set, to_unset = update_of(changes)
+    prefix = "session_data.session_state."
+    for name, value in to_set.items():
+        *parents, last = name.removeprefix(prefix).split(".")
+        place = state
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    for name in to_unset:
+        *parents, last = name.removeprefix(prefix).split(".")
+        place = state
+        for parent in parents:
+            place = place.get(parent, {})
+        place.pop(last, None)
+    return state
+
+
+def found(state: Any, path: tuple[str, ...]) -> Any:
+    from agno_mongo.db.state import MISSING
+
+    for key in path:
+        if not isinstance(state, dict) or key not in state:
+            return MISSING
+        state = state[key]
+    return state
+
+
+class Colour(str, Enum):
+    RED = "red"
+
+
+class Number(int, Enum):
+    ONE = 1
+
+
+class Point(BaseModel):
+    x: int
+    tags: set[str] = set()
+
+
+@dataclasses.dataclass
+class Size:
+    width: int
+    corner: Point
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        ((1, 2), [1, 2]),
+        ({3}, [3]),
+        (frozenset({3}), [3]),
+        (Colour.RED, "red"),
+        (Number.ONE, 1),
+        ({Colour.RED: 1}, {"red": 1}),
+        (Point(x=1, tags={"a"}), {"x": 1, "tags": ["a"]}),
+        (Size(1, Point(x=2)), {"width": 1, "corner": {"x": 2, "tags": []}}),
+        (bytearray(b"x"), b"x"),
+        (memoryview(b"x"), b"x"),
+        (datetime(2026, 1, 1), datetime(2026, 1, 1, tzinfo=timezone.utc)),
+    ],
+)
+def test_other_values_are_stored_as_their_nearest(value: Any, stored: Any) -> None:
+    assert through_bson(value) == stored
+
+
+def test_a_nan_comes_back_and_is_no_change() -> None:
+    assert math.isnan(through_bson(math.nan))
+    assert difference({"n": math.nan}, {"n": math.nan}) == []
+
+
+def test_one_true_and_one_point_zero_are_different_values() -> None:
+    assert len(difference({"a": 1, "b": 1}, {"a": True, "b": 1.0})) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "reason"),
+    [
+        ({"a": {"b": [1, 2**63]}}, "state.a.b[1]", "more than 64 bits"),
+        ({"a": -(2**63) - 1}, "state.a", "more than 64 bits"),
+        ({"a": "\ud800"}, "state.a", "lone surrogate"),
+        ({"\ud800": 1}, "state.\ud800", "lone surrogate"),
+        ({"a": {"x\x00": 1}}, "state.a.x\x00", "NUL"),
+        ({"a": {1: 2}}, "state.a", "keys are text"),
+        ({"a": object()}, "state.a", "type object"),
+        ({"a": date(2026, 1, 1)}, "state.a", "type date"),
+        ({"a": timedelta(1)}, "state.a", "type timedelta"),
+        ({"a": 1j}, "state.a", "type complex"),
+        ({"a": Decimal("1." + "1" * 40)}, "state.a", "34 digits"),
+        ({"a": datetime.min.replace(tzinfo=timezone(timedelta(hours=5)))}, "state.a", "years 1 to 9999"),
+        ({"a": Size}, "state.a", "type type"),
+    ],
+)
+def test_what_bson_has_no_place_for_is_named(value: Any, path: str, reason: str) -> None:
+    with pytest.raises(UnstorableValueError) as caught:
+        values.encode(value, path="state")
+    assert caught.value.path == path
+    assert reason in str(caught.value)
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    loop: dict[str, Any] = {}
+    loop["again"] = loop
+    with pytest.raises(UnstorableValueError, match="containing itself"):
+        values.encode(loop, path="state")
+
+
+def test_a_file_is_named_and_not_read() -> None:
+    with open(__file__) as file, pytest.raises(UnstorableValueError, match="TextIOWrapper"):
+        values.encode({"f": file}, path="state")
+
+
+def test_a_lenient_encoding_keeps_all_but_the_parts_it_names() -> None:
+    encoded, errors = values.encode_lenient({"a": [1, {"b": 2**70, "c": 2}], "d\x00": 1, "e": "ok", "f": {1: 2}}, path="run")
+    assert encoded == {"a": [1, {"b": None, "c": 2}], "e": "ok", "f": None}
+    assert sorted(error.path for error in errors) == ["run", "run.a[1].b", "run.f"]
+
+
+def test_a_uuid_and_bytes_stay_apart() -> None:
+    value = {"uuid": UUID(int=1), "bytes": UUID(int=1).bytes}
+    assert through_bson(value) == value
+
+
+def test_a_long_value_is_guarded_by_the_revision() -> None:
+    assert guard_of([Change(("a",), "x" * 1000, 1)], 7) == {"revision": 7}
+    assert "revision" not in guard_of([Change(("a",), "x", 1)], 7)

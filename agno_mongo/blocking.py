@@ -28,7 +28,8 @@ _CLEAN_UP_TIMEOUT = 10
 
 class _Work(Generic[T]):
     """A coroutine on another thread's loop. Unlike asyncio's own future for this, the outcome comes only once the
-    coroutine has ended, also when it was cancelled."""
+    coroutine has ended, also when it was cancelled.
+    """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
         self.outcome: Future[T] = Future()

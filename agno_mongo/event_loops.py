@@ -7,7 +7,9 @@ behind the blocking calls.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -16,7 +18,10 @@ T = TypeVar("T")
 
 
 class PerLoop(Generic[T]):
-    """Makes a thing at a loop's first request and closes it when that loop shuts down."""
+    """Makes a thing at a loop's first request and closes it when that loop shuts down, or when this object goes.
+
+    ``close`` must not hold on to the owner of this object, which would then never go.
+    """
 
     def __init__(self, make: Callable[[], Awaitable[T]], close: Callable[[T], Awaitable[None]]) -> None:
         self._make = make
@@ -24,6 +29,8 @@ class PerLoop(Generic[T]):
         self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[T]] = WeakKeyDictionary()
         self._closers: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = WeakKeyDictionary()
         self._lock = threading.Lock()
+        # At exit the loops themselves see to it.
+        weakref.finalize(self, _close_soon, self._closers).atexit = False
 
     async def get(self) -> T:
         """The running loop's own. Requests that come while it is being made wait for the same one; a failure is
@@ -38,7 +45,7 @@ class PerLoop(Generic[T]):
             return made.result() if made.done() else await asyncio.shield(made)
         try:
             thing = await self._make()
-            closer = self._close_with_loop(thing)
+            closer = _close_with_loop(thing, self._close)
             await anext(closer)
         except BaseException as error:
             self._fail(loop, mine, error)
@@ -58,17 +65,6 @@ class PerLoop(Generic[T]):
         else:
             mine.cancel()
 
-    async def _close_with_loop(self, thing: T) -> AsyncGenerator[None, None]:
-        """A generator whose end closes the thing.
-
-        ``asyncio.run`` and its like end every asynchronous generator before they close their loop: the last moment at
-        which a client can be closed, and the only notice that there is.
-        """
-        try:
-            yield
-        finally:
-            await self._close(thing)
-
     async def close(self) -> None:
         """Close what was made, on whatever loop each lives. May be repeated; the next ``get`` makes a new one."""
         with self._lock:
@@ -85,3 +81,32 @@ class PerLoop(Generic[T]):
 
 async def _aclose(closer: AsyncGenerator[None, None]) -> None:
     await closer.aclose()
+
+
+async def _close_with_loop(thing: T, close: Callable[[T], Awaitable[None]]) -> AsyncGenerator[None, None]:
+    """A generator whose end closes the thing.
+
+    ``asyncio.run`` and its like end every asynchronous generator before they close their loop: the last moment at
+    which a client can be closed, and the only notice that there is.
+    """
+    try:
+        yield
+    finally:
+        await close(thing)
+
+
+def _close_soon(closers: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]]) -> None:
+    for loop, closer in list(closers.items()):
+        # A loop that is closed has closed what was on it.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_start_closing, loop, closer)
+
+
+def _start_closing(loop: asyncio.AbstractEventLoop, closer: AsyncGenerator[None, None]) -> None:
+    task = loop.create_task(_aclose(closer))
+    _CLOSING.add(task)
+    task.add_done_callback(_CLOSING.discard)
+
+
+_CLOSING: set[asyncio.Task[None]] = set()
+"""A loop keeps only weak references to its tasks."""

@@ -53,7 +53,8 @@ class Metrics(StoredModel):
     def add(self, other: Metrics) -> None:
         """Count ``other``'s tokens and cost here too. Times are not tokens and are left alone."""
         for name in TOKEN_COUNTERS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+            if tokens := getattr(other, name):
+                setattr(self, name, getattr(self, name) + tokens)
         if other.cost is not None:
             self.cost = (self.cost or 0.0) + other.cost
 

@@ -73,20 +73,15 @@ class ModelLoop:
         answer = _Answer()
         tools = [function.to_openai() for function in self.functions.values()]
         request = ModelRequest(messages=list(self.messages), tools=tools, stream=self.stream)
-        self.run.content = None
-        async with aclosing(self.model.respond(request)) as deltas:
-            async for delta in deltas:
-                answer.add(delta)
-                if delta.content:
-                    self.run.content = (self.run.content or "") + delta.content
-                if delta.content or delta.reasoning_content:
-                    yield self.event(RunContentEvent, content=delta.content, reasoning_content=delta.reasoning_content)
-        message = answer.message(self.model.id)
-        self.messages.append(message)
-        self.run.reasoning_content = message.reasoning_content
-        used = message.metrics or Metrics()
-        self._metrics.add(used)
-        self._metrics.time_to_first_token = self._metrics.time_to_first_token or used.time_to_first_token
+        try:
+            async with aclosing(self.model.respond(request)) as deltas:
+                async for delta in deltas:
+                    answer.add(delta)
+                    if delta.content or delta.reasoning_content:
+                        yield self.event(RunContentEvent, content=delta.content, reasoning_content=delta.reasoning_content)
+            answer.check_complete(self.model.id)
+        finally:
+            used = self._take(answer)
         yield self.event(
             ModelRequestCompletedEvent,
             **who,
@@ -95,6 +90,17 @@ class ModelLoop:
             total_tokens=used.total_tokens,
             time_to_first_token=used.time_to_first_token,
         )
+
+    def _take(self, answer: _Answer) -> Metrics:
+        """What was said becomes part of the run, however it ended: a run that failed is never shown to the model again."""
+        message = answer.message()
+        if answer.complete or message.content or message.reasoning_content:
+            self.messages.append(message)
+        self.run.content, self.run.reasoning_content = message.content, message.reasoning_content
+        used = message.metrics or Metrics()
+        self._metrics.add(used)
+        self._metrics.time_to_first_token = self._metrics.time_to_first_token or used.time_to_first_token
+        return used
 
     async def _call_tools(self, calls: Sequence[Mapping[str, Any]]) -> AsyncGenerator[RunOutputEvent, None]:
         """All calls of one answer at once. Results go to the model in the order of the calls."""
@@ -178,10 +184,18 @@ class _Answer:
             self._metrics.add(delta.metrics)
         self._finish_reason = delta.finish_reason or self._finish_reason
 
-    def message(self, model: str) -> Message:
-        """The whole answer. Raises IncompleteResponse without a finish reason."""
-        if self._finish_reason is None:
+    @property
+    def complete(self) -> bool:
+        """True once a piece came with a finish reason."""
+        return self._finish_reason is not None
+
+    def check_complete(self, model: str) -> None:
+        """Raise IncompleteResponse without a finish reason."""
+        if not self.complete:
             raise IncompleteResponse(f"{model} stopped in mid-answer: the stream ended without a finish reason", model=model)
+
+    def message(self) -> Message:
+        """The answer as far as it came."""
         self._metrics.duration = perf_counter() - self._started
         return Message(
             role="assistant",

@@ -25,8 +25,11 @@ CLIENTS = ("mongomock", "pymongo", "motor")
 
 
 @pytest.fixture(autouse=True)
-def no_blocking_calls_in_the_event_loop() -> Iterator[BlockBuster]:
+def no_blocking_calls_in_the_event_loop(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
     """A call of our own that blocks the loop fails the test."""
+    if request.node.get_closest_marker("imports_in_the_loop"):
+        yield None
+        return
     with blockbuster_ctx(scanned_modules=["agno_mongo"]) as blockbuster:
         # It asks for the working directory and waits for nothing.
         blockbuster.functions["os.path.abspath"].can_block_in("embedded_server.py", "__init__")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -46,7 +47,7 @@ class User:
 
     def __init__(self, folder: Path, script: str = USER, **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-X", "dev", "-W", "error", "-c", script, str(folder)],
+            [sys.executable, "-W", "error", "-c", script, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -54,6 +55,7 @@ class User:
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
             start_new_session=True,
         )
+        _users.append(self)
 
     def line(self) -> str:
         assert self.process.stdout is not None
@@ -76,7 +78,20 @@ class User:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate(timeout=30)
+        self.process.wait(30)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+# Those a failed test leaves behind would fail the next with their warnings, too.
+_users: list[User] = []
+
+
+def kill_users() -> None:
+    while _users:
+        _users.pop().kill()
 
 
 def count(url: str) -> int:
@@ -105,16 +120,32 @@ def servers_below(folder: Path) -> list[int]:
 
 def kill_server(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: not is_alive(pid))
+    assert has_ended(pid)
 
 
 def is_alive(pid: int) -> bool:
     """Say whether a process runs; a zombie does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
+    return set(_states(pid)) - {"Z"} != set()
+
+
+def freeze(pid: int) -> None:
+    """Stop all threads of a process: it does nothing more, but keeps what it has."""
+    os.kill(pid, signal.SIGSTOP)
+    assert eventually(lambda: set(_states(pid)) == {"T"})
+
+
+def _states(pid: int) -> list[str]:
+    """The states of a process's threads: the first may be a zombie long before the last."""
+    states = []
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            states.append(path.read_text().rpartition(")")[2].split()[0])
+    return states
+
+
+def has_ended(pid: int) -> bool:
+    """Say whether a process ends now. It gives up its files a moment before it counts as ended."""
+    return eventually(lambda: not is_alive(pid), 2)
 
 
 def eventually(holds: Callable[[], bool], timeout: float = 5.0) -> bool:

@@ -171,10 +171,10 @@ class TestTooMuch:
 
 class TestClients:
     def test_of_another_kind_are_refused(self) -> None:
-        with MongoClient("mongodb://127.0.0.1:9", connect=False) as client:
-            with pytest.raises(ConfigurationError, match=r"blocking client, use pymongo\.AsyncMongoClient"):
-                MongoDb(client=client)
-        with pytest.raises(ConfigurationError, match="not builtins.str"):
+        client: Any = MongoClient("mongodb://127.0.0.1:9", connect=False)
+        with client, pytest.raises(ConfigurationError, match=r"blocking client, use pymongo\.AsyncMongoClient"):
+            MongoDb(client=client)
+        with pytest.raises(ConfigurationError, match=r"not builtins\.str"):
             MongoDb(client="mongodb://localhost")
         with pytest.raises(ConfigurationError, match="not both"):
             MongoDb("mongodb://localhost", client=AsyncMongoMockClient())

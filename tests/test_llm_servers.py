@@ -17,13 +17,9 @@ from tests.llm_servers import (
     ScriptError,
     ServerUnavailableError,
     ToolCall,
-    aimock,
-    aimock_url,
     find_node,
     skip_or_fail,
 )
-
-__all__ = ["aimock", "aimock_url"]
 
 WEATHER_TOOL: Any = {
     "type": "function",

@@ -276,9 +276,8 @@ class TestStreaming:
             return a + b
 
         agent, _ = agent_on(db, ToolCall("add", {"a": 1, "b": 2}), "3", tools=[add])
-        names = []
-        async for event in agent.arun("1 + 2?", stream=True, stream_events=True, yield_run_output=True):
-            names.append(event.content if isinstance(event, RunOutput) else event.event)
+        events = agent.arun("1 + 2?", stream=True, stream_events=True, yield_run_output=True)
+        names = [event.content if isinstance(event, RunOutput) else event.event async for event in events]
         assert names == [
             "RunStarted",
             "ModelRequestStarted",

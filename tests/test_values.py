@@ -1,5 +1,6 @@
 """Values go in and come back the same, or are refused by name."""
 
+# ruff: noqa: DTZ001 - naive datetimes are among the values
 from __future__ import annotations
 
 import dataclasses

@@ -92,7 +92,7 @@ class Connections:
         self._client = client
         self._db_name = db_name
         self._session_table = session_table
-        self._connections = PerLoop(self._open, self._close)
+        self._connections = PerLoop(self._open, _leave_open if client is not None else _close_connection)
         self._lock = threading.Lock()
         self._client_loop: asyncio.AbstractEventLoop | None = None
         self._address = "an address not known yet"
@@ -125,10 +125,6 @@ class Connections:
         collection = documents[SessionType.AGENT].get_pymongo_collection()
         return Connection(client, database, collection, documents)
 
-    async def _close(self, connection: Connection) -> None:
-        if self._client is None:
-            await drivers.close_client(connection.client)
-
     async def _new_client(self) -> Any:
         assert self._url is not None
         url = await self._url()
@@ -151,6 +147,14 @@ class Connections:
                 "first use. Blocking calls (run, print_response, db.blocking) have a loop of their own too. Give MongoDb the "
                 "address instead, MongoDb(db_url=…), which keeps a client for every loop"
             )
+
+
+async def _close_connection(connection: Connection) -> None:
+    await drivers.close_client(connection.client)
+
+
+async def _leave_open(_connection: Connection) -> None:
+    """The client is the user's, and so is its closing."""
 
 
 async def _bind(database: Any, session_table: str) -> dict[SessionType, type[Session]]:

@@ -59,6 +59,7 @@ _REPLICA_SET = "rs0"
 # sun_path without its closing NUL; BSD's, and so macOS's, is shorter than Linux's.
 _SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 _STOP_TIMEOUT = 30.0
+_DYING_TIME = 3.0
 _POLL_INTERVAL = 0.01
 _LOG_LIMIT = 4 * 1024 * 1024
 # MongoDB's error codes: src/mongo/base/error_codes.yml
@@ -230,6 +231,7 @@ class EmbeddedServer:
         binary = find_mongod()
         socket_path = _choose_socket(self.path)
         _kill_stranded(self.path, socket_path)
+        _await_unlocked(self.path)
         _rotate(self.log_path)
         start = _Start(binary, self.path, socket_path, self.log_path)
         try:
@@ -503,10 +505,27 @@ def _stop(server: _Server) -> None:
             break
         _logger.warning("The embedded mongod (pid %s) did not end within %s s of %s", server.pid, timeout, number)
     _unlink(server.socket)
-    # A killed process loses its arguments before its locks; the next mongod would find the folder taken.
-    lock = _FileLock(os.path.join(server.folder, "mongod.lock"))
-    if os.path.exists(lock.path) and lock.take(shared=False, timeout=5.0):
+    _await_unlocked(server.folder)
+
+
+def _await_unlocked(folder: str) -> None:
+    """Wait a moment for a mongod that was killed to let go of the folder; one that lives keeps it.
+
+    A dying process loses its arguments, by which we know it, before its files: the next would find the folder taken.
+    """
+    lock = _FileLock(os.path.join(folder, "mongod.lock"))
+    if os.path.exists(lock.path) and lock.take(shared=False, timeout=_DYING_TIME):
         lock.give_up()
+
+
+def _falls_silent(socket_path: str) -> bool:
+    """Wait a moment for a mongod that was killed to let go of its socket, and say whether nobody listens."""
+    deadline = time.monotonic() + _DYING_TIME
+    while _accepts(socket_path):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_INTERVAL)
+    return True
 
 
 def _unlink(path: str) -> None:
@@ -537,7 +556,7 @@ def _kill_stranded(folder: str, socket_path: str) -> None:
     if pid is not None and _socket_of(pid, folder) == socket_path:
         _logger.warning("Killing the embedded mongod (pid %s) of a folder that was deleted: %s", pid, folder)
         _signal(_Server(pid, socket_path, folder), signal.SIGKILL, 5.0)
-    elif _accepts(socket_path):
+    elif not _falls_silent(socket_path):
         # A new mongod would take the socket away first, and only then find that it may not have the folder.
         message = (
             f"Somebody whom this process cannot see serves {socket_path}, the socket for {folder}: an embedded "

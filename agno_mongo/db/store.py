@@ -139,21 +139,15 @@ async def _upsert_begin(connection: Connection, begin: RunBegin) -> dict[str, An
     if begin.reused_id:
         which["runs.run_id"] = {"$ne": begin.run_id}
     projection = {"runs": {"$slice": -begin.runs_wanted}, **EVERYTHING} if begin.runs_wanted else {"runs": 0}
-    for last_try in (False, True):
-        try:
+    update = _begin_update(begin)
+    for _ in range(3):
+        with contextlib.suppress(pymongo.errors.DuplicateKeyError):
             document: dict[str, Any] = await connection.collection.find_one_and_update(
-                which,
-                _begin_update(begin),
-                projection=projection,
-                upsert=True,
-                return_document=ReturnDocument.AFTER,
+                which, update, projection=projection, upsert=True, return_document=ReturnDocument.AFTER
             )
             return document
-        except pymongo.errors.DuplicateKeyError:
-            # Either another caller made the session in the same moment, or it is not ours to use.
-            if last_try:
-                break
-            await _explain_refusal(connection, begin)
+        # Either another caller made the session in the same moment, or it is not ours to use.
+        await _explain_refusal(connection, begin)
     raise StoreError(f"session {begin.key.session_id!r} could neither be made nor found")
 
 

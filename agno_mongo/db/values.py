@@ -143,7 +143,7 @@ def _encode_dict(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         try:
             # A str enum is text, but its str() is not its value.
             name = encode_key(str.__str__(key.value) if isinstance(key, Enum) else key)
-            stored[name] = _encode(part, depth + 1)
+            stored[name] = part if type(part) in _AS_THEY_ARE else _encode(part, depth + 1)
         except _UnstorableError as unstorable:
             unstorable.steps.append(f".{key}")
             raise
@@ -154,7 +154,7 @@ def _encode_list(value: Any, depth: int) -> list[Any]:
     stored = []
     for index, part in enumerate(value):
         try:
-            stored.append(_encode(part, depth + 1))
+            stored.append(part if type(part) in _AS_THEY_ARE else _encode(part, depth + 1))
         except _UnstorableError as unstorable:
             unstorable.steps.append(f"[{index}]")
             raise
@@ -190,15 +190,11 @@ def _keep(value: Any, _depth: int) -> Any:
     return value
 
 
+_AS_THEY_ARE: frozenset[type] = frozenset({bool, type(None), float, ObjectId, Decimal128, bytes})
 _Encoder = Callable[[Any, int], Any]
 _ENCODERS: dict[type, _Encoder] = {
     str: lambda value, _depth: _check_text(value),
-    bool: _keep,
-    type(None): _keep,
-    float: _keep,
-    ObjectId: _keep,
-    Decimal128: _keep,
-    bytes: _keep,
+    **dict.fromkeys(_AS_THEY_ARE, _keep),
     int: _encode_int,
     dict: _encode_dict,
     list: _encode_list,
@@ -239,7 +235,12 @@ def decode(value: Any) -> Any:
 
 
 def _decode_dict(value: dict[str, Any]) -> dict[str, Any]:
-    return {decode_key(key): decode(part) for key, part in value.items()}
+    # Nearly all values are text and numbers, nearly all keys plain: this loop is most of what reading a session costs.
+    decoded = {}
+    for key, part in value.items():
+        decoder = _DECODERS.get(type(part))
+        decoded[decode_key(key) if "%" in key else key] = part if decoder is None else decoder(part)
+    return decoded
 
 
 def _decode_binary(value: Binary) -> Any:

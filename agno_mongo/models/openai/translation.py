@@ -56,7 +56,7 @@ def _unconnected(error: Exception, model: str, *, within_answer: bool) -> ModelE
 
 
 def _refused(error: openai.APIStatusError, model: str) -> ModelError:
-    text = f"{model} answered with status {error.status_code}: {error.message}"
+    text = f"{model} answered with status {error.status_code}: {_reason(error)}"
     if isinstance(error, openai.RateLimitError):
         retry_after = error.response.headers.get("retry-after", "")
         seconds = float(retry_after) if retry_after.replace(".", "", 1).isdigit() else None
@@ -64,3 +64,10 @@ def _refused(error: openai.APIStatusError, model: str) -> ModelError:
     if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
         return ModelAuthenticationError(text, model=model, status_code=error.status_code)
     return ModelError(text, model=model, status_code=error.status_code)
+
+
+def _reason(error: openai.APIStatusError) -> str:
+    """What the provider says, in the words of its own, whatever the shape of its body."""
+    if isinstance(error.body, dict) and isinstance(error.body.get("message"), str):
+        return str(error.body["message"])
+    return error.response.text[:500] or error.message

@@ -1,0 +1,43 @@
+# The targets that a developer needs. `make setup` once, then `make check test`.
+PYTHON ?= python3.11
+VENV ?= .venv
+# Inside an activated environment (and in .ci/run) that one is used, else the project's own.
+BIN := $(if $(shell command -v lint-imports),,$(VENV)/bin/)
+
+.PHONY: setup check test test-versions bench demo clean
+
+setup:  ## A virtual environment with all that the tests need.
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+
+check:  ## Style, types, order of modules, the compose file.
+	$(BIN)ruff check .
+	$(BIN)ruff format --check agno_mongo
+	$(BIN)mypy
+	$(BIN)lint-imports
+	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; else echo "docker compose is not here: docker-compose.yml is checked by tests/test_ground.py only"; fi
+
+test:  ## All tests, notebooks, examples and the code in the documentation, with branch coverage.
+	$(BIN)coverage erase
+	$(BIN)coverage run -m pytest
+	$(BIN)coverage combine --quiet
+	$(BIN)coverage report --fail-under=90 --skip-covered
+
+test-versions:  ## The suite without servers of npm on the oldest and the newest Python, where they are.
+	@for version in 3.10 3.13; do \
+	  if ! command -v python$$version >/dev/null || ! python$$version -c "" 2>/dev/null; then echo "python$$version is not here: left out"; continue; fi; \
+	  echo "--- python$$version"; \
+	  python$$version -m venv .venv-$$version && \
+	  .venv-$$version/bin/pip install --quiet --disable-pip-version-check --editable ".[dev]" && \
+	  .venv-$$version/bin/python -m pytest -q -p no:cacheprovider tests/test_store_contract.py tests/test_runs.py tests/test_values.py \
+	    tests/test_connections.py tests/test_surface.py tests/test_blocking.py tests/test_openai_chat.py || exit 1; \
+	done
+
+bench:  ## What a turn costs, beside bare PyMongo and, where it is installed, Agno.
+	$(BIN)python benchmarks/turn.py
+
+demo:  ## An agent in two processes; the second remembers.
+	$(BIN)agno-mongo demo
+
+clean:
+	rm -rf .venv .venv-ci .venv-3.10 .venv-3.13 .mypy_cache .pytest_cache .ruff_cache .coverage* node_modules data tmp

@@ -1,0 +1,30 @@
+"""Sessions in a collection of your own: ``session_table=``.
+
+Two databases side by side on one server do not see each other's sessions. Run it twice: the table of one's own remembers,
+the default one (``agno_sessions``) stays as it was::
+
+    python examples/session_table.py
+
+The sessions are in ``tmp/data``. Without ``OPENAI_API_KEY`` an offline demonstration model answers.
+"""
+
+from rich.console import Console
+
+from agno_mongo.agent import Agent
+from agno_mongo.cli import choose_model
+from agno_mongo.db.embedded import EmbeddedMongoDb
+
+own = EmbeddedMongoDb(path="tmp/data", session_table="my_session_table")
+default = EmbeddedMongoDb(path="tmp/data")
+
+agent = Agent(
+    model=choose_model("gpt-5-mini", Console()),
+    db=own,
+    session_id="session_in_my_table",
+    add_history_to_context=True,
+)
+agent.print_response("What was my last question?")
+agent.print_response("What is the capital of Kenya?")
+
+for db in (own, default):
+    print(f"{db.session_table}: {db.blocking.get_all_session_ids()}")

@@ -15,9 +15,7 @@ from agno_mongo.blocking import portal
 from agno_mongo.db.embedded import EmbeddedMongoDb
 from agno_mongo.db.mongo import URL_VARIABLE, MongoDb
 from agno_mongo.errors import AgnoMongoError
-from agno_mongo.models.base import Model
-from agno_mongo.models.demo import DemoModel
-from agno_mongo.models.openai import OpenAIChat
+from agno_mongo.models import openai_or_demo
 
 DEMO_SESSION = "demo"
 
@@ -71,18 +69,10 @@ def _db(options: argparse.Namespace) -> MongoDb:
     return EmbeddedMongoDb(path=options.data, db_name=options.db_name)
 
 
-def choose_model(model: str, console: Console) -> Model:
-    """OpenAI's model if there is a key or an address; else the offline demonstration model, and a line that says so."""
-    if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
-        return OpenAIChat(id=model)
-    console.print("[dim]No OPENAI_API_KEY: using the offline demonstration model.[/dim]")
-    return DemoModel()
-
-
-def _agent(options: argparse.Namespace, console: Console, *, session_id: str | None, user_id: str | None) -> Agent:
+def _agent(options: argparse.Namespace, *, session_id: str | None, user_id: str | None) -> Agent:
     return Agent(
         name="Demo",
-        model=choose_model(options.model, console),
+        model=openai_or_demo(options.model),
         db=_db(options),
         session_id=session_id,
         user_id=user_id,
@@ -95,7 +85,7 @@ def _demo(options: argparse.Namespace) -> int:
     if options.process is None:
         return _demo_in_two_processes(options)
     console = Console()
-    agent = _agent(options, console, session_id=DEMO_SESSION, user_id=None)
+    agent = _agent(options, session_id=DEMO_SESSION, user_id=None)
     if options.process == 1:
         agent.delete_session()
         agent.print_response("My name is John.", console=console)
@@ -124,7 +114,7 @@ def _demo_in_two_processes(options: argparse.Namespace) -> int:
 
 def _chat(options: argparse.Namespace) -> int:
     console = Console()
-    agent = _agent(options, console, session_id=options.session, user_id=options.user)
+    agent = _agent(options, session_id=options.session, user_id=options.user)
     assert agent.db is not None
     if options.session is None and not options.new:
         agent.session_id = next(iter(agent.db.blocking.get_all_session_ids(options.user, session_type="agent")), None)

@@ -7,6 +7,7 @@ Fields of other versions that these models do not know are kept as they are.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from time import time
 from typing import Any
 from uuid import uuid4
@@ -20,6 +21,13 @@ class StoredModel(BaseModel):
     """Base of everything that is stored in a session: tolerant of unknown fields, silent about empty ones."""
 
     model_config = _STORED
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """What is worth showing: no fields that are empty or say what they say by default."""
+        defaults = {name: info.default for name, info in type(self).model_fields.items()}
+        for name, value in super().__repr_args__():
+            if value is not None and (name is None or value != defaults.get(name)):
+                yield name, value
 
     def to_dict(self) -> dict[str, Any]:
         """The model as plain Python values, without the fields that are None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -51,7 +52,6 @@ class ModelLoop:
 
     def __post_init__(self) -> None:
         self._metrics = self.run.metrics = self.run.metrics or Metrics()
-        self.run.tools = self.run.tools or []
 
     async def events(self) -> AsyncGenerator[RunOutputEvent, None]:
         """Run the loop to the model's answer. Raises what the model raises; a failing tool's message goes to the model."""
@@ -104,9 +104,15 @@ class ModelLoop:
 
     async def _call_tools(self, calls: Sequence[Mapping[str, Any]]) -> AsyncGenerator[RunOutputEvent, None]:
         """All calls of one answer at once. Results go to the model in the order of the calls."""
-        executions = [ToolExecution(tool_call_id=call.get("id"), tool_name=call["function"]["name"]) for call in calls]
-        assert self.run.tools is not None
-        self.run.tools.extend(executions)
+        executions = [
+            ToolExecution(
+                tool_call_id=call.get("id"),
+                tool_name=call["function"]["name"],
+                tool_args=_as_sent(call["function"].get("arguments")),
+            )
+            for call in calls
+        ]
+        self.run.tools = [*(self.run.tools or ()), *executions]
         tasks = [
             asyncio.ensure_future(self._call_tool(call["function"], execution))
             for call, execution in zip(calls, executions, strict=True)
@@ -146,6 +152,15 @@ class ModelLoop:
             return failed
         completed: RunOutputEvent = self.event(ToolCallCompletedEvent, tool=execution, content=execution.result)
         return completed
+
+
+def _as_sent(arguments: str | None) -> dict[str, Any] | None:
+    """The arguments as the model wrote them; None if they are no JSON object. The call itself will say what is wrong."""
+    try:
+        sent = json.loads(arguments or "{}")
+    except ValueError:
+        return None
+    return sent if isinstance(sent, dict) else None
 
 
 def _tool_message(execution: ToolExecution) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any, Final
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markdown import Markdown
+from rich.markup import escape
 from rich.panel import Panel
 from rich.text import Text
 
@@ -89,14 +91,17 @@ async def print_run(
 
 
 def read_lines(first: str | None, *, user: str, exit_on: Collection[str], console: Console | None) -> Iterator[str]:
-    """The lines that somebody types, until a word of ``exit_on`` or the end of input. Empty lines are passed over."""
+    """The lines that somebody types, until a word of ``exit_on``, Ctrl-C or the end of input. Empty lines are passed over."""
     console = console or Console()
     if first:
         yield first
+    # Where nobody types, a prompt would only stand among the answers.
+    prompt = f"[bold]{escape(user)}:[/bold] " if sys.stdin.isatty() else ""
     while True:
         try:
-            line = console.input(f"[bold]{user}:[/bold] ").strip()
-        except EOFError:
+            line = console.input(prompt).strip()
+        except (EOFError, KeyboardInterrupt):
+            console.print()
             return
         if line.lower() in exit_on:
             return

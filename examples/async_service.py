@@ -24,19 +24,18 @@ import uvicorn
 from fastapi import FastAPI, Header, HTTPException, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from rich.console import Console
 
 from agno_mongo.agent import Agent
-from agno_mongo.cli import choose_model
 from agno_mongo.db.embedded import EmbeddedMongoDb
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import SessionOwnedByAnotherUser
+from agno_mongo.models import openai_or_demo
 from agno_mongo.run import RunStatus
 
 # A call that forgets its user is refused rather than let into everybody's sessions.
 db = MongoDb(require_user_id=True) if os.environ.get("AGNO_MONGO_URL") else EmbeddedMongoDb(path="tmp/data", require_user_id=True)
 # One agent serves all requests at once: it keeps nothing of a conversation.
-agent = Agent(model=choose_model("gpt-5-mini", Console()), db=db, add_history_to_context=True)
+agent = Agent(model=openai_or_demo("gpt-5-mini"), db=db, add_history_to_context=True)
 
 User = Annotated[str, Header(alias="x-user", min_length=1)]
 

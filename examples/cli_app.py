@@ -8,14 +8,12 @@ It reads a pipe too: ``echo "What was my last question?" | python examples/cli_a
 Without ``OPENAI_API_KEY`` an offline demonstration model answers.
 """
 
-from rich.console import Console
-
 from agno_mongo.agent import Agent
-from agno_mongo.cli import choose_model
 from agno_mongo.db.embedded import EmbeddedMongoDb
+from agno_mongo.models import openai_or_demo
 
 agent = Agent(
-    model=choose_model("gpt-5-mini", Console()),
+    model=openai_or_demo("gpt-5-mini"),
     db=EmbeddedMongoDb(path="tmp/data"),
     session_id="my_chat",
     add_history_to_context=True,

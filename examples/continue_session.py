@@ -13,11 +13,9 @@ The sessions are in ``tmp/data``. Without ``OPENAI_API_KEY`` an offline demonstr
 import argparse
 from uuid import uuid4
 
-from rich.console import Console
-
 from agno_mongo.agent import Agent
-from agno_mongo.cli import choose_model
 from agno_mongo.db.embedded import EmbeddedMongoDb
+from agno_mongo.models import openai_or_demo
 
 
 def main() -> None:
@@ -38,7 +36,7 @@ def main() -> None:
         print(f"Beginning session {session_id}.")
 
     agent = Agent(
-        model=choose_model("gpt-5-mini", Console()),
+        model=openai_or_demo("gpt-5-mini"),
         db=db,
         session_id=session_id,
         user_id=options.user,

@@ -7,13 +7,11 @@ Run it twice; the second process finds the first one's run::
 The session is in ``tmp/data``. Without ``OPENAI_API_KEY`` an offline demonstration model answers.
 """
 
-from rich.console import Console
-
 from agno_mongo.agent import Agent
-from agno_mongo.cli import choose_model
 from agno_mongo.db.embedded import EmbeddedMongoDb
+from agno_mongo.models import openai_or_demo
 
-agent = Agent(model=choose_model("gpt-5-mini", Console()), db=EmbeddedMongoDb(path="tmp/data"))
+agent = Agent(model=openai_or_demo("gpt-5-mini"), db=EmbeddedMongoDb(path="tmp/data"))
 
 session = agent.get_session(session_id="123")
 print("There is no session 123 yet." if session is None else f"Found session 123 with {len(session.runs)} run(s).")

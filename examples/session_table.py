@@ -8,17 +8,15 @@ the default one (``agno_sessions``) stays as it was::
 The sessions are in ``tmp/data``. Without ``OPENAI_API_KEY`` an offline demonstration model answers.
 """
 
-from rich.console import Console
-
 from agno_mongo.agent import Agent
-from agno_mongo.cli import choose_model
 from agno_mongo.db.embedded import EmbeddedMongoDb
+from agno_mongo.models import openai_or_demo
 
 own = EmbeddedMongoDb(path="tmp/data", session_table="my_session_table")
 default = EmbeddedMongoDb(path="tmp/data")
 
 agent = Agent(
-    model=choose_model("gpt-5-mini", Console()),
+    model=openai_or_demo("gpt-5-mini"),
     db=own,
     session_id="session_in_my_table",
     add_history_to_context=True,

@@ -9,15 +9,14 @@ The sessions are in ``tmp/data``, in a MongoDB server that runs as long as the s
 are OpenAI's; without it, an offline demonstration model's.
 """
 
-from rich.console import Console
 from rich.pretty import pprint
 
 from agno_mongo.agent import Agent
-from agno_mongo.cli import choose_model
 from agno_mongo.db.embedded import EmbeddedMongoDb
+from agno_mongo.models import openai_or_demo
 
 agent = Agent(
-    model=choose_model("gpt-5-mini", Console()),  # OpenAIChat(id="gpt-5-mini") if there is a key
+    model=openai_or_demo("gpt-5-mini"),  # OpenAIChat(id="gpt-5-mini") if there is a key
     session_id="fixed_id_for_demo",
     db=EmbeddedMongoDb(path="tmp/data"),
     add_history_to_context=True,

@@ -8,15 +8,13 @@ from the start::
 The sessions are in ``tmp/data``. Without ``OPENAI_API_KEY`` an offline demonstration model answers.
 """
 
-from rich.console import Console
-
 from agno_mongo.agent import Agent
-from agno_mongo.cli import choose_model
 from agno_mongo.db.embedded import EmbeddedMongoDb
 from agno_mongo.errors import SessionOwnedByAnotherUser
+from agno_mongo.models import openai_or_demo
 
 agent = Agent(
-    model=choose_model("gpt-5-mini", Console()),
+    model=openai_or_demo("gpt-5-mini"),
     db=EmbeddedMongoDb(path="tmp/data"),
     add_history_to_context=True,
 )

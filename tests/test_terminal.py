@@ -53,7 +53,7 @@ def test_tools_are_shown_with_what_became_of_them() -> None:
     calls = (ToolCall("add", {"a": 1}), ToolCall("add", {"a": "x"}))
     text = shown(Agent(model=ScriptedModel(calls, "done"), tools=[add]), "go")
     assert "✓ add(a=1)" in text
-    assert "✗ add()" in text
+    assert "✗ add(a='x')" in text
 
 
 def test_a_failure_is_shown_as_one() -> None:
@@ -69,7 +69,7 @@ def test_the_chat_goes_on_until_somebody_leaves(word: str | None, monkeypatch: p
     agent = Agent(model=ScriptedModel("one", "two"), db=InMemoryDb(), session_id="s")
     text = io.StringIO()
     agent.cli_app(console=console_on(text), user="John")
-    assert text.getvalue().count("John:") == 4
+    assert "John:" not in text.getvalue()  # nobody sits there
     assert [message.content for message in agent.get_session_messages()] == ["hello", "one", "again", "two"]
 
 

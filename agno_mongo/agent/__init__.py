@@ -12,6 +12,7 @@ from agno_mongo.run.agent import (
     RunOutputEvent,
     RunStartedEvent,
     ToolCallCompletedEvent,
+    ToolCallErrorEvent,
     ToolCallStartedEvent,
 )
 from agno_mongo.tools.function import Function
@@ -29,5 +30,6 @@ __all__ = [
     "RunOutputEvent",
     "RunStartedEvent",
     "ToolCallCompletedEvent",
+    "ToolCallErrorEvent",
     "ToolCallStartedEvent",
 ]

@@ -15,8 +15,9 @@ class EmbeddedMongoDb(MongoDb):
     """A :class:`MongoDb` with a server of its own, on the folder ``path``.
 
     The first use starts mongod as a child process, a single-node replica set on a Unix socket that only this user can open, without
-    a network port. Every process that names the same folder uses the same server; the last one stops it. What was acknowledged
-    is there at the next start, also after a kill.
+    a network port. Every process that names the same folder uses the same server; the last one stops it when it ends or closes the db.
+    (If the last one is killed the server stays, for the next to use and to stop.) What was acknowledged is there at the next start,
+    also after a kill.
 
     The binary is looked for in the environment variable ``AGNO_MONGOD``, on the PATH, and in the extra
     ``agno_mongo[mongod]``. That one is MongoDB 6.0, past its vendor's support: for local work, tests and CI. Production runs a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -47,6 +48,18 @@ class Model(Protocol):
         ...
 
 
-def default_model() -> Model:
-    """OpenAIChat with its defaults. Imported only now: the ``openai`` client takes longer to import than all the rest."""
-    return cast("Model", import_module("agno_mongo.models.openai").OpenAIChat())
+def default_model(id: str | None = None) -> Model:  # noqa: A002 - Agno's name
+    """OpenAIChat. Imported only now: the ``openai`` client takes longer to import than all the rest."""
+    openai_chat = import_module("agno_mongo.models.openai").OpenAIChat
+    return cast("Model", openai_chat() if id is None else openai_chat(id=id))
+
+
+def openai_or_demo(id: str = "gpt-5-mini") -> Model:  # noqa: A002 - Agno's name
+    """OpenAI's model ``id`` if the environment has ``OPENAI_API_KEY`` or ``OPENAI_BASE_URL``.
+
+    Else the offline demonstration model, and a line on the standard output that says so.
+    """
+    if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
+        return default_model(id)
+    print("No OPENAI_API_KEY: using the offline demonstration model.")  # noqa: T201 - for whoever tries it out
+    return cast("Model", import_module("agno_mongo.models.demo").DemoModel())

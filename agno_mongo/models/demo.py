@@ -60,10 +60,9 @@ class DemoModel:
 
 def _answer(asked: str, before: Sequence[str], messages: Sequence[Message]) -> str:
     skills: tuple[Callable[[str, Sequence[str]], str | None], ...] = (_last_question, _name, _told, _topics, _capital)
-    for skill in skills:
-        answer = skill(asked, before)
-        if answer is not None:
-            return answer
+    answers = [answer for skill in skills if (answer := skill(asked, before)) is not None]
+    if answers:
+        return " ".join(answers)
     return (
         "I am the offline demonstration model and only know what is in this conversation: your last question, your "
         f"name, a few capitals. So far I was sent {len(messages)} message{'s' * (len(messages) != 1)}."

@@ -80,7 +80,7 @@ class Function:
             faults = (f"{'.'.join(map(str, fault['loc'])) or 'arguments'}: {fault['msg']}" for fault in error.errors())
             raise BadToolArgumentsError(f"The arguments of {self.name} do not fit: {'; '.join(faults)}") from error
         fields = type(model).model_fields
-        given = {fields[name].alias or name: getattr(model, name) for name in model.model_fields_set if name in fields}
+        given = {field.alias or name: getattr(model, name) for name, field in fields.items() if name in model.model_fields_set}
         return given | dict(model.model_extra or {})
 
     async def call(self, arguments: Mapping[str, Any], run_context: RunContext, agent: Any) -> str:

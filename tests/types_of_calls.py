@@ -1,0 +1,41 @@
+"""What the type checker makes of the main calls. Checked by mypy, never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any
+
+from typing_extensions import assert_type
+
+from agno_mongo.agent import Agent
+from agno_mongo.db.documents import AgentSession
+from agno_mongo.db.embedded import EmbeddedMongoDb
+from agno_mongo.db.mongo import Health, MongoDb
+from agno_mongo.messages import Message, Metrics
+from agno_mongo.models.openai import OpenAIChat
+from agno_mongo.run.agent import RunOutput, RunOutputEvent
+
+
+async def of_an_agent(agent: Agent) -> None:
+    assert_type(agent.run("Hi"), RunOutput)
+    assert_type(agent.run("Hi", stream=True), Iterator[RunOutputEvent | RunOutput])
+    assert_type(agent.arun("Hi"), Coroutine[Any, Any, RunOutput])
+    assert_type(await agent.arun("Hi", user_id="john", session_state={"n": 1}), RunOutput)
+    assert_type(agent.arun("Hi", stream=True, stream_events=True), AsyncIterator[RunOutputEvent | RunOutput])
+    assert_type(agent.get_session(session_id="s"), AgentSession | None)
+    assert_type(await agent.aget_session_messages(last_n_runs=1), list[Message])
+    assert_type(agent.get_session_metrics(), Metrics)
+    assert_type(agent.get_session_state("s"), dict[str, Any])
+    assert_type(agent.delete_session("s"), bool)
+    agent.run("Hi", sesion_id="s")  # type: ignore[call-overload]
+
+
+async def of_a_database(db: MongoDb) -> None:
+    assert_type(await db.get_all_session_ids("john"), list[str])
+    assert_type(await db.delete_session("s"), bool)
+    assert_type(await db.health(), Health)
+
+
+def of_the_constructors() -> None:
+    assert_type(Agent(model=OpenAIChat(id="gpt-5-mini"), db=EmbeddedMongoDb(path="tmp/data")), Agent)
+    Agent(add_history_to_contxt=True)  # type: ignore[call-arg]

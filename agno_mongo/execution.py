@@ -138,8 +138,7 @@ class Execution:
             metadata=metadata,
             component_id=settings.component_id,
             component=values.encode(settings.component, path=f"{path} {settings.key.session_type.data_field}"),
-            # Two to spare: a run that failed is stored too, and does not count.
-            runs_wanted=settings.history_runs and settings.history_runs + 2,
+            runs_wanted=settings.history_runs,
             lease=settings.lease,
             reused_id=settings.reused_id,
         )
@@ -161,14 +160,20 @@ class Execution:
             raise
 
     async def _load_more_history(self) -> None:
-        """Where the newest runs were mostly failures, look further back. One read, rarely."""
+        """Where runs that failed are among the newest, look further back. One read then, rarely more."""
         wanted, session = self._settings.history_runs, self.session
-        loaded = session.runs or []
-        if self._db is None or len(told_runs(loaded)) >= wanted or session.run_count <= len(loaded):
-            return
-        whole = await self._db.get_session(session.session_id, user_id=session.user_id)
-        if whole is not None:
-            session.runs = whole.runs
+        limit = 2 * wanted + 16
+        while self._db is not None and len(session.runs or ()) < session.run_count:
+            if len(told_runs(session.runs or ())) >= wanted:
+                return
+            further = await self._db.get_session(session.session_id, user_id=session.user_id, runs_limit=limit)
+            if further is None or not further.runs:
+                # Deleted meanwhile; finish_run will say so.
+                return
+            session.runs = further.runs
+            if len(further.runs) < limit:
+                return
+            limit *= 2
 
     @asynccontextmanager
     async def _alive(self) -> AsyncGenerator[None, None]:

@@ -124,11 +124,12 @@ class TestARunThatFails:
             await agent.arun("Hi")
         assert (await only_run(agent)).status == RunStatus.error
 
-    async def test_is_not_shown_to_later_prompts(self, db: MongoDb) -> None:
+    @pytest.mark.parametrize("failures", [1, 6, 40])
+    async def test_is_not_shown_to_later_prompts(self, db: MongoDb, failures: int) -> None:
         agent, model = agent_on(
-            db, "one", *[ModelError("no")] * 6, "two", add_history_to_context=True, num_history_runs=1
+            db, "one", *[ModelError("no")] * failures, "two", add_history_to_context=True, num_history_runs=1
         )
-        for number in range(7):
+        for number in range(failures + 1):
             await agent.arun(f"question {number}")
         await agent.arun("last")
         assert [message.content for message in model.requests[-1].messages] == ["question 0", "one", "last"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from typing_extensions import assert_type
@@ -19,7 +19,7 @@ from agno_mongo.run.agent import RunOutput, RunOutputEvent
 async def of_an_agent(agent: Agent) -> None:
     assert_type(agent.run("Hi"), RunOutput)
     assert_type(agent.run("Hi", stream=True), Iterator[RunOutputEvent | RunOutput])
-    assert_type(agent.arun("Hi"), Coroutine[Any, Any, RunOutput])
+    assert_type(await agent.arun("Hi"), RunOutput)
     assert_type(await agent.arun("Hi", user_id="john", session_state={"n": 1}), RunOutput)
     assert_type(agent.arun("Hi", stream=True, stream_events=True), AsyncIterator[RunOutputEvent | RunOutput])
     assert_type(agent.get_session(session_id="s"), AgentSession | None)

@@ -13,7 +13,7 @@ import functools
 import inspect
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import Future, wait
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from agno_mongo.errors import EventLoopError
@@ -44,7 +44,7 @@ class _Work(Generic[T]):
 
     def _ended(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():
-            self.outcome.set_exception(CancelledError())
+            self.outcome.set_exception(asyncio.CancelledError())
         elif (error := task.exception()) is not None:
             self.outcome.set_exception(error)
         else:

@@ -7,11 +7,13 @@
      │   ├─ StoreAuthenticationError   wrong credentials
      │   ├─ StorePermissionError    the database user may not do this (a read-only user, say)
      │   ├─ DocumentTooLarge        over MongoDB's 16 MB for one document
+     │   ├─ CorruptSession          what is stored is no session
      │   └─ EmbeddedServerError     the embedded mongod cannot be found, started or reached
      ├─ SessionError                the command reached the session and was refused; nothing changed
      │   ├─ SessionNotFound
      │   ├─ SessionOwnedByAnotherUser
      │   ├─ SessionTypeMismatch
+     │   ├─ SessionChanged          somebody else wrote to it since it was read
      │   ├─ UserRequired
      │   └─ RunAlreadyFinished
      ├─ StateConflictError          two runs changed the same key and the policy is "raise"; the run is kept
@@ -64,6 +66,14 @@ class DocumentTooLarge(StoreError):
     """What was to be written is over MongoDB's limit of 16 MB for one document. Nothing was written."""
 
 
+class CorruptSession(StoreError):
+    """What is stored under ``session_id`` cannot be read as a session. Nothing was changed."""
+
+    def __init__(self, message: str, *, session_id: str) -> None:
+        super().__init__(message)
+        self.session_id = session_id
+
+
 class EmbeddedServerError(StoreError):
     """The embedded mongod could not be found, started or reached."""
 
@@ -106,12 +116,16 @@ class SessionTypeMismatch(SessionError):
         self.actual = actual
 
 
+class SessionChanged(SessionError):
+    """The session was written to since it was read; nothing was overwritten. Read it again and repeat the change."""
+
+
 class UserRequired(SessionError):
     """The db was made with ``require_user_id=True`` and the call names no user."""
 
 
 class RunAlreadyFinished(SessionError):
-    """A run with this ``run_id`` is already stored in the session; ``get_run_output(run_id)`` reads it."""
+    """A run with this ``run_id`` is already stored in the session, from another call; ``get_run_output(run_id)`` reads it."""
 
     def __init__(self, message: str, *, session_id: str, run_id: str) -> None:
         super().__init__(message, session_id=session_id)

@@ -12,7 +12,6 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Generic, TypeVar
-from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
@@ -26,44 +25,52 @@ class PerLoop(Generic[T]):
     def __init__(self, make: Callable[[], Awaitable[T]], close: Callable[[T], Awaitable[None]]) -> None:
         self._make = make
         self._close = close
-        self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[T]] = WeakKeyDictionary()
-        self._closers: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = WeakKeyDictionary()
+        # Not weak: what is made for a loop holds on to the loop. Entries go when their loop does.
+        self._made: dict[asyncio.AbstractEventLoop, T] = {}
+        self._making: dict[asyncio.AbstractEventLoop, asyncio.Task[T]] = {}
+        self._closers: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
         self._lock = threading.Lock()
         # At exit the loops themselves see to it.
         weakref.finalize(self, _close_soon, self._closers).atexit = False
 
     async def get(self) -> T:
-        """The running loop's own. Requests that come while it is being made wait for the same one; a failure is
-        everybody's who waited, and the next request tries again.
+        """The running loop's own.
+
+        Requests that come while it is being made wait for the same one, and go on waiting if one of them is cancelled. A
+        failure is everybody's who waited; the next request tries again.
         """
         loop = asyncio.get_running_loop()
+        with contextlib.suppress(KeyError):
+            return self._made[loop]
         with self._lock:
-            made = self._made.get(loop)
-            if made is None:
-                mine = self._made[loop] = loop.create_future()
-        if made is not None:
-            return made.result() if made.done() else await asyncio.shield(made)
+            self._forget_closed_loops()
+            making = self._making.get(loop)
+            if making is None:
+                making = self._making[loop] = loop.create_task(self._make_for(loop))
+        return await asyncio.shield(making)
+
+    async def _make_for(self, loop: asyncio.AbstractEventLoop) -> T:
         try:
             thing = await self._make()
-            closer = _close_with_loop(thing, self._close)
+            closer = _close_with_loop(thing, self._close, weakref.ref(self), loop)
             await anext(closer)
-        except BaseException as error:
-            self._fail(loop, mine, error)
-            raise
-        with self._lock:
-            self._closers[loop] = closer
-        mine.set_result(thing)
-        return thing
+            with self._lock:
+                self._made[loop], self._closers[loop] = thing, closer
+            return thing
+        finally:
+            with self._lock:
+                self._making.pop(loop, None)
 
-    def _fail(self, loop: asyncio.AbstractEventLoop, mine: asyncio.Future[T], error: BaseException) -> None:
+    def _forget_closed_loops(self) -> None:
+        for things in (self._made, self._making, self._closers):
+            for loop in [loop for loop in things if loop.is_closed()]:
+                things.pop(loop, None)
+
+    def forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let go of what was made for ``loop``."""
         with self._lock:
             self._made.pop(loop, None)
-        if isinstance(error, Exception):
-            mine.set_exception(error)
-            # It is raised to the caller too; nobody else may have waited for it.
-            mine.exception()
-        else:
-            mine.cancel()
+            self._closers.pop(loop, None)
 
     async def close(self) -> None:
         """Close what was made, on whatever loop each lives. May be repeated; the next ``get`` makes a new one."""
@@ -83,7 +90,12 @@ async def _aclose(closer: AsyncGenerator[None, None]) -> None:
     await closer.aclose()
 
 
-async def _close_with_loop(thing: T, close: Callable[[T], Awaitable[None]]) -> AsyncGenerator[None, None]:
+async def _close_with_loop(
+    thing: T,
+    close: Callable[[T], Awaitable[None]],
+    owner: weakref.ref[PerLoop[T]],
+    loop: asyncio.AbstractEventLoop,
+) -> AsyncGenerator[None, None]:
     """A generator whose end closes the thing.
 
     ``asyncio.run`` and its like end every asynchronous generator before they close their loop: the last moment at
@@ -92,10 +104,13 @@ async def _close_with_loop(thing: T, close: Callable[[T], Awaitable[None]]) -> A
     try:
         yield
     finally:
+        per_loop = owner()
+        if per_loop is not None:
+            per_loop.forget(loop)
         await close(thing)
 
 
-def _close_soon(closers: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None, None]]) -> None:
+def _close_soon(closers: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]]) -> None:
     for loop, closer in list(closers.items()):
         # A loop that is closed has closed what was on it.
         with contextlib.suppress(RuntimeError):

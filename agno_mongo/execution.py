@@ -7,12 +7,13 @@ the middle.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, ClassVar, TypeVar
+from uuid import uuid4
 
 from agno_mongo.db import state as states
 from agno_mongo.db import values
@@ -41,6 +42,9 @@ from agno_mongo.run.base import RunContext, RunStatus
 
 LEASE = 60.0
 """Seconds for which a run counts as alive without a sign of life. Renewed at a third of it while the run goes on."""
+
+_LOOKS = 1000
+"""How often a state that a thread is changing is looked at."""
 
 T = TypeVar("T")
 
@@ -79,7 +83,8 @@ class Execution:
         self._settings = settings
         self._started = perf_counter()
         self._base_state: dict[str, Any] = {}
-        self._revision = 0
+        self._state_revision: int | None = None
+        self._attempt = str(uuid4()) if settings.reused_id else None
         self.run = run
 
     def event(self, kind: Callable[..., T], **data: Any) -> T:
@@ -142,8 +147,8 @@ class Execution:
             lease=settings.lease,
             reused_id=settings.reused_id,
         )
-        begun = await self._db.begin_run(begin) if self._db is not None else _unstored(begin)
-        self.session, self._base_state, self._revision = begun.session, begun.state, begun.revision
+        begun, cancelled = await uninterrupted(lambda: self._begun(begin))
+        self.session, self._base_state, self._state_revision = begun.session, begun.state, begun.state_revision
         state = run_state if settings.overwrite_state else states.merge(states.merge(default, begun.state), run_state)
         self.context = RunContext(
             run_id=begin.run_id,
@@ -153,11 +158,16 @@ class Execution:
             metadata=deepcopy(settings.metadata),
         )
         try:
+            if cancelled is not None:
+                raise cancelled
             await self._load_more_history()
         except BaseException as error:
             self._close_run(error)
             await self._stored(error)
             raise
+
+    async def _begun(self, begin: RunBegin) -> RunBegun:
+        return await self._db.begin_run(begin) if self._db is not None else _unstored(begin)
 
     async def _load_more_history(self) -> None:
         """Where runs that failed are among the newest, look further back. One read then, rarely more."""
@@ -216,11 +226,14 @@ class Execution:
             run.status = RunStatus.cancelled
 
     async def _stored(self, failure: BaseException | None) -> tuple[str, ...]:
-        """Store the run, whatever tries to interrupt it, then raise what must be raised."""
+        """Store the run, whatever tries to interrupt it, then raise what must be raised: the store's errors before all others."""
         try:
-            conflicts, unstorable = await uninterrupted(self._finish)
+            (conflicts, unstorable), cancelled = await uninterrupted(self._finish)
         except (StoreError, SessionError) as error:
             raise error from failure
+        self.run.state_conflicts = list(conflicts) or None
+        if cancelled is not None:
+            raise cancelled
         if failure is not None and (not isinstance(failure, ModelError) or self._settings.raise_errors):
             raise failure
         if unstorable:
@@ -236,11 +249,13 @@ class Execution:
         return conflicts
 
     async def _finish(self) -> tuple[tuple[str, ...], list[UnstorableValueError]]:
-        state, unstorable = _encoded_state(self.context.session_state, self._base_state)
+        state, unstorable = encoded_state(self.context.session_state, self._base_state)
         self.run.session_state = values.decode(state)
         if self._db is None:
             return (), unstorable
         record, unstorable_parts = values.encode_lenient(self.run.to_dict(), path="run")
+        if self._attempt is not None:
+            record["attempt"] = self._attempt
         assert self.run.metrics is not None
         end = RunEnd(
             key=self._settings.key,
@@ -248,7 +263,8 @@ class Execution:
             runs=[record],
             changes=states.difference(self._base_state, state),
             counters=_counters(self.run.metrics),
-            revision=self._revision,
+            state_revision=self._state_revision,
+            attempt=self._attempt,
             on_state_conflict=self._settings.on_state_conflict,
         )
         try:
@@ -265,9 +281,7 @@ class Execution:
         record = {name: value for name, value in end.runs[-1].items() if name not in {"messages", "tools", "content"}}
         record |= {"status": RunStatus.error.value, "content": str(error)}
         with suppress(DocumentTooLarge):
-            await self._db.finish_run(
-                RunEnd(key=end.key, run_id=end.run_id, runs=[record], changes=[], counters=end.counters, revision=end.revision)
-            )
+            await self._db.finish_run(replace(end, runs=[record], changes=[]))
 
 
 def _counters(metrics: Metrics) -> dict[str, float]:
@@ -275,17 +289,31 @@ def _counters(metrics: Metrics) -> dict[str, float]:
     return counters | ({"cost": metrics.cost} if metrics.cost else {})
 
 
-def _encoded_state(state: dict[str, Any], base: dict[str, Any]) -> tuple[dict[str, Any], list[UnstorableValueError]]:
-    """The state to store. A key whose value cannot be stored keeps the value it had, and its error is returned."""
+def encoded_state(state: Any, base: dict[str, Any]) -> tuple[dict[str, Any], list[UnstorableValueError]]:
+    """The state to store. A key whose value cannot be stored keeps the value it had, and its error is returned.
+
+    A tool's thread that outlives its run may still be changing the state; it is looked at again until it holds still.
+    """
+    if not isinstance(state, dict):
+        wrong = f"session_state cannot be stored: it is a dict, and a tool put {type(state).__name__} in its place"
+        return base, [UnstorableValueError(wrong, path="session_state", value=state)]
+    for _ in range(_LOOKS):
+        with suppress(RuntimeError):
+            return _encoded_keys(list(state.items()), base)
+    wrong = "session_state cannot be stored: a tool that outlived the run keeps changing it"
+    return base, [UnstorableValueError(wrong, path="session_state", value=None)]
+
+
+def _encoded_keys(items: list[tuple[Any, Any]], base: dict[str, Any]) -> tuple[dict[str, Any], list[UnstorableValueError]]:
     encoded: dict[str, Any] = {}
     errors: list[UnstorableValueError] = []
-    for key, value in state.items():
+    for key, value in items:
         try:
             encoded |= values.encode({key: value}, path="session_state")
         except UnstorableValueError as error:
             errors.append(error)
-            if isinstance(key, str) and (name := key) in base:
-                encoded[name] = base[name]
+            with suppress(UnstorableValueError):
+                encoded |= {name: base[name] for name in values.encode({key: None}, path="session_state") if name in base}
     return encoded, errors
 
 
@@ -295,11 +323,11 @@ def _unstored(begin: RunBegin) -> RunBegun:
     session = SESSION_CLASSES[key.session_type](
         session_id=key.session_id, user_id=key.user_id, session_data={"session_state": values.decode(begin.state)}, runs=[]
     )
-    return RunBegun(session=session, state=begin.state, revision=0)
+    return RunBegun(session=session, state=begin.state, state_revision=None)
 
 
-async def uninterrupted(work: Callable[[], Awaitable[T]]) -> T:
-    """Do ``work`` to its end, whoever cancels meanwhile; a cancellation goes on afterwards.
+async def uninterrupted(work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, asyncio.CancelledError | None]:
+    """Do ``work`` to its end, whoever cancels meanwhile, and give back its result beside that cancellation.
 
     A loop that shuts down cancels the work itself. It is then done once more, so it must be repeatable.
     """
@@ -307,12 +335,8 @@ async def uninterrupted(work: Callable[[], Awaitable[T]]) -> T:
     task = asyncio.ensure_future(work())
     while True:
         try:
-            result = await asyncio.shield(task)
+            return await asyncio.shield(task), cancelled
         except asyncio.CancelledError as error:
             cancelled = error
             if task.cancelled():
                 task = asyncio.ensure_future(work())
-            continue
-        if cancelled is not None:
-            raise cancelled
-        return result

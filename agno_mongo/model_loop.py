@@ -141,7 +141,7 @@ class ModelLoop:
             execution.tool_call_error = False
         except BadToolArgumentsError as error:
             execution.result, execution.tool_call_error = str(error), True
-        except Exception as error:  # noqa: BLE001 - whatever a tool raises is the model's to hear about, not ours to die of
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tool raises is for the model to hear
             execution.result, execution.tool_call_error = f"{type(error).__name__}: {error}", True
         execution.metrics = Metrics(duration=perf_counter() - started)
         return execution

@@ -6,7 +6,7 @@ import difflib
 import functools
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -17,6 +17,8 @@ SETTINGS = {
     "add_history_to_messages": "add_history_to_context",
     "num_history_responses": "num_history_runs",
     "extra_data": "metadata",
+    "db_client": "client",
+    "session_collection": "session_table",
 }
 """Older name: today's."""
 
@@ -24,6 +26,15 @@ METHODS = {
     "get_messages_for_session": "get_session_messages",
     "aget_messages_for_session": "aget_session_messages",
 }
+
+
+def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError, with the nearest name there is, for a name that is none."""
+    for name in given:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, [*known, *SETTINGS], n=1, cutoff=0.75)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise TypeError(f"{owner} has no setting {name!r}{hint}")
 
 
 def older_names_accepted(function: Callable[P, T]) -> Callable[P, T]:
@@ -37,11 +48,10 @@ def older_names_accepted(function: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(function)
     def renaming(*args: P.args, **kwargs: P.kwargs) -> T:
         for name in [name for name in kwargs if name not in known]:
-            if name not in SETTINGS:
-                nearest = difflib.get_close_matches(name, [*known, *SETTINGS], n=1)
-                hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-                raise TypeError(f"{owner} has no setting {name!r}{hint}")
-            today = SETTINGS[name]
+            today = SETTINGS.get(name)
+            if today not in known:
+                refuse_unknown(owner, [name], known)
+            assert today is not None
             if today in kwargs:
                 raise TypeError(f"{owner}: {name!r} is an older name of {today!r}; both were given")
             _warn(f"{owner}({name}=…)", f"{owner}({today}=…)")

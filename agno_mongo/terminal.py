@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final
@@ -81,13 +81,24 @@ async def print_run(
     screen = _Screen(question=question, markdown=markdown)
     drawing: Any = nullcontext()
     if live and console.is_terminal:
-        drawing = Live(screen, console=console, refresh_per_second=12, vertical_overflow="visible")
-    with drawing as shown:
-        async with aclosing(events) as source:  # type: ignore[type-var]
-            async for event in source:
-                screen.take(event)
-    if shown is None:
+        # Drawn again and again within the window, and once for good at the end: what scrolled away cannot be redrawn.
+        drawing = Live(screen, console=console, refresh_per_second=12, vertical_overflow="ellipsis", transient=True)
+    try:
+        with drawing:
+            async with aclosing(events) as source:  # type: ignore[type-var]
+                async for event in source:
+                    screen.take(event)
+    finally:
         console.print(screen)
+
+
+@contextmanager
+def stopped_by_ctrl_c(console: Console | None) -> Iterator[None]:
+    """Ctrl-C stops the answer, which is stored as far as it came, and not the chat."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        (console or Console()).print("Stopped.", style="yellow")
 
 
 def read_lines(first: str | None, *, user: str, exit_on: Collection[str], console: Console | None) -> Iterator[str]:

@@ -115,6 +115,23 @@ async def test_indexes_are_made_in_one_command_before_the_first_write(recorded: 
     assert recorder.names.count("createIndexes") == 1
 
 
+@pytest.mark.parametrize(
+    "filters", [{"component_id": "agent"}, {"component_id": "agent", "session_type": "agent"}, {"session_type": "agent"}, {}]
+)
+async def test_a_page_of_sessions_is_read_from_an_index(recorded: tuple[MongoDb, Recorder], filters: dict[str, Any]) -> None:
+    db, recorder = recorded
+    agent = Agent(model=ScriptedModel(*["ok"] * 30), db=db)
+    for number in range(30):
+        await agent.arun("go", session_id=f"s{number}")
+    recorder.sent.clear()
+    assert len(await db.get_sessions(limit=5, **filters)) == 5
+    command = next(command for command in recorder.sent if "find" in command)
+    collection = (await db.documents())[SessionType.AGENT].get_pymongo_collection()
+    plan = await collection.find(command["filter"]).sort(list(command["sort"].items())).limit(5).explain()
+    assert "COLLSCAN" not in str(plan["queryPlanner"]["winningPlan"])
+    assert plan["executionStats"]["totalDocsExamined"] <= 10
+
+
 async def test_a_users_newest_sessions_are_read_from_an_index(recorded: tuple[MongoDb, Recorder]) -> None:
     db, _ = recorded
     agent = Agent(model=ScriptedModel(*["ok"] * 30), db=db)

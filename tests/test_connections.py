@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -176,6 +177,8 @@ class TestClients:
             MongoDb(client=client)
         with pytest.raises(ConfigurationError, match=r"not builtins\.str"):
             MongoDb(client="mongodb://localhost")
+        with pytest.warns(DeprecationWarning, match="session_collection"):
+            assert MongoDb("mongodb://localhost", session_collection="x").session_table == "x"  # type: ignore[call-arg]
         with pytest.raises(ConfigurationError, match="not both"):
             MongoDb("mongodb://localhost", client=AsyncMongoMockClient())
 
@@ -247,6 +250,40 @@ class TestEventLoops:
         await db.close()
 
     @pytest.mark.usefixtures("sockets_that_pymongo_leaves")
+    async def test_a_first_use_that_is_cancelled_leaves_the_others_alone(self, mongo_url: str, db_name: str) -> None:
+        for moment in (0, 0.001, 0.005, 0.02):
+            db = MongoDb(mongo_url, db_name=db_name)
+            first = asyncio.create_task(db.health())
+            second = asyncio.create_task(db.health())
+            await asyncio.sleep(moment)
+            first.cancel()
+            assert (await asyncio.wait_for(second, 10)).writable
+            await asyncio.gather(first, return_exceptions=True)
+            assert (await asyncio.wait_for(MongoDb(client=AsyncMongoMockClient()).health(), 10)).writable
+            await db.close()
+
+    def test_that_have_ended_are_let_go(self, mongo_url: str, db_name: str) -> None:
+        db = MongoDb(mongo_url, db_name=db_name)
+        loops = []
+
+        async def use() -> None:
+            loops.append(weakref.ref(asyncio.get_running_loop()))
+            await db.get_session("s")
+
+        for _ in range(5):
+            asyncio.run(use())
+        gc.collect()
+        assert [loop() for loop in loops] == [None] * 5
+
+    @pytest.mark.usefixtures("sockets_that_pymongo_leaves")
+    async def test_one_server_that_is_away_does_not_hold_up_another(self, mongo_url: str, db_name: str) -> None:
+        away = asyncio.create_task(MongoDb("mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=3000").health())
+        await asyncio.sleep(0.05)
+        async with MongoDb(mongo_url, db_name=db_name) as db:
+            assert (await asyncio.wait_for(db.health(), 2)).writable
+        away.cancel()
+        await asyncio.gather(away, return_exceptions=True)
+
     async def test_a_first_use_that_fails_fails_for_all_who_wait(self) -> None:
         db = MongoDb("mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=100")
         outcomes = await asyncio.gather(*(db.health() for _ in range(5)), return_exceptions=True)

@@ -184,7 +184,7 @@ def test_no_descriptor_thread_or_zombie_is_left(folder: Path) -> None:
     server.release()
     assert [path for path in _open_files() if path.startswith(str(folder))] == []
     assert eventually(lambda: not Path(f"/proc/{pid}").exists())
-    assert eventually(lambda: all(not t.name.startswith("agno_mongo") for t in threading.enumerate()))
+    assert eventually(lambda: all(not t.name.startswith("agno_mongo-reaper") for t in threading.enumerate()))
 
 
 def _open_files() -> list[str]:

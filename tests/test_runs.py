@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from typing import Any
 
 import pytest
@@ -173,6 +174,18 @@ class TestARunThatIsInterrupted:
         assert stored.input is not None
         assert stored.input.input_content == "Hi"
 
+    async def test_at_any_moment_is_stored_or_never_began(self, db: MongoDb) -> None:
+        await db.health()
+        tasks = []
+        for number in range(40):
+            agent, _ = agent_on(db, "ok", session_id=f"s{number}")
+            tasks.append(task := asyncio.create_task(agent.arun("Hi")))
+            asyncio.get_running_loop().call_later(number * 0.0005, task.cancel)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for session in await db.get_sessions(include_runs=True):
+            assert session.active_runs == {}
+            assert len(session.runs) == 1
+
     async def test_by_its_reader_leaving_is_stored_as_cancelled(self, db: MongoDb) -> None:
         agent, _ = agent_on(db, "one two three four")
         events = agent.arun("Hi", stream=True)
@@ -339,6 +352,25 @@ class TestTools:
         assert told.tool_call_error
         assert (run.tools or ())[0].tool_call_error
 
+    async def test_that_would_end_the_process_only_fail(self, db: MongoDb) -> None:
+        def leave() -> None:
+            raise SystemExit(3)
+
+        agent, model = agent_on(db, ToolCall("leave"), "Still here.", tools=[leave])
+        assert (await agent.arun("go")).content == "Still here."
+        assert model.requests[1].messages[-1].content == "SystemExit: 3"
+
+    async def test_results_are_stored_once_and_read_in_both_places(self, db: MongoDb) -> None:
+        def big() -> str:
+            return "x" * 9_000_000
+
+        agent, _ = agent_on(db, ToolCall("big"), "Big.", tools=[big])
+        await agent.arun("go")
+        stored = await only_run(agent)
+        assert stored.tools is not None
+        assert len(stored.tools[0].result or "") == 9_000_000
+        assert "result" not in stored.to_dict()["tools"][0]
+
     async def test_read_and_change_the_session_state(self, db: MongoDb) -> None:
         def add_item(run_context: RunContext, item: str) -> str:
             run_context.session_state.setdefault("items", []).append(item)
@@ -417,8 +449,9 @@ class TestState:
                 await agent.arun("go")
             assert caught.value.paths == [path]
         else:
-            events = [event async for event in agent.arun("go", stream=True)]
+            events = [event async for event in agent.arun("go", stream=True, yield_run_output=True)]
             assert [event.paths for event in events if isinstance(event, StateConflictEvent)] == [(path,)]
+            assert events[-1].state_conflicts == [path]
         assert await agent.aget_session_state() == {"n": "ours" if policy == "ours" else "theirs"}
         session = await agent.aget_session()
         assert session is not None
@@ -459,6 +492,39 @@ class TestUnstorableValues:
         assert stored.content is None
         assert stored.input is not None
         assert stored.input.input_content == "go"
+
+
+    @pytest.mark.parametrize("wrong", [None, [1], "text"])
+    async def test_in_the_place_of_the_state_are_named_once_the_run_is_stored(self, db: MongoDb, wrong: Any) -> None:
+        def spoil(run_context: RunContext) -> None:
+            run_context.session_state = wrong
+
+        agent, _ = agent_on(db, ToolCall("spoil"), "ok", tools=[spoil], session_state={"n": 1})
+        with pytest.raises(UnstorableValueError, match="a tool put"):
+            await agent.arun("go")
+        assert (await only_run(agent)).status == RunStatus.completed
+        assert await agent.aget_session_state() == {"n": 1}
+
+    async def test_a_thread_that_outlives_its_run_does_not_take_the_run_with_it(self, db: MongoDb) -> None:
+        stop = threading.Event()
+        started = threading.Event()
+
+        def scribble(run_context: RunContext) -> None:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                run_context.session_state[f"k{number % 500}"] = number
+                run_context.session_state.pop(f"k{(number + 250) % 500}", None)
+                started.set()
+
+        agent, _ = agent_on(db, ToolCall("scribble"), tools=[scribble])
+        task = asyncio.create_task(agent.arun("go"))
+        await asyncio.to_thread(started.wait)
+        task.cancel()
+        with pytest.raises((asyncio.CancelledError, UnstorableValueError)):
+            await task
+        stop.set()
+        assert (await only_run(agent)).status == RunStatus.cancelled
 
 
 class TestWhoseSession:

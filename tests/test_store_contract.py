@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from agno_mongo.agent import Agent
 from agno_mongo.db import state as states
 from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
@@ -17,15 +18,17 @@ from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, SessionKey
 from agno_mongo.errors import (
     ConfigurationError,
+    CorruptSession,
     RunAlreadyFinished,
+    SessionChanged,
     SessionNotFound,
     SessionOwnedByAnotherUser,
     SessionTypeMismatch,
-    StateConflictError,
     UserRequired,
 )
 from agno_mongo.run import RunOutput, RunStatus
 from agno_mongo.session import AgentSession, TeamSession, WorkflowSession
+from agno_mongo.testing import ScriptedModel
 
 
 def key_of(session_id: str = "s", user_id: str | None = None, kind: SessionType = SessionType.AGENT) -> SessionKey:
@@ -82,7 +85,7 @@ async def finish(
             runs=[values.encode(record.to_dict(), path="run")],
             changes=states.difference(begun.state, after),
             counters={"input_tokens": tokens, "total_tokens": tokens},
-            revision=begun.revision,
+            state_revision=begun.state_revision,
             on_state_conflict=policy,
         )
     )
@@ -238,6 +241,10 @@ class TestRunsAtOnce:
             ({"a": [1]}, {"a": [1], "b": 1}, {"a": [1, 2]}, {"a": [1, 2], "b": 1}),
             ({"a": "x" * 500}, {"a": "y" * 500}, {"a": "z"}, {"a": "z"}),
             ({"a": {"b": {"c": 1}}}, {"a": {"b": 7}}, {"a": {"b": {"c": 2}}}, {"a": {"b": {"c": 2}}}),
+            ({}, {"a": {"x": 1}}, {"a": {"y": 2}}, {"a": {"x": 1, "y": 2}}),
+            ({}, {"a": {"x": 1, "z": {"p": 1}}}, {"a": {"z": {"q": 1}}}, {"a": {"x": 1, "z": {"p": 1, "q": 1}}}),
+            ({"a": {}}, {"a": []}, {"a": {"0": "x"}}, {"a": {"0": "x"}}),
+            ({"a": ["x" * 5000]}, {"a": ["x" * 5000], "b": 1}, {"a": []}, {"a": [], "b": 1}),
             ({"a.b": 1, "$c": 1}, {"a.b": 1, "$c": 2}, {"a.b": 2, "$c": 1}, {"a.b": 2, "$c": 2}),
         ],
     )
@@ -249,6 +256,25 @@ class TestRunsAtOnce:
         await finish(db, first, begun_first, state=theirs)
         await finish(db, second, begun_second, state=ours)
         assert (await db.get_session("s")).session_state == merged
+
+    async def test_all_are_stored_however_hard_they_fight_for_one_key(self, db: MongoDb) -> None:
+        await turn(db, state={"items": []})
+        count = 60
+        begun = [await begin(db) for _ in range(count)]
+        ended = await asyncio.gather(
+            *(finish(db, run_id, entry, state={"items": [number]}) for number, (run_id, entry) in enumerate(begun))
+        )
+        stored = await db.get_session("s")
+        assert len(stored.runs) == count + 1
+        assert sum(bool(end.conflicts) for end in ended) == count - 1
+
+    async def test_of_one_id_are_stored_once_and_the_other_is_told(self, db: MongoDb) -> None:
+        agents = [Agent(model=ScriptedModel("one"), db=db, session_id="s"), Agent(model=ScriptedModel("two"), db=db, session_id="s")]
+        both = asyncio.gather(*(agent.arun("go", run_id="r") for agent in agents), return_exceptions=True)
+        outcomes = await both
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["RunAlreadyFinished", "RunOutput"]
+        told = next(outcome for outcome in outcomes if isinstance(outcome, RunOutput))
+        assert [run.content for run in (await db.get_session("s")).runs] == [told.content]
 
     async def test_that_make_the_session_together_share_it(self, db: MongoDb) -> None:
         begun = await asyncio.gather(*(begin(db, "new", user_id="john") for _ in range(10)))
@@ -387,11 +413,43 @@ class TestASession:
         again = await db.upsert_session(stored)
         assert again.metadata == {"tag": "x"}
         assert again.run_count == 1
-        with pytest.raises(StateConflictError, match="has changed since it was read"):
+        with pytest.raises(SessionChanged, match="has changed since it was read"):
             await db.upsert_session(stored)
         again.user_id = "mary"
         with pytest.raises(SessionOwnedByAnotherUser):
             await db.upsert_session(again)
+
+    async def test_stored_again_from_a_list_keeps_its_runs(self, db: MongoDb) -> None:
+        for _ in range(3):
+            await turn(db)
+        listed = (await db.get_sessions())[0]
+        listed.metadata = {"tag": "x"}
+        assert (await db.upsert_session(listed)).run_count == 3
+        assert len((await db.get_session("s")).runs) == 3
+        with pytest.raises(ConfigurationError, match="some of its 3 runs only"):
+            await db.upsert_session(await db.get_session("s", runs_limit=1))
+        with pytest.raises(ConfigurationError, match="takes a session, not dict"):
+            await db.upsert_session({})  # type: ignore[arg-type]
+
+    async def test_of_null_containers_is_mended(self, db: MongoDb) -> None:
+        data = {"session_state": None, "session_metrics": None}
+        await db.upsert_session(AgentSession(session_id="s", session_data=data))
+        await turn(db, change={"n": 1}, tokens=1)
+        assert (await db.get_session("s")).session_state == {"n": 1}
+
+    async def test_that_cannot_be_read_is_named(self, db: MongoDb) -> None:
+        await (await db._connection()).collection.insert_one({"session_id": "s", "session_type": "agent", "runs": 7, "schema_version": 1})
+        with pytest.raises(CorruptSession, match="session 's' cannot be read") as caught:
+            await db.get_session("s")
+        assert caught.value.session_id == "s"
+
+    async def test_of_a_team_is_not_an_agents_to_change(self, db: MongoDb) -> None:
+        await turn(db, kind=SessionType.TEAM)
+        agent = Agent(model=ScriptedModel(), db=db, session_id="s")
+        for attempt in (agent.adelete_session(), agent.aupdate_session_state({"n": 1}), agent.aget_session_state()):
+            with pytest.raises(SessionTypeMismatch):
+                await attempt
+        assert await db.get_session("s") is not None
 
     async def test_that_was_deleted_is_not_brought_back_by_storing_it(self, db: MongoDb) -> None:
         stored = await db.upsert_session(AgentSession(session_id="s"))
@@ -451,6 +509,9 @@ class TestAList:
     @pytest.mark.parametrize(
         ("filters", "words"),
         [
+            ({"start_timestamp": "2024"}, "start_timestamp is in Unix seconds"),
+            ({"limit": 2**70}, "limit is a whole number"),
+            ({"session_name": "\ud800"}, "lone surrogate"),
             ({"session_type": "robot"}, "'agent', 'team' or 'workflow'"),
             ({"limit": 0}, "limit is a whole number"),
             ({"page": 2}, "page= needs limit="),

@@ -96,6 +96,10 @@ def test_the_older_name_of_get_session_messages_works() -> None:
         ({"on_state_conflict": "theirs"}, ConfigurationError, "one of 'ours', 'raise'"),
         ({"model": "gpt-5-mini"}, ConfigurationError, "takes a model such as OpenAIChat"),
         ({"db": "mongodb://localhost"}, ConfigurationError, "db= takes a MongoDb"),
+        ({"model": ScriptedModel}, ConfigurationError, "takes a model such as OpenAIChat"),
+        ({"name": 5}, ConfigurationError, "name= takes str, not int"),
+        ({"session_state": [1]}, ConfigurationError, "session_state= takes Mapping"),
+        ({"tools": len}, ConfigurationError, "tools= takes a list"),
         ({"tools": [7]}, ConfigurationError, "tools= takes functions, not int"),
         ({"tools": [lambda x: x]}, ConfigurationError, "a def with a name of its own"),
         ({"tools": [len, len]}, ConfigurationError, "two tools are named 'len'|takes none"),
@@ -104,6 +108,37 @@ def test_the_older_name_of_get_session_messages_works() -> None:
 def test_settings_that_cannot_work_are_refused_at_once(settings: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words.replace("(", r"\(").replace("?", r"\?")):
         Agent(**{"model": ScriptedModel(), **settings})
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"sesion_id": "s"}, TypeError, "run() has no setting 'sesion_id'; did you mean 'session_id'?"),
+        ({"images": []}, TypeError, "run() has no setting 'images'"),
+        ({"session_state": [1]}, ConfigurationError, "session_state is a dict, not list"),
+        ({"metadata": "x"}, ConfigurationError, "metadata is a dict, not str"),
+        ({"user_id": 7}, ConfigurationError, "user_id must be text"),
+        ({"run_id": 5}, ConfigurationError, "run_id must be text"),
+        ({"session_id": ""}, ConfigurationError, "session_id must be text"),
+    ],
+)
+async def test_what_a_run_cannot_use_is_refused_before_anything_is_sent(options: Any, error: type[Exception], words: str) -> None:
+    db = InMemoryDb()
+    agent = Agent(model=ScriptedModel(), db=db, session_id="mine")
+    with pytest.raises(error) as caught:
+        await agent.arun("go", **options)
+    assert words in str(caught.value)
+    with pytest.raises(error):
+        agent.print_response("go", **options)
+    assert await db.count_sessions() == 0
+
+
+def test_an_empty_session_id_is_not_the_agents_own() -> None:
+    agent = Agent(model=ScriptedModel("ok"), db=InMemoryDb(), session_id="mine")
+    agent.run("go")
+    with pytest.raises(ConfigurationError, match="session_id must be text"):
+        agent.delete_session("")
+    assert agent.get_session() is not None
 
 
 async def test_a_run_without_input_or_with_instructions_that_are_none_is_refused() -> None:

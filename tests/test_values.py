@@ -33,7 +33,7 @@ LEAVES = (
     | TEXT
     | st.binary(max_size=12)
     | st.uuids()
-    | st.datetimes(timezones=st.timezones(), min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)).map(
+    | st.datetimes(timezones=st.timezones(), allow_imaginary=False, min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)).map(
         lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000, fold=0)
     )
     | st.decimals(allow_nan=False, places=4, min_value=-(10**20), max_value=10**20)
@@ -233,6 +233,6 @@ def test_a_uuid_and_bytes_stay_apart() -> None:
     assert through_bson(value) == value
 
 
-def test_a_long_value_is_guarded_by_the_revision() -> None:
-    assert guard_of([Change(("a",), "x" * 1000, 1)], 7) == {"revision": 7}
-    assert "revision" not in guard_of([Change(("a",), "x", 1)], 7)
+def test_a_large_value_is_guarded_by_the_revision_of_the_state() -> None:
+    assert guard_of([Change(("a",), "x" * 5000, 1)], 7) == {"state_revision": 7}
+    assert "state_revision" not in guard_of([Change(("a",), ["x"], 1)], 7)

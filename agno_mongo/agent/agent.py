@@ -23,7 +23,6 @@ from agno_mongo.messages import Message, Metrics
 from agno_mongo.model_loop import ModelLoop
 from agno_mongo.models.base import Model, default_model
 from agno_mongo.run.agent import (
-    RunCancelledEvent,
     RunContentEvent,
     RunErrorEvent,
     RunInput,
@@ -96,10 +95,22 @@ class Agent:
         raise_model_errors: bool = False,
     ) -> None:
         self.model: Model = model if model is not None else default_model()
-        if not callable(getattr(self.model, "respond", None)):
+        if isinstance(self.model, type) or not callable(getattr(self.model, "respond", None)):
             raise ConfigurationError(f"model= takes a model such as OpenAIChat(id=…), not {type(model).__name__}: {model!r}")
         if db is not None and not isinstance(db, MongoDb):
             raise ConfigurationError(f"db= takes a MongoDb, EmbeddedMongoDb or InMemoryDb, not {type(db).__name__}")
+        for setting, value, kind in (
+            ("name", name, str),
+            ("id", id, str),
+            ("session_id", session_id, str),
+            ("user_id", user_id, str),
+            ("session_state", session_state, Mapping),
+            ("metadata", metadata, Mapping),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise ConfigurationError(f"{setting}= takes {kind.__name__}, not {type(value).__name__}: {value!r}")
+        if tools is not None and not isinstance(tools, Sequence):
+            raise ConfigurationError(f"tools= takes a list of functions, not {type(tools).__name__}")
         self.name = name
         self.id = id or _slug(name or "agent")
         self.db = db
@@ -229,12 +240,17 @@ class Agent:
             yield execution.run
 
     def _execution(self, given: Any, options: RunOptions) -> Execution:
+        renamed.refuse_unknown("run()", options, RunOptions.__annotations__)
+        user_messages(given)
+        for name in ("session_state", "metadata"):
+            if not isinstance(options.get(name, {}), (Mapping, type(None))):
+                raise ConfigurationError(f"{name} is a dict, not {type(options.get(name)).__name__}")
         user_id = self._user(options.get("user_id"))
         session_id = self._session_for(options.get("session_id"), user_id)
         metadata = {**(self.metadata or {}), **(options.get("metadata") or {})} or None
         run_id = options.get("run_id")
         run = RunOutput(
-            run_id=str(uuid4()) if run_id is None else run_id,
+            run_id=str(uuid4()) if run_id is None else check_id("run_id", run_id),
             agent_id=self.id,
             agent_name=self.name,
             session_id=session_id,
@@ -328,7 +344,8 @@ class Agent:
     # Whose session.
 
     def _user(self, user_id: str | None) -> str | None:
-        return self.user_id if user_id is None else user_id
+        chosen = self.user_id if user_id is None else user_id
+        return None if chosen is None else check_id("user_id", chosen)
 
     def _session_for(self, session_id: str | None, user_id: str | None) -> str:
         """The session that a run belongs to: the call's, the agent's, or one made up for this user."""
@@ -345,12 +362,12 @@ class Agent:
         if self.db is None:
             raise ConfigurationError("this agent has no db, so it keeps no sessions; pass db=MongoDb(…) to Agent()")
         user = self._user(user_id)
-        chosen = session_id or self.session_id
+        chosen = self.session_id if session_id is None else session_id
         if chosen is None and self._made_up is not None and self._made_up[0] == user:
             chosen = self._made_up[1]
         if chosen is None:
             raise ConfigurationError("which session? Pass session_id=, here or to Agent()")
-        return self.db, chosen, user
+        return self.db, check_id("session_id", chosen), user
 
     # Sessions. Each takes session_id= and user_id=, the agent's own by default.
 
@@ -363,10 +380,11 @@ class Agent:
         session: AgentSession | None = await db.get_session(session_id, SessionType.AGENT, user_id)
         return session
 
-    async def _session(self, session_id: str | None, user_id: str | None) -> AgentSession:
-        session = await self.aget_session(session_id, user_id)
+    async def _settings_of(self, session_id: str | None, user_id: str | None) -> AgentSession:
+        """The session without its runs, however many they are."""
+        db, wanted, user_id = self._asked_for(session_id, user_id)
+        session: AgentSession | None = await db.get_session(wanted, SessionType.AGENT, user_id, runs_limit=0)
         if session is None:
-            wanted = self._asked_for(session_id, user_id)[1]
             raise SessionNotFound(f"there is no session {wanted!r}", session_id=wanted)
         return session
 
@@ -402,18 +420,18 @@ class Agent:
 
     async def aget_session_state(self, session_id: str | None = None, *, user_id: str | None = None) -> dict[str, Any]:
         """The stored state. Raises SessionNotFound if there is no session."""
-        return (await self._session(session_id, user_id)).session_state
+        return (await self._settings_of(session_id, user_id)).session_state
 
     async def aupdate_session_state(
         self, session_state_updates: Mapping[str, Any], session_id: str | None = None, *, user_id: str | None = None
     ) -> dict[str, Any]:
         """Set keys of the stored state and return all of it; other keys keep their value. One command."""
         db, session_id, user_id = self._asked_for(session_id, user_id)
-        return await db.update_session_state(session_id, session_state_updates, user_id)
+        return await db.update_session_state(session_id, session_state_updates, user_id, SessionType.AGENT)
 
     async def aget_session_name(self, session_id: str | None = None, *, user_id: str | None = None) -> str | None:
         """The session's name; None if it has none. Raises SessionNotFound if there is no session."""
-        return (await self._session(session_id, user_id)).session_name
+        return (await self._settings_of(session_id, user_id)).session_name
 
     async def aset_session_name(
         self, session_id: str | None = None, session_name: str | None = None, *, user_id: str | None = None
@@ -425,11 +443,11 @@ class Agent:
 
     async def aget_session_summary(self, session_id: str | None = None, *, user_id: str | None = None) -> SessionSummary | None:
         """The stored summary; None if there is none. Raises SessionNotFound if there is no session."""
-        return (await self._session(session_id, user_id)).summary
+        return (await self._settings_of(session_id, user_id)).summary
 
     async def aget_session_metrics(self, session_id: str | None = None, *, user_id: str | None = None) -> Metrics:
         """The tokens of all the session's runs. Raises SessionNotFound if there is no session."""
-        data = (await self._session(session_id, user_id)).session_data or {}
+        data = (await self._settings_of(session_id, user_id)).session_data or {}
         return Metrics.model_validate(data.get("session_metrics") or {})
 
     async def aget_run_output(
@@ -449,7 +467,7 @@ class Agent:
     async def adelete_session(self, session_id: str | None = None, *, user_id: str | None = None) -> bool:
         """Delete the session; False if there was none."""
         db, session_id, user_id = self._asked_for(session_id, user_id)
-        return await db.delete_session(session_id, user_id)
+        return await db.delete_session(session_id, user_id, SessionType.AGENT)
 
     get_session = blocking(aget_session)
     get_session_messages = blocking(aget_session_messages)
@@ -523,11 +541,12 @@ class Agent:
     ) -> None:
         """``acli_app``, blocking: lines are read in this thread, so that Ctrl-C and line editing work as usual."""
         for text in terminal.read_lines(input, user=user, exit_on=exit_on, console=console):
-            self.print_response(text, stream=stream, markdown=markdown, show_message=False, console=console, **options)
+            with terminal.stopped_by_ctrl_c(console):
+                self.print_response(text, stream=stream, markdown=markdown, show_message=False, console=console, **options)
 
 
 DEFAULT_HISTORY_RUNS = 3
-_ALWAYS_STREAMED = (RunContentEvent, RunErrorEvent, RunCancelledEvent, StateConflictEvent)
+_ALWAYS_STREAMED = (RunContentEvent, RunErrorEvent, StateConflictEvent)
 
 
 def _slug(name: str) -> str:

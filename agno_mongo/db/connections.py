@@ -19,11 +19,14 @@ from agno_mongo.db import drivers
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import Session, bind_documents
 from agno_mongo.db.translation import translated
-from agno_mongo.errors import ConfigurationError, EventLoopError
+from agno_mongo.errors import ConfigurationError, CorruptSession, EventLoopError
 from agno_mongo.event_loops import PerLoop
 
 SERVER_SELECTION_TIMEOUT_MS = 5_000
 """How long to look for a server before giving up, unless the address says otherwise."""
+
+TIMEOUT_MS = 30_000
+"""How long a single command may take, with its retries, before it is given up, unless the address says otherwise."""
 
 _BEANIE_LOCK = threading.Lock()
 """``init_beanie`` writes to the shared base classes; two threads must not do it at once."""
@@ -38,6 +41,7 @@ _INDEXES = [
             ("touched_at", DESCENDING),
         ]
     ),
+    IndexModel([("session_type", ASCENDING), ("updated_at", DESCENDING), ("touched_at", DESCENDING)]),
     *(
         IndexModel(
             [(kind.id_field, ASCENDING), ("updated_at", DESCENDING), ("touched_at", DESCENDING)],
@@ -64,7 +68,11 @@ class Connection:
         """A stored document as the session class that fits it."""
         kind = document.get("session_type")
         fitting = SessionType(kind) if kind in SessionType._value2member_map_ else SessionType.AGENT
-        session: Session = self.documents[fitting].model_validate(document)
+        try:
+            session: Session = self.documents[fitting].model_validate(document)
+        except ValueError as error:
+            session_id = str(document.get("session_id"))
+            raise CorruptSession(f"session {session_id!r} cannot be read: {error}", session_id=session_id) from error
         return session
 
     async def ensure_indexes(self) -> None:
@@ -128,9 +136,12 @@ class Connections:
     async def _new_client(self) -> Any:
         assert self._url is not None
         url = await self._url()
-        options: dict[str, Any] = {"appname": "agno_mongo"}
-        if "serverselectiontimeoutms" not in url.lower():
-            options["serverSelectionTimeoutMS"] = SERVER_SELECTION_TIMEOUT_MS
+        defaults = {
+            "appname": "agno_mongo",
+            "serverSelectionTimeoutMS": SERVER_SELECTION_TIMEOUT_MS,
+            "timeoutMS": TIMEOUT_MS,
+        }
+        options: dict[str, Any] = {name: value for name, value in defaults.items() if f"{name}=".lower() not in url.lower()}
         with translated("connecting", lambda: hidden_password(url)):
             return AsyncMongoClient(url, **options)
 
@@ -158,7 +169,11 @@ async def _leave_open(_connection: Connection) -> None:
 
 
 async def _bind(database: Any, session_table: str) -> dict[SessionType, type[Session]]:
-    await asyncio.to_thread(_BEANIE_LOCK.acquire)
+    # A server that is away must not make others wait for the lock.
+    await database.command("ping")
+    # Polled, because a wait in a thread that is cancelled would take the lock and never give it back.
+    while not _BEANIE_LOCK.acquire(blocking=False):  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
     try:
         return await bind_documents(database, session_table)
     finally:

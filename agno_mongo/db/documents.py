@@ -89,6 +89,7 @@ class Session(Document):
     run_count: int = 0
     archived_runs: int = 0
     revision: int = 0
+    state_revision: int | None = None
     touched_at: datetime | None = None
     expires_at: datetime | None = None
     schema_version: int = SCHEMA_VERSION
@@ -115,8 +116,8 @@ class Session(Document):
     @field_validator("runs", mode="before")
     @classmethod
     def _runs_by_kind(cls, runs: Any) -> Any:
-        if runs is None:
-            return None
+        if not isinstance(runs, list):
+            return runs
         return [run_from_dict(run) if isinstance(run, dict) else run for run in runs]
 
     @property

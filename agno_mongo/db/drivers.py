@@ -13,7 +13,7 @@ from typing import Any
 
 import bson
 from bson.codec_options import CodecOptions
-from pymongo import AsyncMongoClient, WriteConcern
+from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.errors import DocumentTooLarge
 
 from agno_mongo.errors import ConfigurationError
@@ -22,7 +22,12 @@ MAX_BSON_SIZE = 16 * 1024 * 1024
 WRITE_CONCERN = WriteConcern(w="majority", j=True)
 """On a standalone server a majority is itself, and the journal makes an acknowledged write outlive a kill."""
 
-_CODEC: CodecOptions[Any] = CodecOptions()
+_OPTIONS: dict[str, Any] = {
+    "codec_options": CodecOptions(),
+    "write_concern": WRITE_CONCERN,
+    # What a run wrote, its next command must find.
+    "read_preference": ReadPreference.PRIMARY,
+}
 
 
 def is_mock(client: Any) -> bool:
@@ -59,8 +64,8 @@ def database_of(client: Any, name: str) -> Any:
     if is_mock(client):
         return _MockDatabase(client[name])
     if is_motor(client):
-        return _MotorDatabase(client.get_database(name, codec_options=_CODEC, write_concern=WRITE_CONCERN))
-    return client.get_database(name, codec_options=_CODEC, write_concern=WRITE_CONCERN)
+        return _MotorDatabase(client.get_database(name, **_OPTIONS))
+    return client.get_database(name, **_OPTIONS)
 
 
 async def close_client(client: Any) -> None:

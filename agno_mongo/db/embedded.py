@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import DEFAULT_SESSION_TABLE
 from agno_mongo.db.embedded_server import EmbeddedServer
 from agno_mongo.db.mongo import MongoDb
+from agno_mongo.errors import StoreUnavailable
 
 
 class EmbeddedMongoDb(MongoDb):
@@ -36,6 +40,7 @@ class EmbeddedMongoDb(MongoDb):
         **options: Any,
     ) -> None:
         self._server = EmbeddedServer(path, start_timeout=start_timeout)
+        self._gone = False
         super().__init__("mongodb://embedded", db_name=db_name, session_table=session_table, **options)
 
     @property
@@ -48,6 +53,24 @@ class EmbeddedMongoDb(MongoDb):
 
     async def _get_url(self) -> str:
         return await asyncio.to_thread(self._server.acquire)
+
+    async def _connection(self) -> Connection:
+        if self._gone:
+            # The clients find the server again by themselves: it comes back on the same socket.
+            await asyncio.to_thread(self._server.acquire)
+            self._gone = False
+        return await super()._connection()
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            with super()._translated(what):
+                yield
+        except StoreUnavailable as error:
+            self._gone = True
+            raise StoreUnavailable(
+                f"{error}. The embedded mongod is gone (its log: {self._server.log_path}); the next call starts it again"
+            ) from error
 
     async def close(self) -> None:
         """Close the clients, and stop the server if nobody else uses it. May be repeated; the next call starts it again."""

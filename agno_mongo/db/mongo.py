@@ -19,8 +19,10 @@ from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, Session
 from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded, SessionKey
 from agno_mongo.db.translation import translated
 from agno_mongo.errors import ConfigurationError, SessionNotFound, UnstorableValueError, UserRequired
+from agno_mongo.renamed import older_names_accepted
 
 URL_VARIABLE: Final = "AGNO_MONGO_URL"
+_FAR = 2**53
 _SORTABLE = frozenset({"created_at", "updated_at", "session_id", "user_id", "session_type", "agent_id", "team_id", "workflow_id"})
 
 
@@ -53,6 +55,7 @@ class MongoDb:
     The methods are coroutines under Agno's names; ``db.blocking.<name>`` waits for them.
     """
 
+    @older_names_accepted
     def __init__(
         self,
         db_url: str | None = None,
@@ -106,19 +109,19 @@ class MongoDb:
         """Record a run's input and return its session. See :func:`agno_mongo.db.store.begin_run`."""
         self._check(begin.key.session_id, begin.key.user_id)
         check_id("run_id", begin.run_id)
-        connection = await self._connections.get()
+        connection = await self._connection()
         with self._translated(f"beginning a run in session {begin.key.session_id!r}"):
             return await store.begin_run(connection, begin)
 
     async def finish_run(self, end: RunEnd) -> RunEnded:
         """Store a run's outcome. See :func:`agno_mongo.db.store.finish_run`."""
-        connection = await self._connections.get()
+        connection = await self._connection()
         with self._translated(f"storing run {end.run_id!r} in session {end.key.session_id!r}"):
             return await store.finish_run(connection, end)
 
     async def renew_lease(self, key: SessionKey, run_id: str, lease: float) -> bool:
         """Say that a long run is alive; False if it is not open any more."""
-        connection = await self._connections.get()
+        connection = await self._connection()
         with self._translated(f"renewing the lease of run {run_id!r}"):
             return await store.renew_lease(connection, key, run_id, lease)
 
@@ -138,7 +141,7 @@ class MongoDb:
         type SessionTypeMismatch. ``deserialize=False`` gives a dict. One command.
         """
         self._check(session_id, user_id)
-        connection = await self._connections.get()
+        connection = await self._connection()
         with self._translated(f"reading session {session_id!r}"):
             document = await store.read_session(connection, session_id, runs_limit=runs_limit)
         if document is None:
@@ -173,7 +176,7 @@ class MongoDb:
         which = _filter(session_type, user_id, component_id, session_name, start_timestamp, end_timestamp)
         size, skip = _page(limit, page)
         order = _order(sort_by, sort_order)
-        connection = await self._connections.get()
+        connection = await self._connection()
         with self._translated("listing sessions"):
             projection = None if include_runs else {"runs": 0}
             found = await store.list_sessions(connection, which, order=order, skip=skip, limit=size, projection=projection)
@@ -191,7 +194,7 @@ class MongoDb:
     ) -> int:
         """How many sessions there are, by type, user and component. One command."""
         self._check_user(user_id, "count_sessions()")
-        connection = await self._connections.get()
+        connection = await self._connection()
         with self._translated("counting sessions"):
             return await store.count_sessions(connection, _filter(session_type, user_id, component_id))
 
@@ -200,7 +203,7 @@ class MongoDb:
     ) -> list[str]:
         """The ids of all sessions, of all of a user's, or of all of a component's (``entity_id``); the last used first."""
         self._check_user(user_id, "get_all_session_ids()")
-        connection = await self._connections.get()
+        connection = await self._connection()
         with self._translated("listing session ids"):
             found = await store.list_sessions(
                 connection,
@@ -217,12 +220,15 @@ class MongoDb:
 
         A new ``session_id`` is inserted. An existing session must belong to the same user and type, and not have changed since
         ``session`` was read (``revision``), else nothing is written and SessionOwnedByAnotherUser, SessionTypeMismatch or
-        StateConflictError is raised. Runs in progress are left alone. For single fields there are cheaper methods:
+        SessionChanged is raised. Runs in progress are left alone, and all runs if ``session.runs`` is None, as a list of sessions has
+        it; a session read with ``runs_limit`` is refused. For single fields there are cheaper methods:
         ``rename_session``, ``update_session_state``.
         """
+        if not isinstance(session, Session):
+            raise ConfigurationError(f"upsert_session() takes a session, not {type(session).__name__}")
         self._check(session.session_id, session.user_id)
         document = _document_of(session)
-        connection = await self._connections.get()
+        connection = await self._connection()
         with self._translated(f"storing session {session.session_id!r}"):
             stored = await store.replace_session(connection, document, session.revision)
         return connection.parse(stored) if deserialize else connection.parse(stored).to_dict()
@@ -244,14 +250,21 @@ class MongoDb:
         return session if deserialize else session.to_dict(include_runs=False)
 
     async def update_session_state(
-        self, session_id: str, updates: Mapping[str, Any], user_id: str | None = None
+        self,
+        session_id: str,
+        updates: Mapping[str, Any],
+        user_id: str | None = None,
+        session_type: SessionType | str | None = None,
     ) -> dict[str, Any]:
         """Set keys of the session's state and return all of it. Other keys keep their value, also those that a run is
         changing. Raises SessionNotFound if there is no such session. One command.
         """
-        encoded = values.encode(dict(updates), path="session_state")
+        if not isinstance(updates, Mapping):
+            raise ConfigurationError(f"the updates of a state are a dict, not {type(updates).__name__}")
+        encoded = values.encode(updates, path="session_state")
         fields = {f"{store.STATE}.{key}": value for key, value in encoded.items()}
-        session = await self._set(session_id, None, user_id, fields, f"updating the state of session {session_id!r}")
+        what = f"updating the state of session {session_id!r}"
+        session = await self._set(session_id, session_type, user_id, fields, what, of_state=True)
         return session.session_state
 
     async def _set(
@@ -261,28 +274,35 @@ class MongoDb:
         user_id: str | None,
         fields: Mapping[str, Any],
         what: str,
+        *,
+        of_state: bool = False,
     ) -> Session:
         self._check(session_id, user_id)
         which = {"session_id": session_id, **_scope(session_type, user_id)}
-        connection = await self._connections.get()
+        connection = await self._connection()
         with self._translated(what):
-            document = await store.set_fields(connection, which, fields, with_runs=False)
+            document = await store.set_fields(connection, which, fields, of_state=of_state)
         if document is None:
             await self.get_session(session_id, session_type, user_id, runs_limit=0)
             raise SessionNotFound(f"{what}: there is no such session", session_id=session_id)
         return connection.parse(document)
 
-    async def delete_session(self, session_id: str, user_id: str | None = None) -> bool:
+    async def delete_session(
+        self, session_id: str, user_id: str | None = None, session_type: SessionType | str | None = None
+    ) -> bool:
         """Delete the session; False if there was none. A run that is going on there ends with SessionNotFound.
 
-        With ``user_id``, a session of anybody else raises SessionOwnedByAnotherUser and stays. One command, two if nothing was
-        deleted.
+        With ``user_id``, a session of anybody else raises SessionOwnedByAnotherUser and stays; with ``session_type`` one of another
+        type, SessionTypeMismatch. One command, two if nothing was deleted.
         """
         self._check(session_id, user_id)
-        if await self.delete_sessions([session_id], user_id):
-            return True
-        await self.get_session(session_id, user_id=user_id, runs_limit=0)
-        return False
+        which = {"session_id": {"$in": [session_id]}, **_scope(session_type, user_id)}
+        connection = await self._connection()
+        with self._translated(f"deleting session {session_id!r}"):
+            deleted = await store.delete_sessions(connection, which)
+        if not deleted:
+            await self.get_session(session_id, session_type, user_id, runs_limit=0)
+        return bool(deleted)
 
     async def delete_sessions(self, session_ids: Iterable[str], user_id: str | None = None) -> int:
         """Delete these sessions, with ``user_id`` only those of that user, and say how many they were. One command."""
@@ -290,13 +310,13 @@ class MongoDb:
         if isinstance(session_ids, str):
             raise ConfigurationError("session_ids is a list of ids, not one id; delete_session() takes one")
         ids = [check_id("session_id", session_id) for session_id in session_ids]
-        connection = await self._connections.get()
+        connection = await self._connection()
         with self._translated(f"deleting {len(ids)} sessions"):
             return await store.delete_sessions(connection, {"session_id": {"$in": ids}, **_scope(None, user_id)})
 
     async def health(self) -> Health:
         """Ask the server how it is. Raises what every other call would raise too. Two commands."""
-        connection = await self._connections.get()
+        connection = await self._connection()
         with self._translated("asking for the server's health"):
             started = perf_counter()
             hello = await connection.database.command("hello")
@@ -356,9 +376,7 @@ class MongoDb:
         if user_id is not None and session.user_id != user_id:
             store.refuse_owner(session.session_id, user_id)
         if session_type is not None:
-            expected = session_type_of(session_type)
-            key = SessionKey(session_id=session.session_id, session_type=expected, user_id=session.user_id)
-            store.refuse_if_foreign({"user_id": session.user_id, "session_type": session.session_type}, key)
+            store.refuse_type(session.session_id, session_type_of(session_type).value, session.session_type)
 
 
 AsyncMongoDb = MongoDb
@@ -409,14 +427,18 @@ def _filter(
     if user_id is not None:
         which["user_id"] = check_id("user_id", user_id)
     kinds = [session_type_of(session_type)] if session_type is not None else list(SessionType)
-    if session_type is not None or user_id is not None:
-        # With all three types named, the index of the user's sessions serves the order too.
+    if session_type is not None or component_id is None:
+        # With all three types named, the indexes serve the order too.
         which["session_type"] = {"$in": [kind.value for kind in kinds]}
     if component_id is not None:
         check_id("component_id", component_id)
-        which["$or"] = [{kind.id_field: component_id} for kind in kinds]
+        # The partial indexes are used only by a query that says it wants text.
+        which["$or"] = [{kind.id_field: {"$eq": component_id, "$type": "string"}} for kind in kinds]
     if session_name is not None:
         which["session_data.session_name"] = {"$regex": _quoted(session_name), "$options": "i"}
+    for name, value in (("start_timestamp", start_timestamp), ("end_timestamp", end_timestamp)):
+        if value is not None and (not isinstance(value, (int, float)) or abs(value) >= _FAR):
+            raise ConfigurationError(f"{name} is in Unix seconds, not {value!r}")
     created = {"$gte": start_timestamp, "$lte": end_timestamp}
     if bounds := {operator: bound for operator, bound in created.items() if bound is not None}:
         which["created_at"] = bounds
@@ -424,14 +446,15 @@ def _filter(
 
 
 def _quoted(text: Any) -> str:
-    if not isinstance(text, str):
-        raise ConfigurationError(f"session_name is text, not {type(text).__name__}")
+    if not isinstance(text, str) or not text or "\x00" in text:
+        raise ConfigurationError(f"session_name is text, not {text!r}")
+    check_id("session_name", text)
     return "".join(character if character.isalnum() or character == " " else f"\\{character}" for character in text)
 
 
 def _page(limit: int | None, page: int | None) -> tuple[int, int]:
     for name, value in (("limit", limit), ("page", page)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < _FAR):
             raise ConfigurationError(f"{name} is a whole number from 1, not {value!r}")
     if page is not None and limit is None:
         raise ConfigurationError("page= needs limit=, the size of a page")
@@ -453,8 +476,16 @@ def _document_of(session: Session) -> dict[str, Any]:
     stored.pop("active_runs")
     path = f"session {session.session_id!r}"
     document: dict[str, Any] = values.encode(stored, path=path)
-    document["runs"] = document.get("runs") or []
-    document["session_data"] = {"session_state": {}, **(document.get("session_data") or {})}
-    document["run_count"] = session.archived_runs + len(document["runs"])
+    data = {name: value for name, value in (document.get("session_data") or {}).items() if value is not None}
+    document["session_data"] = {"session_state": {}, **data}
+    if session.runs is None:
+        del document["runs"], document["run_count"]
+    else:
+        document["run_count"] = session.archived_runs + len(session.runs)
+        if document["run_count"] < session.run_count:
+            raise ConfigurationError(
+                f"{path} was read with some of its {session.run_count} runs only; storing it would lose the others. "
+                "Read it whole, or set runs to None to leave them alone"
+            )
     document["updated_at"] = int(time())
     return document

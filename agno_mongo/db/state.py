@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+import bson
+
 STATE = "session_data.session_state"
 """Where the state stands in the session document."""
 
-GUARDED_TEXT = 256
-"""The longest text, in characters, that is compared on the server to see whether somebody else changed it."""
+GUARDED_BYTES = 4096
+"""The largest value, in bytes of BSON, that is compared on the server to see whether somebody else changed it."""
 
 
 class Missing(Enum):
@@ -87,38 +89,52 @@ def update_of(changes: Iterable[Change]) -> tuple[dict[str, Any], dict[str, Any]
     return to_set, to_unset
 
 
-def guard_of(changes: Iterable[Change], revision: int) -> dict[str, Any]:
+def guard_of(changes: Iterable[Change], state_revision: int | None) -> dict[str, Any]:
     """A filter that matches only while nobody else has changed the same keys.
 
-    Short values are compared themselves. For long ones the session's revision stands in: it may tell of a change that was
-    none of ours, which costs a second look and nothing else.
+    Values are compared themselves; for large ones ``state_revision``, which counts the writes to the state, stands in. It may tell
+    of a change that was none of ours, which costs a second look and nothing else.
     """
     guard: dict[str, Any] = {}
     for change in changes:
         before = change.before
         if before is MISSING:
             guard[change.name] = {"$exists": False}
-        elif isinstance(before, (dict, list)) or (isinstance(before, (str, bytes)) and len(before) > GUARDED_TEXT):
-            guard["revision"] = revision
+        elif _is_large(before):
+            guard["state_revision"] = state_revision
         else:
             guard[change.name] = {"$eq": before, "$exists": True}
-            # An equality matches a list that has the value as an element; a list has an element "0".
-            guard[f"{change.name}.0"] = {"$exists": False}
+            if not isinstance(before, (dict, list)):
+                # An equality matches a list that has the value as an element; a list has an element "0".
+                guard[f"{change.name}.0"] = {"$exists": False}
+        if change.path[-1].isdigit() and len(change.path) > 1:
+            # By such a key the server would reach into a list that somebody put in the parent's place.
+            guard[change.name.rpartition(".")[0]] = {"$not": {"$type": "array"}}
     return guard
+
+
+def _is_large(value: Any) -> bool:
+    return isinstance(value, (str, bytes, dict, list)) and len(bson.encode({"": value})) > GUARDED_BYTES
 
 
 def rebase(changes: Iterable[Change], theirs: Mapping[str, Any]) -> tuple[list[Change], list[Change]]:
     """The same changes as seen from ``theirs``, what is stored by now; and those among them that conflict.
 
-    A key that both set to the same value is no conflict, and needs no change any more. A key whose parent is no dict any more
-    conflicts, and takes the parent's place.
+    A key that both set to the same value is no conflict, and needs no change any more. A dict that both added is merged key by key.
+    A key whose parent is no dict any more conflicts, and takes the parent's place.
     """
     rebased: dict[tuple[str, ...], Change] = {}
     conflicts: list[Change] = []
-    for change in changes:
+    pending = list(reversed(list(changes)))
+    while pending:
+        change = pending.pop()
         depth, found = _descend(theirs, change.path)
-        gone = change.after is MISSING and (found is MISSING or depth < len(change.path))
-        if gone or (depth == len(change.path) and same(found, change.after)):
+        whole = depth == len(change.path)
+        gone = change.after is MISSING and (found is MISSING or not whole)
+        if gone or (whole and same(found, change.after)):
+            continue
+        if whole and change.before is MISSING and isinstance(found, dict) and isinstance(change.after, dict):
+            pending += reversed(difference({}, change.after, change.path))
             continue
         moved = Change(change.path[:depth], found, _nested(change.path[depth:], change.after))
         if not same(found, change.before):

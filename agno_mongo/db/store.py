@@ -27,10 +27,10 @@ from agno_mongo.db.translation import PATH_NOT_VIABLE
 from agno_mongo.db.upcasting import SCHEMA_VERSION, upcast
 from agno_mongo.errors import (
     RunAlreadyFinished,
+    SessionChanged,
     SessionNotFound,
     SessionOwnedByAnotherUser,
     SessionTypeMismatch,
-    StateConflictError,
     StoreError,
 )
 
@@ -40,7 +40,7 @@ EVERYTHING = {"_never": 0}
 """A projection that leaves nothing out, beside which a ``$slice`` means the same to mongod and to mongomock."""
 
 _ATTEMPTS = 100
-"""How often a run's changes are laid on newer ones before giving up. Fifty writers of one key need a handful."""
+"""How often a run's changes are laid on newer ones. Fifty writers of one key need a handful."""
 
 OnStateConflict = Literal["ours", "raise"]
 
@@ -89,13 +89,13 @@ class RunBegun:
 
     session: Session
     state: dict[str, Any]
-    revision: int
+    state_revision: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunEnd:
     """What ``finish_run`` writes. ``runs`` are encoded, members before their parent; ``changes`` are to the state;
-    ``counters`` are added to the session's metrics.
+    ``counters`` are added to the session's metrics. ``attempt`` tells two calls apart that were given the same run id.
     """
 
     key: SessionKey
@@ -103,7 +103,8 @@ class RunEnd:
     runs: Sequence[dict[str, Any]]
     changes: Sequence[states.Change]
     counters: Mapping[str, float]
-    revision: int
+    state_revision: int | None
+    attempt: str | None = None
     on_state_conflict: OnStateConflict = "ours"
 
 
@@ -130,7 +131,7 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
     return RunBegun(
         session=connection.parse(document),
         state=stored_state if isinstance(stored_state, dict) else {},
-        revision=document.get("revision", 0),
+        state_revision=document.get("state_revision"),
     )
 
 
@@ -138,7 +139,8 @@ async def _upsert_begin(connection: Connection, begin: RunBegin) -> dict[str, An
     which = begin.key.filter
     if begin.reused_id:
         which["runs.run_id"] = {"$ne": begin.run_id}
-    projection = {"runs": {"$slice": -begin.runs_wanted}, **EVERYTHING} if begin.runs_wanted else {"runs": 0}
+    # What others have begun is not this run's business, and may be large.
+    projection = {"runs": {"$slice": -begin.runs_wanted} if begin.runs_wanted else 0, "active_runs": 0}
     update = _begin_update(begin)
     for _ in range(3):
         with contextlib.suppress(pymongo.errors.DuplicateKeyError):
@@ -195,24 +197,23 @@ async def _explain_refusal(connection: Connection, begin: RunBegin) -> None:
     if begin.reused_id:
         stored = {"session_id": begin.key.session_id, "runs.run_id": begin.run_id}
         if await connection.collection.find_one(stored, projection={"_id": 1}):
-            raise RunAlreadyFinished(
-                f"session {begin.key.session_id!r} already has a finished run {begin.run_id!r}; "
-                "get_run_output() reads it, and a new run needs a new run_id",
-                session_id=begin.key.session_id,
-                run_id=begin.run_id,
-            )
+            raise _finished_already(begin.key, begin.run_id)
 
 
 def refuse_if_foreign(document: Mapping[str, Any], key: SessionKey) -> None:
     """Raise if the document has another owner or another type than the key asks for."""
     if document.get("user_id") != key.user_id:
         refuse_owner(key.session_id, key.user_id)
-    actual = document.get("session_type")
-    if actual != key.session_type.value:
+    refuse_type(key.session_id, key.session_type.value, document.get("session_type"))
+
+
+def refuse_type(session_id: str, expected: str, actual: str | None) -> None:
+    """Raise SessionTypeMismatch if the types differ."""
+    if actual != expected:
         raise SessionTypeMismatch(
-            f"session {key.session_id!r} is of type {actual!r}, not {key.session_type.value!r}",
-            session_id=key.session_id,
-            expected=key.session_type.value,
+            f"session {session_id!r} is of type {actual!r}, not {expected!r}",
+            session_id=session_id,
+            expected=expected,
             actual=str(actual),
         )
 
@@ -253,16 +254,18 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
     where another run changed the same key there are two more commands, and ``on_state_conflict`` decides whose value stays:
     with ``"ours"`` this run's, with ``"raise"`` the other's. Raises SessionNotFound if the session was deleted meanwhile.
     """
-    changes, revision = list(end.changes), end.revision
+    changes, state_revision = list(end.changes), end.state_revision
     conflicts: dict[str, None] = {}
     for attempt in range(_ATTEMPTS):
-        if await _try_finish(connection, end, changes, revision):
-            return RunEnded(tuple(conflicts))
+        # The run itself must not depend on winning a race: the last attempt takes the state as it then is.
+        guard = states.guard_of(changes, state_revision) if attempt < _ATTEMPTS - 1 else {}
+        if await _try_finish(connection, end, changes, guard):
+            break
         stored = await _still_open(connection, end)
         if stored is None:
-            return RunEnded(tuple(conflicts))
+            break
         theirs = (stored.get("session_data") or {}).get("session_state") or {}
-        revision = stored.get("revision", 0)
+        state_revision = stored.get("state_revision")
         rebased, clashing = states.rebase(changes, theirs)
         if clashing and end.on_state_conflict == "raise":
             kept = [change for change in changes if change not in clashing]
@@ -271,16 +274,18 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
         conflicts |= dict.fromkeys(change.name for change in clashing)
         # Writers of the same key that retry in step would stay in step.
         await asyncio.sleep(random.uniform(0, 0.002 * min(attempt, 20)))  # noqa: S311
-    raise StoreError(f"session {end.key.session_id!r}: the state keeps changing, run {end.run_id!r} could not be stored")
+    return RunEnded(tuple(conflicts))
 
 
-async def _try_finish(connection: Connection, end: RunEnd, changes: Sequence[states.Change], revision: int) -> bool:
+async def _try_finish(connection: Connection, end: RunEnd, changes: Sequence[states.Change], guard: Mapping[str, Any]) -> bool:
     active = f"active_runs.{values.encode_key(end.run_id)}"
-    which = {**end.key.filter, active: {"$exists": True}, **states.guard_of(changes, revision)}
+    which = {**end.key.filter, active: {"$exists": True}, **guard}
     to_set, to_unset = states.update_of(changes)
     update = _touch(time())
     update["$inc"] |= {"run_count": len(end.runs)}
     update["$inc"] |= {f"{METRICS}.{name}": amount for name, amount in end.counters.items() if amount}
+    if changes:
+        update["$inc"]["state_revision"] = 1
     update["$push"] = {"runs": {"$each": list(end.runs)}}
     update["$unset"] = {active: "", **to_unset}
     if to_set:
@@ -299,17 +304,29 @@ async def _still_open(connection: Connection, end: RunEnd) -> dict[str, Any] | N
     """The state as it is stored by now; None if this run is stored already. One read, two at most."""
     active = values.encode_key(end.run_id)
     stored: dict[str, Any] | None = await connection.collection.find_one(
-        end.key.filter, projection={STATE: 1, "revision": 1, f"active_runs.{active}.started_at": 1}
+        end.key.filter, projection={STATE: 1, "state_revision": 1, f"active_runs.{active}.started_at": 1}
     )
     if stored is not None and active in (stored.get("active_runs") or {}):
         return stored
     if stored is not None:
         finished = {**end.key.filter, "runs.run_id": end.run_id}
-        if await connection.collection.find_one(finished, projection={"_id": 1}):
+        found = await connection.collection.find_one(finished, projection={"runs": {"$elemMatch": {"run_id": end.run_id}}})
+        if found is not None:
+            if found["runs"][0].get("attempt") != end.attempt:
+                raise _finished_already(end.key, end.run_id)
             return None
     raise SessionNotFound(
         f"session {end.key.session_id!r} was deleted while run {end.run_id!r} went on; the run was not stored",
         session_id=end.key.session_id,
+    )
+
+
+def _finished_already(key: SessionKey, run_id: str) -> RunAlreadyFinished:
+    return RunAlreadyFinished(
+        f"session {key.session_id!r} already has a finished run {run_id!r}; "
+        "get_run_output() reads it, and a new run needs a new run_id",
+        session_id=key.session_id,
+        run_id=run_id,
     )
 
 
@@ -355,16 +372,26 @@ async def count_sessions(connection: Connection, which: Mapping[str, Any]) -> in
 
 
 async def set_fields(
-    connection: Connection, which: Mapping[str, Any], fields: Mapping[str, Any], *, with_runs: bool = True
+    connection: Connection, which: Mapping[str, Any], fields: Mapping[str, Any], *, of_state: bool = False
 ) -> dict[str, Any] | None:
-    """Set fields by path and return the session, None if none matches. One findAndModify; all other fields keep their value."""
+    """Set fields by path and return the session without its runs, None if none matches. All other fields keep their value.
+
+    One findAndModify; three commands more for a session that Agno wrote and no run has lifted yet.
+    """
     update = {**_touch(time()), "$set": dict(fields)}
-    document: dict[str, Any] | None = await connection.collection.find_one_and_update(
-        dict(which),
-        update,
-        projection=None if with_runs else {"runs": 0},
-        return_document=ReturnDocument.AFTER,
-    )
+    if of_state:
+        update["$inc"]["state_revision"] = 1
+    for last_try in (False, True):
+        try:
+            document: dict[str, Any] | None = await connection.collection.find_one_and_update(
+                dict(which), update, projection={"runs": 0}, return_document=ReturnDocument.AFTER
+            )
+        except (pymongo.errors.WriteError, pymongo.errors.OperationFailure) as error:
+            if error.code not in PATH_NOT_VIABLE or last_try:
+                raise
+            await _lift(connection, which["session_id"])
+        else:
+            break
     return document
 
 
@@ -379,8 +406,11 @@ async def replace_session(connection: Connection, document: dict[str, Any], revi
         session_type=SessionType(document["session_type"]),
         user_id=document.get("user_id"),
     )
-    fixed = {*key.filter, "revision", "updated_at", "touched_at"}
+    fixed = {*key.filter, "revision", "state_revision", "updated_at", "touched_at"}
     update = {**_touch(time()), "$set": {name: value for name, value in document.items() if name not in fixed}}
+    update["$inc"]["state_revision"] = 1
+    if "runs" not in document:
+        update["$setOnInsert"] = {"runs": [], "run_count": 0}
     which = {**key.filter, "revision": revision or {"$exists": False}}
     stored: dict[str, Any] | None = None
     with contextlib.suppress(pymongo.errors.DuplicateKeyError):
@@ -398,17 +428,19 @@ async def _explain_conflict(connection: Connection, key: SessionKey, revision: i
     if found is None:
         raise SessionNotFound(f"session {key.session_id!r} was deleted since it was read", session_id=key.session_id)
     refuse_if_foreign(found, key)
-    raise StateConflictError(
+    raise SessionChanged(
         f"session {key.session_id!r} has changed since it was read (revision {found.get('revision')}, not {revision}); "
         "read it again and repeat the change",
         session_id=key.session_id,
-        run_id="",
-        paths=[],
     )
 
 
 async def delete_sessions(connection: Connection, which: Mapping[str, Any]) -> int:
     """Delete the sessions that match and say how many. One delete; a run that finishes later finds nothing to write to."""
+    ids = which["session_id"]["$in"]
+    if len(ids) == 1:
+        # Unlike delete_many, the driver repeats it after a failover.
+        return int((await connection.collection.delete_one({**which, "session_id": ids[0]})).deleted_count)
     return int((await connection.collection.delete_many(dict(which))).deleted_count)
 
 

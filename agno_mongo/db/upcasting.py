@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -34,10 +35,9 @@ def _from_agno(document: dict[str, Any]) -> None:
         document["runs"] = [_run_of_memory(entry) for entry in memory.get("runs") or ()]
     document["metadata"] = document.pop("extra_data", None) or document.get("metadata")
     document["session_type"] = document.get("session_type") or _session_type(document)
-    if not isinstance(document.get("session_data"), dict):
-        document["session_data"] = {}
-    if document["session_data"].get("session_state") is None:
-        document["session_data"]["session_state"] = {}
+    data = {name: value for name, value in (document.get("session_data") or {}).items() if value is not None}
+    document["session_data"] = {"session_state": {}, **data}
+    document["created_at"] = document.get("created_at") or document.get("updated_at") or 0
     runs = document["runs"] = [_lifted_run(run) for run in document.get("runs") or ()]
     document["run_count"] = max(document.get("run_count") or 0, len(runs))
     document["active_runs"] = document.get("active_runs") or {}
@@ -59,12 +59,20 @@ def _run_of_memory(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lifted_run(run: dict[str, Any] | str) -> dict[str, Any]:
-    lifted: dict[str, Any] = json.loads(run) if isinstance(run, str) else dict(run)
+    lifted: dict[str, Any] = json.loads(run) if isinstance(run, str) else deepcopy(run)
     # Before there was a status, what was stored was finished.
     lifted.setdefault("status", "COMPLETED")
     if isinstance(lifted.get("status"), str):
         lifted["status"] = lifted["status"].upper().removeprefix("RUNSTATUS.")
+    for measured in (lifted, *(lifted.get("messages") or ())):
+        if isinstance(measured, dict) and isinstance(metrics := measured.get("metrics"), dict):
+            measured["metrics"] = {name: _total(value) for name, value in metrics.items()}
     return lifted
+
+
+def _total(value: Any) -> Any:
+    """Agno 1 kept a list of counts, one for every request."""
+    return sum(value) if isinstance(value, list) and all(isinstance(count, (int, float)) for count in value) else value
 
 
 _LIFTS: tuple[Callable[[dict[str, Any]], None], ...] = (_from_agno,)

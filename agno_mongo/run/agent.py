@@ -37,7 +37,6 @@ class RunEvent(str, Enum):
     run_content_completed = "RunContentCompleted"
     run_completed = "RunCompleted"
     run_error = "RunError"
-    run_cancelled = "RunCancelled"
     tool_call_started = "ToolCallStarted"
     tool_call_completed = "ToolCallCompleted"
     tool_call_error = "ToolCallError"
@@ -111,14 +110,6 @@ class RunErrorEvent(BaseRunEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunCancelledEvent(BaseRunEvent):
-    """The run was stopped and is stored with status CANCELLED."""
-
-    event: str = RunEvent.run_cancelled.value
-    reason: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class ToolCallStartedEvent(BaseRunEvent):
     """A tool begins."""
 
@@ -180,7 +171,6 @@ RunOutputEvent: TypeAlias = (
     | RunContentCompletedEvent
     | RunCompletedEvent
     | RunErrorEvent
-    | RunCancelledEvent
     | ToolCallStartedEvent
     | ToolCallCompletedEvent
     | ToolCallErrorEvent

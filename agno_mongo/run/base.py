@@ -7,7 +7,8 @@ from enum import Enum
 from time import time
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
 
 from agno_mongo.messages import Message, Metrics, StoredModel
 
@@ -63,6 +64,8 @@ class BaseRunOutput(StoredModel):
     metadata: dict[str, Any] | None = None
     session_state: dict[str, Any] | None = None
     status: RunStatus | str = RunStatus.running
+    state_conflicts: list[str] | None = Field(default=None, exclude=True)
+    """State keys that another run had changed meanwhile, by their path in the document. Not stored."""
     created_at: int = Field(default_factory=lambda: int(time()))
 
     @field_validator("input", mode="before")
@@ -114,7 +117,23 @@ class MessageRunOutput(BaseRunOutput):
             stored["messages"] = [message.to_dict() for message in self.messages if not message.from_history]
         if self.metrics is not None:
             stored["metrics"] = self.metrics.to_dict()
+        answered = {message.tool_call_id for message in self.messages or () if message.role == "tool"}
+        for tool in stored.get("tools") or ():
+            # The message has it; a large result is not stored twice.
+            if tool.get("tool_call_id") in answered:
+                tool.pop("result", None)
         return stored
+
+    @model_validator(mode="after")
+    def _results_from_messages(self) -> Self:
+        """Give the tools back the results that ``to_dict`` left to the messages."""
+        missing = [tool for tool in getattr(self, "tools", None) or () if tool.result is None and tool.tool_call_id]
+        if missing:
+            results = {message.tool_call_id: message for message in self.messages or () if message.role == "tool"}
+            for tool in missing:
+                if tool.tool_call_id in results:
+                    tool.result = results[tool.tool_call_id].get_content_string()
+        return self
 
 
 @dataclass(kw_only=True)

@@ -76,6 +76,7 @@ def test_older_settings_are_taken_with_a_warning(older: str, today: str, value: 
         Agent(model=ScriptedModel(), **{older: value, today: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # mongomock's, on Python 3.12
 def test_the_older_name_of_get_session_messages_works() -> None:
     agent = Agent(model=ScriptedModel("ok"), db=InMemoryDb(), session_id="s")
     agent.run("go")

@@ -778,7 +778,7 @@ def _command(binary: str, folder: str, socket_path: str, log_path: str) -> list[
     return [
         # _socket_of reads these first four back from the process.
         *(binary, "--dbpath", folder, "--bind_ip", socket_path),
-        # Not about the socket of --bind_ip: it leaves out a second one, /tmp/mongodb-27017.sock, that all
+        # Not about the socket of --bind_ip: it leaves out a second one, mongodb-27017.sock in the temporary folder, that all
         # mongods share.
         *("--nounixsocket", "--filePermissions", "0600"),
         *("--replSet", _REPLICA_SET, "--oplogSize", "64", "--wiredTigerCacheSizeGB", "0.25"),

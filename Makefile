@@ -32,7 +32,8 @@ test-versions:  ## Store, runs, values and surface, over mongomock, on the oldes
 	  if [ -z "$$python" ]; then echo "Python $$version is not here: left out"; continue; fi; \
 	  echo "--- Python $$version"; \
 	  $$python -m venv .venv-$$version && \
-	  .venv-$$version/bin/pip install --quiet --disable-pip-version-check --editable ".[dev]" && \
+	  { uv pip install --quiet --python .venv-$$version/bin/python --editable ".[dev]" 2>/dev/null || \
+	    .venv-$$version/bin/pip install --quiet --disable-pip-version-check --editable ".[dev]"; } && \
 	  .venv-$$version/bin/python -m pytest -q -p no:cacheprovider tests/test_store_contract.py tests/test_runs.py tests/test_values.py \
 	    tests/test_surface.py -k "not pymongo and not motor" || exit 1; \
 	done

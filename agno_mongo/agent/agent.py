@@ -222,8 +222,9 @@ class Agent:
         return portal.call(self._run(input, options))
 
     async def _run(self, given: Any, options: RunOptions) -> RunOutput:
+        asked = user_messages(given)
         execution = self._execution(given, options)
-        async with aclosing(execution.events(self._body(given, options, stream=False))) as events:
+        async with aclosing(execution.events(self._body(asked, options, stream=False))) as events:
             async for _ in events:
                 pass
         return execution.run
@@ -231,8 +232,9 @@ class Agent:
     async def _stream(
         self, given: Any, options: RunOptions, *, every_step: bool, with_output: bool
     ) -> AsyncGenerator[RunOutputEvent | RunOutput, None]:
+        asked = user_messages(given)
         execution = self._execution(given, options)
-        async with aclosing(execution.events(self._body(given, options, stream=True))) as events:
+        async with aclosing(execution.events(self._body(asked, options, stream=True))) as events:
             async for event in events:
                 if every_step or isinstance(event, _ALWAYS_STREAMED):
                     yield event
@@ -241,7 +243,6 @@ class Agent:
 
     def _execution(self, given: Any, options: RunOptions) -> Execution:
         renamed.refuse_unknown("run()", options, RunOptions.__annotations__)
-        user_messages(given)
         for name in ("session_state", "metadata"):
             if not isinstance(options.get(name, {}), (Mapping, type(None))):
                 raise ConfigurationError(f"{name} is a dict, not {type(options.get(name)).__name__}")
@@ -276,11 +277,11 @@ class Agent:
         return Execution(self.db, run, settings)
 
     def _body(
-        self, given: Any, options: RunOptions, *, stream: bool
+        self, asked: Sequence[Message], options: RunOptions, *, stream: bool
     ) -> Callable[[Execution], AsyncGenerator[RunOutputEvent, None]]:
         async def body(execution: Execution) -> AsyncGenerator[RunOutputEvent, None]:
             messages = execution.run.messages = execution.context.messages
-            await self._fill(messages, given, options, execution)
+            await self._fill(messages, asked, options, execution)
             loop = ModelLoop(
                 model=self.model,
                 run=execution.run,
@@ -297,7 +298,7 @@ class Agent:
 
         return body
 
-    async def _fill(self, messages: list[Message], given: Any, options: RunOptions, execution: Execution) -> None:
+    async def _fill(self, messages: list[Message], asked: Sequence[Message], options: RunOptions, execution: Execution) -> None:
         """The messages that the model is sent first: system, history, the user's own."""
         system = await system_message(
             description=self.description,
@@ -314,7 +315,7 @@ class Agent:
                 num_history_runs=self._num_history_runs,
                 num_history_messages=self.num_history_messages,
             )
-        messages += user_messages(given)
+        messages += asked
 
     def _looks_back(self, options: RunOptions) -> bool:
         choice = options.get("add_history_to_context")

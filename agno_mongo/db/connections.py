@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
+from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from agno_mongo.db import drivers
@@ -188,7 +189,7 @@ def check_url(url: Any) -> str:
         return url
     try:
         parse_uri(url)
-    except Exception as error:
+    except (PyMongoError, ValueError, TypeError) as error:
         raise ConfigurationError(f"db_url={hidden_password(url)!r} is no MongoDB address: {error}") from error
     return url
 

@@ -64,7 +64,7 @@ def database_of(client: Any, name: str) -> Any:
     if is_mock(client):
         return _MockDatabase(client[name])
     if is_motor(client):
-        return _MotorDatabase(client.get_database(name, **_OPTIONS))
+        return _Database(client.get_database(name, **_OPTIONS))
     return client.get_database(name, **_OPTIONS)
 
 
@@ -146,10 +146,6 @@ class _Database(_Lifted):
 
     def get_collection(self, name: str, *args: Any, **kwargs: Any) -> Any:
         return type(self).collection_class(self._inner.get_collection(name, *args, **kwargs))
-
-
-class _MotorDatabase(_Database):
-    pass
 
 
 _MOCK_LOCK = RLock()

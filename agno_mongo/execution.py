@@ -17,9 +17,11 @@ from uuid import uuid4
 
 from agno_mongo.db import state as states
 from agno_mongo.db import values
+from agno_mongo.db.arguments import check_id
 from agno_mongo.db.documents import SESSION_CLASSES, Session
-from agno_mongo.db.mongo import MongoDb, check_id
-from agno_mongo.db.store import OnStateConflict, RunBegin, RunBegun, RunEnd, SessionKey
+from agno_mongo.db.mongo import MongoDb
+from agno_mongo.db.sessions import SessionKey
+from agno_mongo.db.store import OnStateConflict, RunBegin, RunBegun, RunEnd
 from agno_mongo.errors import (
     DocumentTooLarge,
     ModelError,

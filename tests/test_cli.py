@@ -53,9 +53,9 @@ def test_an_error_is_one_line_and_a_status(child_environment: dict[str, str]) ->
     url = "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=100"
     done = run(["sessions", "--db-url", url], child_environment)
     assert done.returncode == 1
-    assert done.stderr.startswith("agno-mongo: listing sessions: no MongoDB server answers at 127.0.0.1:9") or done.stderr.startswith(
-        "agno-mongo: connecting: no MongoDB server answers at 127.0.0.1:9"
-    )
+    assert done.stderr.startswith(
+        "agno-mongo: listing sessions: no MongoDB server answers at 127.0.0.1:9"
+    ) or done.stderr.startswith("agno-mongo: connecting: no MongoDB server answers at 127.0.0.1:9")
     assert "Traceback" not in done.stderr
 
 

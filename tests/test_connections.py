@@ -62,7 +62,8 @@ class TestAnAddress:
             assert (await db.health()).writable
 
     @pytest.mark.parametrize(
-        "settings", [{"db_name": "a.b"}, {"db_name": ""}, {"session_table": ""}, {"session_table": "a$b"}, {"session_table": "system.x"}]
+        "settings",
+        [{"db_name": "a.b"}, {"db_name": ""}, {"session_table": ""}, {"session_table": "a$b"}, {"session_table": "system.x"}],
     )
     def test_comes_with_names_that_mongodb_takes(self, settings: dict[str, Any]) -> None:
         with pytest.raises(ConfigurationError, match=next(iter(settings))):

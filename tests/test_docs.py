@@ -61,7 +61,13 @@ def test_commands_run_as_they_stand(page: Path, tmp_path: Path, child_environmen
         if SETTING_UP not in code:
             command = ["bash", "-euo", "pipefail", "-c", code]
             done = subprocess.run(
-                command, cwd=tmp_path, env={**child_environment, "PATH": path}, capture_output=True, text=True, timeout=90, check=False
+                command,
+                cwd=tmp_path,
+                env={**child_environment, "PATH": path},
+                capture_output=True,
+                text=True,
+                timeout=90,
+                check=False,
             )
             assert done.returncode == 0, done.stderr
 
@@ -77,7 +83,13 @@ def test_the_first_command_of_the_readme_works_in_a_fresh_copy(tmp_path: Path, c
     shutil.copytree(ROOT / "agno_mongo", copy / "agno_mongo", ignore=shutil.ignore_patterns("__pycache__"))
     here = first.replace("python3.11", sys.executable)
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", here], cwd=copy, env=child_environment, capture_output=True, text=True, timeout=300, check=False
+        ["bash", "-euo", "pipefail", "-c", here],
+        cwd=copy,
+        env=child_environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert 'Your last question was: "What is the capital of France?"' in done.stdout.split("process 2")[1]

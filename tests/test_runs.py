@@ -127,9 +127,7 @@ class TestARunThatFails:
 
     @pytest.mark.parametrize("failures", [1, 6, 40])
     async def test_is_not_shown_to_later_prompts(self, db: MongoDb, failures: int) -> None:
-        agent, model = agent_on(
-            db, "one", *[ModelError("no")] * failures, "two", add_history_to_context=True, num_history_runs=1
-        )
+        agent, model = agent_on(db, "one", *[ModelError("no")] * failures, "two", add_history_to_context=True, num_history_runs=1)
         for number in range(failures + 1):
             await agent.arun(f"question {number}")
         await agent.arun("last")
@@ -465,7 +463,9 @@ class TestUnstorableValues:
             run_context.session_state["bad"] = {"deep": [object()]}
 
         agent, _ = agent_on(db, ToolCall("spoil"), "ok", tools=[spoil], session_state={"good": 1, "bad": 1})
-        with pytest.raises(UnstorableValueError, match=r"session_state\.bad\.deep\[0\] cannot be stored: a value of type object") as caught:
+        with pytest.raises(
+            UnstorableValueError, match=r"session_state\.bad\.deep\[0\] cannot be stored: a value of type object"
+        ) as caught:
             await agent.arun("go")
         assert caught.value.path == "session_state.bad.deep[0]"
         assert (await only_run(agent)).status == RunStatus.completed
@@ -492,7 +492,6 @@ class TestUnstorableValues:
         assert stored.content is None
         assert stored.input is not None
         assert stored.input.input_content == "go"
-
 
     @pytest.mark.parametrize("wrong", [None, [1], "text"])
     async def test_in_the_place_of_the_state_are_named_once_the_run_is_stored(self, db: MongoDb, wrong: Any) -> None:

@@ -15,7 +15,8 @@ from agno_mongo.db import state as states
 from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, SessionKey
+from agno_mongo.db.sessions import SessionKey
+from agno_mongo.db.store import RunBegin, RunBegun, RunEnd
 from agno_mongo.errors import (
     ConfigurationError,
     CorruptSession,
@@ -75,7 +76,13 @@ async def finish(
 ) -> Any:
     session = begun.session
     record = RunOutput(
-        run_id=run_id, agent_id="a", session_id=session.session_id, input="hello", content="hi", status=RunStatus.completed, messages=[]
+        run_id=run_id,
+        agent_id="a",
+        session_id=session.session_id,
+        input="hello",
+        content="hi",
+        status=RunStatus.completed,
+        messages=[],
     )
     after = begun.state if state is None else values.encode(state, path="state")
     return await db.finish_run(
@@ -269,7 +276,10 @@ class TestRunsAtOnce:
         assert sum(bool(end.conflicts) for end in ended) == count - 1
 
     async def test_of_one_id_are_stored_once_and_the_other_is_told(self, db: MongoDb) -> None:
-        agents = [Agent(model=ScriptedModel("one"), db=db, session_id="s"), Agent(model=ScriptedModel("two"), db=db, session_id="s")]
+        agents = [
+            Agent(model=ScriptedModel("one"), db=db, session_id="s"),
+            Agent(model=ScriptedModel("two"), db=db, session_id="s"),
+        ]
         both = asyncio.gather(*(agent.arun("go", run_id="r") for agent in agents), return_exceptions=True)
         outcomes = await both
         assert sorted(type(outcome).__name__ for outcome in outcomes) == ["RunAlreadyFinished", "RunOutput"]
@@ -438,7 +448,9 @@ class TestASession:
         assert (await db.get_session("s")).session_state == {"n": 1}
 
     async def test_that_cannot_be_read_is_named(self, db: MongoDb) -> None:
-        await (await db._connection()).collection.insert_one({"session_id": "s", "session_type": "agent", "runs": 7, "schema_version": 1})
+        await (await db._connection()).collection.insert_one(
+            {"session_id": "s", "session_type": "agent", "runs": 7, "schema_version": 1}
+        )
         with pytest.raises(CorruptSession, match="session 's' cannot be read") as caught:
             await db.get_session("s")
         assert caught.value.session_id == "s"

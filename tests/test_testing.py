@@ -38,7 +38,10 @@ async def test_a_call_too_many_is_complained_about() -> None:
 
 
 async def test_lines_left_unsaid_are_complained_about() -> None:
-    with pytest.raises(ScriptError, match="1 of 2 lines were never asked for; the next is 'two'"), ScriptedModel("one", "two") as model:
+    with (
+        pytest.raises(ScriptError, match="1 of 2 lines were never asked for; the next is 'two'"),
+        ScriptedModel("one", "two") as model,
+    ):
         await Agent(model=model).arun("1")
 
 

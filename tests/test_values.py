@@ -33,14 +33,12 @@ LEAVES = (
     | TEXT
     | st.binary(max_size=12)
     | st.uuids()
-    | st.datetimes(timezones=st.timezones(), allow_imaginary=False, min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)).map(
-        lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000, fold=0)
-    )
+    | st.datetimes(
+        timezones=st.timezones(), allow_imaginary=False, min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)
+    ).map(lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000, fold=0))
     | st.decimals(allow_nan=False, places=4, min_value=-(10**20), max_value=10**20)
 )
-VALUES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=20
-)
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=20)
 STATES = st.dictionaries(KEYS, VALUES, max_size=4)
 quickly = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 

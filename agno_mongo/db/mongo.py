@@ -5,25 +5,34 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from time import perf_counter, time
+from time import perf_counter
 from typing import Any, Final
 
-from pymongo import ASCENDING, DESCENDING
 from typing_extensions import Self
 
 from agno_mongo.blocking import Blocking
-from agno_mongo.db import drivers, store, values
+from agno_mongo.db import drivers, sessions, store, values
+from agno_mongo.db.arguments import (
+    check_id,
+    check_names,
+    document_of,
+    filter_of,
+    order_of,
+    page_of,
+    scope_of,
+    session_type_of,
+)
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection, Connections, check_url
 from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, Session
-from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded, SessionKey
+from agno_mongo.db.sessions import SessionKey
+from agno_mongo.db.state import STATE
+from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded
 from agno_mongo.db.translation import translated
-from agno_mongo.errors import ConfigurationError, SessionNotFound, UnstorableValueError, UserRequired
+from agno_mongo.errors import ConfigurationError, SessionNotFound, UserRequired
 from agno_mongo.renamed import older_names_accepted
 
 URL_VARIABLE: Final = "AGNO_MONGO_URL"
-_FAR = 2**53
-_SORTABLE = frozenset({"created_at", "updated_at", "session_id", "user_id", "session_type", "agent_id", "team_id", "workflow_id"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +75,7 @@ class MongoDb:
         id: str | None = None,  # noqa: A002 - Agno's name
         require_user_id: bool = False,
     ) -> None:
-        _check_names(db_name, session_table)
+        check_names(db_name, session_table)
         self.id = id
         self.db_name = db_name
         self.session_table = session_table
@@ -143,7 +152,7 @@ class MongoDb:
         self._check(session_id, user_id)
         connection = await self._connection()
         with self._translated(f"reading session {session_id!r}"):
-            document = await store.read_session(connection, session_id, runs_limit=runs_limit)
+            document = await sessions.read_session(connection, session_id, runs_limit=runs_limit)
         if document is None:
             return None
         session = connection.parse(document)
@@ -173,18 +182,18 @@ class MongoDb:
         ``"desc"``. With ``deserialize=False`` it gives ``(list of dicts, total number without the page)``, in two commands.
         """
         self._check_user(user_id, "get_sessions()")
-        which = _filter(session_type, user_id, component_id, session_name, start_timestamp, end_timestamp)
-        size, skip = _page(limit, page)
-        order = _order(sort_by, sort_order)
+        which = filter_of(session_type, user_id, component_id, session_name, start_timestamp, end_timestamp)
+        size, skip = page_of(limit, page)
+        order = order_of(sort_by, sort_order)
         connection = await self._connection()
         with self._translated("listing sessions"):
             projection = None if include_runs else {"runs": 0}
-            found = await store.list_sessions(connection, which, order=order, skip=skip, limit=size, projection=projection)
-            sessions = [connection.parse(document) for document in found]
+            found = await sessions.list_sessions(connection, which, order=order, skip=skip, limit=size, projection=projection)
+            parsed = [connection.parse(document) for document in found]
             if deserialize:
-                return sessions
-            total = await store.count_sessions(connection, which)
-        return [session.to_dict(include_runs=include_runs) for session in sessions], total
+                return parsed
+            total = await sessions.count_sessions(connection, which)
+        return [session.to_dict(include_runs=include_runs) for session in parsed], total
 
     async def count_sessions(
         self,
@@ -196,7 +205,7 @@ class MongoDb:
         self._check_user(user_id, "count_sessions()")
         connection = await self._connection()
         with self._translated("counting sessions"):
-            return await store.count_sessions(connection, _filter(session_type, user_id, component_id))
+            return await sessions.count_sessions(connection, filter_of(session_type, user_id, component_id))
 
     async def get_all_session_ids(
         self, user_id: str | None = None, entity_id: str | None = None, session_type: SessionType | str | None = None
@@ -205,10 +214,10 @@ class MongoDb:
         self._check_user(user_id, "get_all_session_ids()")
         connection = await self._connection()
         with self._translated("listing session ids"):
-            found = await store.list_sessions(
+            found = await sessions.list_sessions(
                 connection,
-                _filter(session_type, user_id, entity_id),
-                order=store.NEWEST_FIRST,
+                filter_of(session_type, user_id, entity_id),
+                order=sessions.NEWEST_FIRST,
                 skip=0,
                 limit=0,
                 projection={"session_id": 1, "_id": 0},
@@ -227,10 +236,10 @@ class MongoDb:
         if not isinstance(session, Session):
             raise ConfigurationError(f"upsert_session() takes a session, not {type(session).__name__}")
         self._check(session.session_id, session.user_id)
-        document = _document_of(session)
+        document = document_of(session)
         connection = await self._connection()
         with self._translated(f"storing session {session.session_id!r}"):
-            stored = await store.replace_session(connection, document, session.revision)
+            stored = await sessions.replace_session(connection, document, session.revision)
         return connection.parse(stored) if deserialize else connection.parse(stored).to_dict()
 
     async def rename_session(
@@ -262,7 +271,7 @@ class MongoDb:
         if not isinstance(updates, Mapping):
             raise ConfigurationError(f"the updates of a state are a dict, not {type(updates).__name__}")
         encoded = values.encode(updates, path="session_state")
-        fields = {f"{store.STATE}.{key}": value for key, value in encoded.items()}
+        fields = {f"{STATE}.{key}": value for key, value in encoded.items()}
         what = f"updating the state of session {session_id!r}"
         session = await self._set(session_id, session_type, user_id, fields, what, of_state=True)
         return session.session_state
@@ -278,10 +287,10 @@ class MongoDb:
         of_state: bool = False,
     ) -> Session:
         self._check(session_id, user_id)
-        which = {"session_id": session_id, **_scope(session_type, user_id)}
+        which = {"session_id": session_id, **scope_of(session_type, user_id)}
         connection = await self._connection()
         with self._translated(what):
-            document = await store.set_fields(connection, which, fields, of_state=of_state)
+            document = await sessions.set_fields(connection, which, fields, of_state=of_state)
         if document is None:
             await self.get_session(session_id, session_type, user_id, runs_limit=0)
             raise SessionNotFound(f"{what}: there is no such session", session_id=session_id)
@@ -296,10 +305,10 @@ class MongoDb:
         type, SessionTypeMismatch. One command, two if nothing was deleted.
         """
         self._check(session_id, user_id)
-        which = {"session_id": {"$in": [session_id]}, **_scope(session_type, user_id)}
+        which = {"session_id": {"$in": [session_id]}, **scope_of(session_type, user_id)}
         connection = await self._connection()
         with self._translated(f"deleting session {session_id!r}"):
-            deleted = await store.delete_sessions(connection, which)
+            deleted = await sessions.delete_sessions(connection, which)
         if not deleted:
             await self.get_session(session_id, session_type, user_id, runs_limit=0)
         return bool(deleted)
@@ -312,7 +321,7 @@ class MongoDb:
         ids = [check_id("session_id", session_id) for session_id in session_ids]
         connection = await self._connection()
         with self._translated(f"deleting {len(ids)} sessions"):
-            return await store.delete_sessions(connection, {"session_id": {"$in": ids}, **_scope(None, user_id)})
+            return await sessions.delete_sessions(connection, {"session_id": {"$in": ids}, **scope_of(None, user_id)})
 
     async def health(self) -> Health:
         """Ask the server how it is. Raises what every other call would raise too. Two commands."""
@@ -374,118 +383,10 @@ class MongoDb:
     @staticmethod
     def _refuse_foreign(session: Session, user_id: str | None, session_type: SessionType | str | None) -> None:
         if user_id is not None and session.user_id != user_id:
-            store.refuse_owner(session.session_id, user_id)
+            sessions.refuse_owner(session.session_id, user_id)
         if session_type is not None:
-            store.refuse_type(session.session_id, session_type_of(session_type).value, session.session_type)
+            sessions.refuse_type(session.session_id, session_type_of(session_type).value, session.session_type)
 
 
 AsyncMongoDb = MongoDb
 """Agno's name for the asynchronous store."""
-
-
-def check_id(name: str, value: Any) -> str:
-    """The id, if it is text of at least one character that UTF-8 can write; else ConfigurationError naming it."""
-    if not isinstance(value, str) or not value:
-        shown = "an empty string" if value == "" else f"{type(value).__name__}: {value!r}"
-        raise ConfigurationError(f"{name} must be text of at least one character, not {shown}")
-    try:
-        return str(values.encode(value, path=name))
-    except UnstorableValueError as error:
-        raise ConfigurationError(str(error)) from error
-
-
-def session_type_of(value: SessionType | str) -> SessionType:
-    """The session type by its name; ConfigurationError if there is no such type."""
-    try:
-        return SessionType(value)
-    except ValueError:
-        raise ConfigurationError(f"session_type is 'agent', 'team' or 'workflow', not {value!r}") from None
-
-
-def _check_names(db_name: Any, session_table: Any) -> None:
-    for name, value, forbidden in (("db_name", db_name, '/\\. "$\x00'), ("session_table", session_table, "$\x00")):
-        if not isinstance(value, str) or not value or any(character in value for character in forbidden):
-            raise ConfigurationError(f"{name}={value!r}: MongoDB takes text that is not empty and has none of {forbidden!r}")
-    if session_table.startswith((".", "system.")) or session_table.endswith(".") or ".." in session_table:
-        raise ConfigurationError(f"session_table={session_table!r} is no name that MongoDB takes for a collection")
-
-
-def _scope(session_type: SessionType | str | None, user_id: str | None) -> dict[str, Any]:
-    scope: dict[str, Any] = {} if user_id is None else {"user_id": user_id}
-    return scope if session_type is None else {**scope, "session_type": session_type_of(session_type).value}
-
-
-def _filter(
-    session_type: SessionType | str | None,
-    user_id: str | None,
-    component_id: str | None,
-    session_name: str | None = None,
-    start_timestamp: int | None = None,
-    end_timestamp: int | None = None,
-) -> dict[str, Any]:
-    which: dict[str, Any] = {}
-    if user_id is not None:
-        which["user_id"] = check_id("user_id", user_id)
-    kinds = [session_type_of(session_type)] if session_type is not None else list(SessionType)
-    if session_type is not None or component_id is None:
-        # With all three types named, the indexes serve the order too.
-        which["session_type"] = {"$in": [kind.value for kind in kinds]}
-    if component_id is not None:
-        check_id("component_id", component_id)
-        # The partial indexes are used only by a query that says it wants text.
-        which["$or"] = [{kind.id_field: {"$eq": component_id, "$type": "string"}} for kind in kinds]
-    if session_name is not None:
-        which["session_data.session_name"] = {"$regex": _quoted(session_name), "$options": "i"}
-    for name, value in (("start_timestamp", start_timestamp), ("end_timestamp", end_timestamp)):
-        if value is not None and (not isinstance(value, (int, float)) or abs(value) >= _FAR):
-            raise ConfigurationError(f"{name} is in Unix seconds, not {value!r}")
-    created = {"$gte": start_timestamp, "$lte": end_timestamp}
-    if bounds := {operator: bound for operator, bound in created.items() if bound is not None}:
-        which["created_at"] = bounds
-    return which
-
-
-def _quoted(text: Any) -> str:
-    if not isinstance(text, str) or not text or "\x00" in text:
-        raise ConfigurationError(f"session_name is text, not {text!r}")
-    check_id("session_name", text)
-    return "".join(character if character.isalnum() or character == " " else f"\\{character}" for character in text)
-
-
-def _page(limit: int | None, page: int | None) -> tuple[int, int]:
-    for name, value in (("limit", limit), ("page", page)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < _FAR):
-            raise ConfigurationError(f"{name} is a whole number from 1, not {value!r}")
-    if page is not None and limit is None:
-        raise ConfigurationError("page= needs limit=, the size of a page")
-    return limit or 0, (limit or 0) * ((page or 1) - 1)
-
-
-def _order(sort_by: str | None, sort_order: str | None) -> list[tuple[str, int]]:
-    if sort_order not in (None, "asc", "desc"):
-        raise ConfigurationError(f"sort_order is 'asc' or 'desc', not {sort_order!r}")
-    field = sort_by or "updated_at"
-    if field not in _SORTABLE:
-        raise ConfigurationError(f"sort_by={field!r}: sessions can be sorted by {', '.join(sorted(_SORTABLE))}")
-    direction = ASCENDING if sort_order == "asc" else DESCENDING
-    return [(field, direction), ("touched_at" if field == "updated_at" else "_id", direction)]
-
-
-def _document_of(session: Session) -> dict[str, Any]:
-    stored = session.to_dict()
-    stored.pop("active_runs")
-    path = f"session {session.session_id!r}"
-    document: dict[str, Any] = values.encode(stored, path=path)
-    data = {name: value for name, value in (document.get("session_data") or {}).items() if value is not None}
-    document["session_data"] = {"session_state": {}, **data}
-    if session.runs is None:
-        del document["runs"], document["run_count"]
-    else:
-        document["run_count"] = session.archived_runs + len(session.runs)
-        if document["run_count"] < session.run_count:
-            raise ConfigurationError(
-                f"{path} was read with some of its {session.run_count} runs only; storing it would lose the others. "
-                "Read it whole, or set runs to None to leave them alone"
-            )
-    document["updated_at"] = int(time())
-    return document

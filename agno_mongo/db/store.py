@@ -1,7 +1,7 @@
-"""Every command that touches a session. Each method's first line is its promise; then commands, index, and what a concurrent
+"""The commands of a run, two as a rule. Each function's first line is its promise; then commands, index, and what a concurrent
 caller sees.
 
-All of them work on one document and are atomic by that. Those that write carry ``session_id``, which a sharded cluster routes by.
+All of them work on one document and are atomic by that. They carry ``session_id``, which a sharded cluster routes by, owner and type.
 """
 
 from __future__ import annotations
@@ -11,56 +11,28 @@ import contextlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from time import time
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import pymongo.errors
-from pymongo import DESCENDING, ReturnDocument
+from pymongo import ReturnDocument
 
 from agno_mongo.db import state as states
 from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import Session
+from agno_mongo.db.sessions import ATTEMPTS, SessionKey, lift, refuse_if_foreign, touch
 from agno_mongo.db.translation import PATH_NOT_VIABLE
-from agno_mongo.db.upcasting import SCHEMA_VERSION, upcast
+from agno_mongo.db.upcasting import SCHEMA_VERSION
 from agno_mongo.errors import (
     RunAlreadyFinished,
-    SessionChanged,
     SessionNotFound,
-    SessionOwnedByAnotherUser,
-    SessionTypeMismatch,
     StoreError,
 )
 
-STATE = states.STATE
 METRICS = "session_data.session_metrics"
-EVERYTHING = {"_never": 0}
-"""A projection that leaves nothing out, beside which a ``$slice`` means the same to mongod and to mongomock."""
-
-_ATTEMPTS = 100
-"""How often a run's changes are laid on newer ones. Fifty writers of one key need a handful."""
-
 OnStateConflict = Literal["ours", "raise"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionKey:
-    """Which session a command means, and on whose behalf. A session without an owner has ``user_id`` None."""
-
-    session_id: str
-    session_type: SessionType
-    user_id: str | None
-
-    @property
-    def filter(self) -> dict[str, Any]:
-        """Matches the session only if it has this type and this owner."""
-        return {
-            "session_id": self.session_id,
-            "session_type": self.session_type.value,
-            "user_id": self.user_id,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +97,7 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
     await connection.ensure_indexes()
     document = await _upsert_begin(connection, begin)
     if "schema_version" not in document:
-        await _lift(connection, begin.key.session_id)
+        await lift(connection, begin.key.session_id)
         document = await _upsert_begin(connection, begin)
     stored_state = (document.get("session_data") or {}).get("session_state")
     return RunBegun(
@@ -173,14 +145,8 @@ def _begin_update(begin: RunBegin) -> dict[str, Any]:
     return {
         "$setOnInsert": created,
         "$set": {f"active_runs.{values.encode_key(begin.run_id)}": active},
-        **_touch(now),
+        **touch(now),
     }
-
-
-def _touch(now: float) -> dict[str, Any]:
-    """The part of every write that says when it was and that it was. ``touched_at`` orders within a second."""
-    moment = datetime.fromtimestamp(now, timezone.utc).replace(tzinfo=None)
-    return {"$max": {"updated_at": int(now), "touched_at": moment}, "$inc": {"revision": 1}}
 
 
 async def _explain_refusal(connection: Connection, begin: RunBegin) -> None:
@@ -191,60 +157,13 @@ async def _explain_refusal(connection: Connection, begin: RunBegin) -> None:
     if found is None:
         return
     if "session_type" not in found:
-        await _lift(connection, begin.key.session_id)
+        await lift(connection, begin.key.session_id)
         return
     refuse_if_foreign(found, begin.key)
     if begin.reused_id:
         stored = {"session_id": begin.key.session_id, "runs.run_id": begin.run_id}
         if await connection.collection.find_one(stored, projection={"_id": 1}):
             raise _finished_already(begin.key, begin.run_id)
-
-
-def refuse_if_foreign(document: Mapping[str, Any], key: SessionKey) -> None:
-    """Raise if the document has another owner or another type than the key asks for."""
-    if document.get("user_id") != key.user_id:
-        refuse_owner(key.session_id, key.user_id)
-    refuse_type(key.session_id, key.session_type.value, document.get("session_type"))
-
-
-def refuse_type(session_id: str, expected: str, actual: str | None) -> None:
-    """Raise SessionTypeMismatch if the types differ."""
-    if actual != expected:
-        raise SessionTypeMismatch(
-            f"session {session_id!r} is of type {actual!r}, not {expected!r}",
-            session_id=session_id,
-            expected=expected,
-            actual=str(actual),
-        )
-
-
-def refuse_owner(session_id: str, user_id: str | None) -> NoReturn:
-    """Raise SessionOwnedByAnotherUser, without a word about whose the session is."""
-    asked = "a call without user_id" if user_id is None else f"user {user_id!r}"
-    raise SessionOwnedByAnotherUser(
-        f"session {session_id!r} does not belong to {asked}; a session keeps the user_id it was created with",
-        session_id=session_id,
-        user_id=user_id,
-    )
-
-
-async def _lift(connection: Connection, session_id: str) -> None:
-    """Bring a session that Agno wrote to today's shape, which updates by path need. Two commands, once in a session's life.
-
-    Fields that the lift does not concern are left alone, and so are changes that somebody makes meanwhile.
-    """
-    for _ in range(_ATTEMPTS):
-        stored = await connection.collection.find_one({"session_id": session_id, "schema_version": {"$exists": False}})
-        if stored is None:
-            return
-        lifted = upcast(stored)
-        changed = {name: value for name, value in lifted.items() if name not in stored or value != stored[name]}
-        unchanged = {"_id": stored["_id"], "schema_version": {"$exists": False}, "revision": stored.get("revision")}
-        update: dict[str, Any] = {"$set": changed}
-        if gone := stored.keys() - lifted.keys():
-            update["$unset"] = dict.fromkeys(gone, "")
-        if (await connection.collection.update_one(unchanged, update)).matched_count:
-            return
 
 
 async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
@@ -256,9 +175,9 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
     """
     changes, state_revision = list(end.changes), end.state_revision
     conflicts: dict[str, None] = {}
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         # The run itself must not depend on winning a race: the last attempt takes the state as it then is.
-        guard = states.guard_of(changes, state_revision) if attempt < _ATTEMPTS - 1 else {}
+        guard = states.guard_of(changes, state_revision) if attempt < ATTEMPTS - 1 else {}
         if await _try_finish(connection, end, changes, guard):
             break
         stored = await _still_open(connection, end)
@@ -281,7 +200,7 @@ async def _try_finish(connection: Connection, end: RunEnd, changes: Sequence[sta
     active = f"active_runs.{values.encode_key(end.run_id)}"
     which = {**end.key.filter, active: {"$exists": True}, **guard}
     to_set, to_unset = states.update_of(changes)
-    update = _touch(time())
+    update = touch(time())
     update["$inc"] |= {"run_count": len(end.runs)}
     update["$inc"] |= {f"{METRICS}.{name}": amount for name, amount in end.counters.items() if amount}
     if changes:
@@ -304,7 +223,7 @@ async def _still_open(connection: Connection, end: RunEnd) -> dict[str, Any] | N
     """The state as it is stored by now; None if this run is stored already. One read, two at most."""
     active = values.encode_key(end.run_id)
     stored: dict[str, Any] | None = await connection.collection.find_one(
-        end.key.filter, projection={STATE: 1, "state_revision": 1, f"active_runs.{active}.started_at": 1}
+        end.key.filter, projection={states.STATE: 1, "state_revision": 1, f"active_runs.{active}.started_at": 1}
     )
     if stored is not None and active in (stored.get("active_runs") or {}):
         return stored
@@ -337,111 +256,3 @@ async def renew_lease(connection: Connection, key: SessionKey, run_id: str, leas
         {**key.filter, active: {"$exists": True}}, {"$set": {f"{active}.lease_until": time() + lease}}
     )
     return bool(result.matched_count)
-
-
-async def read_session(connection: Connection, session_id: str, *, runs_limit: int | None = None) -> dict[str, Any] | None:
-    """The stored session with all its runs, or its newest ``runs_limit``; None if there is none. One find."""
-    projection: dict[str, Any] | None = None
-    if runs_limit is not None:
-        projection = {"runs": {"$slice": -runs_limit}, **EVERYTHING} if runs_limit else {"runs": 0}
-    document: dict[str, Any] | None = await connection.collection.find_one({"session_id": session_id}, projection=projection)
-    return document
-
-
-async def list_sessions(
-    connection: Connection,
-    which: Mapping[str, Any],
-    *,
-    order: Sequence[tuple[str, int]],
-    skip: int,
-    limit: int,
-    projection: Mapping[str, int] | None,
-) -> list[dict[str, Any]]:
-    """One page of the sessions that match; ``limit`` 0 is no limit. One find, by the index that fits user or component."""
-    cursor = connection.collection.find(dict(which), projection=projection and dict(projection))
-    cursor = cursor.sort(list(order)).skip(skip)
-    if limit:
-        cursor = cursor.limit(limit)
-    found: list[dict[str, Any]] = await cursor.to_list(None)
-    return found
-
-
-async def count_sessions(connection: Connection, which: Mapping[str, Any]) -> int:
-    """How many sessions match. One aggregate over an index."""
-    return int(await connection.collection.count_documents(dict(which)))
-
-
-async def set_fields(
-    connection: Connection, which: Mapping[str, Any], fields: Mapping[str, Any], *, of_state: bool = False
-) -> dict[str, Any] | None:
-    """Set fields by path and return the session without its runs, None if none matches. All other fields keep their value.
-
-    One findAndModify; three commands more for a session that Agno wrote and no run has lifted yet.
-    """
-    update = {**_touch(time()), "$set": dict(fields)}
-    if of_state:
-        update["$inc"]["state_revision"] = 1
-    for last_try in (False, True):
-        try:
-            document: dict[str, Any] | None = await connection.collection.find_one_and_update(
-                dict(which), update, projection={"runs": 0}, return_document=ReturnDocument.AFTER
-            )
-        except (pymongo.errors.WriteError, pymongo.errors.OperationFailure) as error:
-            if error.code not in PATH_NOT_VIABLE or last_try:
-                raise
-            await _lift(connection, which["session_id"])
-        else:
-            break
-    return document
-
-
-async def replace_session(connection: Connection, document: dict[str, Any], revision: int) -> dict[str, Any]:
-    """Insert the session, or put it in the place of the stored one if that still has ``revision``; return what is stored.
-
-    One findAndModify by ``session_id``; one read more to say why it was refused. Nothing is written then.
-    """
-    await connection.ensure_indexes()
-    key = SessionKey(
-        session_id=document["session_id"],
-        session_type=SessionType(document["session_type"]),
-        user_id=document.get("user_id"),
-    )
-    fixed = {*key.filter, "revision", "state_revision", "updated_at", "touched_at"}
-    update = {**_touch(time()), "$set": {name: value for name, value in document.items() if name not in fixed}}
-    update["$inc"]["state_revision"] = 1
-    if "runs" not in document:
-        update["$setOnInsert"] = {"runs": [], "run_count": 0}
-    which = {**key.filter, "revision": revision or {"$exists": False}}
-    stored: dict[str, Any] | None = None
-    with contextlib.suppress(pymongo.errors.DuplicateKeyError):
-        # A session that was read and is gone by now was deleted, and stays so.
-        stored = await connection.collection.find_one_and_update(
-            which, update, upsert=not revision, return_document=ReturnDocument.AFTER
-        )
-    if stored is None:
-        await _explain_conflict(connection, key, revision)
-    return stored
-
-
-async def _explain_conflict(connection: Connection, key: SessionKey, revision: int) -> NoReturn:
-    found = await connection.collection.find_one({"session_id": key.session_id}, projection={"runs": 0})
-    if found is None:
-        raise SessionNotFound(f"session {key.session_id!r} was deleted since it was read", session_id=key.session_id)
-    refuse_if_foreign(found, key)
-    raise SessionChanged(
-        f"session {key.session_id!r} has changed since it was read (revision {found.get('revision')}, not {revision}); "
-        "read it again and repeat the change",
-        session_id=key.session_id,
-    )
-
-
-async def delete_sessions(connection: Connection, which: Mapping[str, Any]) -> int:
-    """Delete the sessions that match and say how many. One delete; a run that finishes later finds nothing to write to."""
-    ids = which["session_id"]["$in"]
-    if len(ids) == 1:
-        # Unlike delete_many, the driver repeats it after a failover.
-        return int((await connection.collection.delete_one({**which, "session_id": ids[0]})).deleted_count)
-    return int((await connection.collection.delete_many(dict(which))).deleted_count)
-
-
-NEWEST_FIRST = (("updated_at", DESCENDING), ("touched_at", DESCENDING))

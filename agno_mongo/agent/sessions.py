@@ -1,0 +1,168 @@
+"""Whose session a call means, and the accessors that read and change it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+from uuid import uuid4
+
+from agno_mongo import renamed
+from agno_mongo.blocking import blocking
+from agno_mongo.db.arguments import check_id
+from agno_mongo.db.base import SessionType
+from agno_mongo.db.documents import AgentSession, SessionSummary
+from agno_mongo.db.mongo import MongoDb
+from agno_mongo.errors import ConfigurationError, SessionNotFound
+from agno_mongo.messages import Message, Metrics
+from agno_mongo.run.agent import RunOutput
+from agno_mongo.run.base import RunStatus
+
+
+class SessionAccessors:
+    """What every component can be asked about its sessions. Each takes ``session_id=`` and ``user_id=``, the component's own by default."""
+
+    db: MongoDb | None
+    session_id: str | None
+    user_id: str | None
+    _made_up: tuple[str | None, str] | None = None
+
+    # Whose session.
+
+    def _user(self, user_id: str | None) -> str | None:
+        chosen = self.user_id if user_id is None else user_id
+        return None if chosen is None else check_id("user_id", chosen)
+
+    def _session_for(self, session_id: str | None, user_id: str | None) -> str:
+        """The session that a run belongs to: the call's, the agent's, or one made up for this user."""
+        chosen = self.session_id if session_id is None else session_id
+        if chosen is not None:
+            return check_id("session_id", chosen)
+        if self._made_up is None or self._made_up[0] != user_id:
+            # Kept for the same user only: the next one must not read on in it.
+            self._made_up = (user_id, str(uuid4()))
+        return self._made_up[1]
+
+    def _asked_for(self, session_id: str | None, user_id: str | None) -> tuple[MongoDb, str, str | None]:
+        """Database, session and user that an accessor means. Raises ConfigurationError when there is none to mean."""
+        if self.db is None:
+            raise ConfigurationError("this agent has no db, so it keeps no sessions; pass db=MongoDb(…) to Agent()")
+        user = self._user(user_id)
+        chosen = self.session_id if session_id is None else session_id
+        if chosen is None and self._made_up is not None and self._made_up[0] == user:
+            chosen = self._made_up[1]
+        if chosen is None:
+            raise ConfigurationError("which session? Pass session_id=, here or to Agent()")
+        return self.db, check_id("session_id", chosen), user
+
+    async def aget_session(self, session_id: str | None = None, user_id: str | None = None) -> AgentSession | None:
+        """The session with all its runs; None if there is none yet.
+
+        Raises SessionOwnedByAnotherUser and SessionTypeMismatch. One command.
+        """
+        db, session_id, user_id = self._asked_for(session_id, user_id)
+        session: AgentSession | None = await db.get_session(session_id, SessionType.AGENT, user_id)
+        return session
+
+    async def _settings_of(self, session_id: str | None, user_id: str | None) -> AgentSession:
+        """The session without its runs, however many they are."""
+        db, wanted, user_id = self._asked_for(session_id, user_id)
+        session: AgentSession | None = await db.get_session(wanted, SessionType.AGENT, user_id, runs_limit=0)
+        if session is None:
+            raise SessionNotFound(f"there is no session {wanted!r}", session_id=wanted)
+        return session
+
+    async def aget_session_messages(
+        self,
+        session_id: str | None = None,
+        *,
+        user_id: str | None = None,
+        last_n_runs: int | None = None,
+        limit: int | None = None,
+        skip_roles: Collection[str] | None = None,
+        skip_statuses: Collection[RunStatus | str] | None = None,
+        skip_history_messages: bool = True,
+    ) -> list[Message]:
+        """The session's messages, oldest first; an empty list if there is no session yet. See Session.get_messages."""
+        session = await self.aget_session(session_id, user_id)
+        if session is None:
+            return []
+        return session.get_messages(
+            last_n_runs=last_n_runs,
+            limit=limit,
+            skip_roles=skip_roles,
+            skip_statuses=skip_statuses,
+            skip_history_messages=skip_history_messages,
+        )
+
+    async def aget_chat_history(
+        self, session_id: str | None = None, last_n_runs: int | None = None, *, user_id: str | None = None
+    ) -> list[Message]:
+        """What user and assistant said, oldest first; an empty list if there is no session yet."""
+        session = await self.aget_session(session_id, user_id)
+        return [] if session is None else session.get_chat_history(last_n_runs)
+
+    async def aget_session_state(self, session_id: str | None = None, *, user_id: str | None = None) -> dict[str, Any]:
+        """The stored state. Raises SessionNotFound if there is no session."""
+        return (await self._settings_of(session_id, user_id)).session_state
+
+    async def aupdate_session_state(
+        self, session_state_updates: Mapping[str, Any], session_id: str | None = None, *, user_id: str | None = None
+    ) -> dict[str, Any]:
+        """Set keys of the stored state and return all of it; other keys keep their value. One command."""
+        db, session_id, user_id = self._asked_for(session_id, user_id)
+        return await db.update_session_state(session_id, session_state_updates, user_id, SessionType.AGENT)
+
+    async def aget_session_name(self, session_id: str | None = None, *, user_id: str | None = None) -> str | None:
+        """The session's name; None if it has none. Raises SessionNotFound if there is no session."""
+        return (await self._settings_of(session_id, user_id)).session_name
+
+    async def aset_session_name(
+        self, session_id: str | None = None, session_name: str | None = None, *, user_id: str | None = None
+    ) -> AgentSession:
+        """Name the session and return it, without its runs. Raises SessionNotFound if there is none. One command."""
+        db, session_id, user_id = self._asked_for(session_id, user_id)
+        session: AgentSession = await db.rename_session(session_id, SessionType.AGENT, session_name or "", user_id)
+        return session
+
+    async def aget_session_summary(self, session_id: str | None = None, *, user_id: str | None = None) -> SessionSummary | None:
+        """The stored summary; None if there is none. Raises SessionNotFound if there is no session."""
+        return (await self._settings_of(session_id, user_id)).summary
+
+    async def aget_session_metrics(self, session_id: str | None = None, *, user_id: str | None = None) -> Metrics:
+        """The tokens of all the session's runs. Raises SessionNotFound if there is no session."""
+        data = (await self._settings_of(session_id, user_id)).session_data or {}
+        return Metrics.model_validate(data.get("session_metrics") or {})
+
+    async def aget_run_output(
+        self, run_id: str, session_id: str | None = None, *, user_id: str | None = None
+    ) -> RunOutput | None:
+        """The run, finished, running or interrupted; None if the session has no such run."""
+        session = await self.aget_session(session_id, user_id)
+        found = None if session is None else session.get_run(run_id)
+        return found if isinstance(found, RunOutput) else None
+
+    async def aget_last_run_output(self, session_id: str | None = None, *, user_id: str | None = None) -> RunOutput | None:
+        """The newest finished run of this agent; None if there is none."""
+        session = await self.aget_session(session_id, user_id)
+        runs = [] if session is None else session.runs or []
+        return next((run for run in reversed(runs) if isinstance(run, RunOutput) and run.parent_run_id is None), None)
+
+    async def adelete_session(self, session_id: str | None = None, *, user_id: str | None = None) -> bool:
+        """Delete the session; False if there was none."""
+        db, session_id, user_id = self._asked_for(session_id, user_id)
+        return await db.delete_session(session_id, user_id, SessionType.AGENT)
+
+    get_session = blocking(aget_session)
+    get_session_messages = blocking(aget_session_messages)
+    get_chat_history = blocking(aget_chat_history)
+    get_session_state = blocking(aget_session_state)
+    update_session_state = blocking(aupdate_session_state)
+    get_session_name = blocking(aget_session_name)
+    set_session_name = blocking(aset_session_name)
+    get_session_summary = blocking(aget_session_summary)
+    get_session_metrics = blocking(aget_session_metrics)
+    get_run_output = blocking(aget_run_output)
+    get_last_run_output = blocking(aget_last_run_output)
+    delete_session = blocking(adelete_session)
+    get_messages_for_session = renamed.older_method("get_messages_for_session", get_session_messages)
+    aget_messages_for_session = renamed.older_method("aget_messages_for_session", aget_session_messages)

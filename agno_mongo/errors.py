@@ -15,6 +15,7 @@
      │   ├─ SessionTypeMismatch
      │   ├─ SessionChanged          somebody else wrote to it since it was read
      │   ├─ UserRequired
+     │   ├─ RunNotFound
      │   └─ RunAlreadyFinished
      ├─ StateConflictError          two runs changed the same key and the policy is "raise"; the run is kept
      ├─ UnstorableValueError        a value that BSON cannot hold (also a ValueError)
@@ -122,6 +123,14 @@ class SessionChanged(SessionError):
 
 class UserRequired(SessionError):
     """The db was made with ``require_user_id=True`` and the call names no user."""
+
+
+class RunNotFound(SessionError):
+    """The session has no run with this ``run_id``."""
+
+    def __init__(self, message: str, *, session_id: str, run_id: str) -> None:
+        super().__init__(message, session_id=session_id)
+        self.run_id = run_id
 
 
 class RunAlreadyFinished(SessionError):

@@ -7,7 +7,7 @@ the middle.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -19,8 +19,8 @@ from agno_mongo.db import state as states
 from agno_mongo.db import values
 from agno_mongo.db.arguments import check_id
 from agno_mongo.db.documents import SESSION_CLASSES, Session
+from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.db.sessions import SessionKey
 from agno_mongo.db.store import OnStateConflict, RunBegin, RunBegun, RunEnd
 from agno_mongo.errors import (
     DocumentTooLarge,
@@ -40,7 +40,7 @@ from agno_mongo.run.agent import (
     RunStartedEvent,
     StateConflictEvent,
 )
-from agno_mongo.run.base import RunContext, RunStatus
+from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunContext, RunStatus
 
 LEASE = 60.0
 """Seconds for which a run counts as alive without a sign of life. Renewed at a third of it while the run goes on."""
@@ -174,18 +174,11 @@ class Execution:
     async def _load_more_history(self) -> None:
         """Where runs that failed are among the newest, look further back. One read then, rarely more."""
         wanted, session = self._settings.history_runs, self.session
-        limit = 2 * wanted + 16
-        while self._db is not None and len(session.runs or ()) < session.run_count:
-            if len(told_runs(session.runs or ())) >= wanted:
-                return
-            further = await self._db.get_session(session.session_id, user_id=session.user_id, runs_limit=limit)
-            if further is None or not further.runs:
-                # Deleted meanwhile; finish_run will say so.
-                return
-            session.runs = further.runs
-            if len(further.runs) < limit:
-                return
-            limit *= 2
+        if self._db is None or len(session.runs or ()) >= session.run_count or len(told_runs(session.runs or ())) >= wanted:
+            return
+        further = await session_with_runs(self._db, self._settings.key, told=wanted)
+        # Deleted meanwhile? finish_run will say so.
+        session.runs = session.runs if further is None else further.runs
 
     @asynccontextmanager
     async def _alive(self) -> AsyncGenerator[None, None]:
@@ -268,22 +261,30 @@ class Execution:
             state_revision=self._state_revision,
             attempt=self._attempt,
             on_state_conflict=self._settings.on_state_conflict,
+            history_runs=self._settings.history_runs,
         )
         try:
             ended = await self._db.finish_run(end)
-        except DocumentTooLarge as error:
-            await self._finish_without_its_bulk(end, error)
+        except DocumentTooLarge:
+            # Large runs are stored apart; it is the state. The run itself is kept, and its error told.
+            await self._db.finish_run(replace(end, changes=[]))
             raise
         return ended.conflicts, [*unstorable, *unstorable_parts]
 
-    async def _finish_without_its_bulk(self, end: RunEnd, error: DocumentTooLarge) -> None:
-        """A run too large to be stored is stored as a failure, with its input and what became of it."""
-        assert self._db is not None
-        self.run.status = RunStatus.error
-        record = {name: value for name, value in end.runs[-1].items() if name not in {"messages", "tools", "content"}}
-        record |= {"status": RunStatus.error.value, "content": str(error)}
-        with suppress(DocumentTooLarge):
-            await self._db.finish_run(replace(end, runs=[record], changes=[]))
+
+async def session_with_runs(
+    db: MongoDb, key: SessionKey, *, told: int, skip_statuses: Collection[RunStatus | str] = HISTORY_SKIP_STATUSES
+) -> Session | None:
+    """The session with as many of its newest runs as it takes to have ``told`` of them that count; None if there is none.
+
+    One read, and another of twice as many runs where it was not enough, in the tail or in the archive.
+    """
+    limit = 2 * told + 16
+    while True:
+        session: Session | None = await db.get_session(key.session_id, key.session_type, key.user_id, runs_limit=limit)
+        if session is None or len(session.runs or ()) < limit or len(told_runs(session.runs or (), skip_statuses)) >= told:
+            return session
+        limit *= 2
 
 
 def _counters(metrics: Metrics) -> dict[str, float]:

@@ -26,8 +26,9 @@ from agno_mongo.errors import (
     StorePermissionError,
     StoreUnavailable,
 )
+from agno_mongo.run import RunStatus
 from agno_mongo.session import AgentSession
-from agno_mongo.testing import ScriptedModel
+from agno_mongo.testing import ScriptedModel, ToolCall
 from tests.servers import guarded_mongod
 
 
@@ -148,27 +149,19 @@ class TestCredentials:
 
 
 class TestTooMuch:
-    async def test_input_is_refused_and_loses_nothing(self, db: MongoDb) -> None:
-        agent = Agent(model=ScriptedModel("ok"), db=db, session_id="s")
-        await agent.arun("small")
-        before = (await db.get_session("s")).to_dict()
-        model = ScriptedModel()
-        with pytest.raises(DocumentTooLarge, match="16 MB"):
-            await Agent(model=model, db=db, session_id="s").arun("x" * 20_000_000)
-        assert model.requests == []
-        assert (await db.get_session("s")).to_dict() == before
+    async def test_state_is_an_error_and_the_run_is_kept(self, db: MongoDb) -> None:
+        def hoard(session_state: dict[str, Any]) -> str:
+            session_state["hoard"] = "x" * 20_000_000
+            return "hoarded"
 
-    async def test_output_leaves_the_run_as_a_failure(self, db: MongoDb) -> None:
-        agent = Agent(model=ScriptedModel("x" * 20_000_000), db=db, session_id="s")
+        agent = Agent(model=ScriptedModel(ToolCall("hoard"), "ok", "still here"), db=db, session_id="s", tools=[hoard])
         with pytest.raises(DocumentTooLarge, match="16 MB"):
             await agent.arun("go")
-        session = await agent.aget_session()
-        assert session is not None
-        assert [run.status.value for run in session.runs or ()] == ["ERROR"]  # type: ignore[union-attr]
-        assert session.runs is not None
-        assert session.runs[0].input is not None
-        assert session.runs[0].input.input_content == "go"
-        assert "16 MB" in session.runs[0].content
+        run = await agent.aget_last_run_output()
+        assert run is not None
+        assert (run.status, run.content) == (RunStatus.completed, "ok")
+        assert await agent.aget_session_state() == {}
+        assert (await agent.arun("and now?")).content == "still here"
 
 
 class TestClients:

@@ -14,8 +14,8 @@ from agno_mongo.agent import Agent
 from agno_mongo.db import state as states
 from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
+from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.db.sessions import SessionKey
 from agno_mongo.db.store import RunBegin, RunBegun, RunEnd
 from agno_mongo.errors import (
     ConfigurationError,

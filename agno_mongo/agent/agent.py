@@ -16,8 +16,8 @@ from agno_mongo.agent.sessions import SessionAccessors
 from agno_mongo.blocking import blocking, portal
 from agno_mongo.db.arguments import check_id
 from agno_mongo.db.base import SessionType
+from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.db.sessions import SessionKey
 from agno_mongo.db.store import OnStateConflict
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import Execution, Settings

@@ -10,12 +10,14 @@ from agno_mongo import renamed
 from agno_mongo.blocking import blocking
 from agno_mongo.db.arguments import check_id
 from agno_mongo.db.base import SessionType
-from agno_mongo.db.documents import AgentSession, SessionSummary
+from agno_mongo.db.documents import AgentSession, Session, SessionSummary
+from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, SessionNotFound
+from agno_mongo.execution import session_with_runs
 from agno_mongo.messages import Message, Metrics
 from agno_mongo.run.agent import RunOutput
-from agno_mongo.run.base import RunStatus
+from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunStatus
 
 
 class SessionAccessors:
@@ -82,8 +84,11 @@ class SessionAccessors:
         skip_statuses: Collection[RunStatus | str] | None = None,
         skip_history_messages: bool = True,
     ) -> list[Message]:
-        """The session's messages, oldest first; an empty list if there is no session yet. See Session.get_messages."""
-        session = await self.aget_session(session_id, user_id)
+        """The session's messages, oldest first; an empty list if there is no session yet. See Session.get_messages.
+
+        With ``last_n_runs`` only so many runs are read, without it all of them.
+        """
+        session = await self._session_with(session_id, user_id, last_n_runs, skip_statuses)
         if session is None:
             return []
         return session.get_messages(
@@ -98,8 +103,22 @@ class SessionAccessors:
         self, session_id: str | None = None, last_n_runs: int | None = None, *, user_id: str | None = None
     ) -> list[Message]:
         """What user and assistant said, oldest first; an empty list if there is no session yet."""
-        session = await self.aget_session(session_id, user_id)
+        session = await self._session_with(session_id, user_id, last_n_runs, ())
         return [] if session is None else session.get_chat_history(last_n_runs)
+
+    async def _session_with(
+        self,
+        session_id: str | None,
+        user_id: str | None,
+        last_n_runs: int | None,
+        skip_statuses: Collection[RunStatus | str] | None,
+    ) -> Session | None:
+        if last_n_runs is None or last_n_runs < 1:
+            return await self.aget_session(session_id, user_id)
+        db, wanted, user = self._asked_for(session_id, user_id)
+        key = SessionKey(session_id=wanted, session_type=SessionType.AGENT, user_id=user)
+        skipped = HISTORY_SKIP_STATUSES if skip_statuses is None else skip_statuses
+        return await session_with_runs(db, key, told=last_n_runs, skip_statuses=skipped)
 
     async def aget_session_state(self, session_id: str | None = None, *, user_id: str | None = None) -> dict[str, Any]:
         """The stored state. Raises SessionNotFound if there is no session."""
@@ -136,16 +155,28 @@ class SessionAccessors:
     async def aget_run_output(
         self, run_id: str, session_id: str | None = None, *, user_id: str | None = None
     ) -> RunOutput | None:
-        """The run, finished, running or interrupted; None if the session has no such run."""
-        session = await self.aget_session(session_id, user_id)
-        found = None if session is None else session.get_run(run_id)
+        """The run, finished, running or interrupted; None if the session has no such run. One command, two if it is long ago."""
+        db, wanted, user = self._asked_for(session_id, user_id)
+        found = await db.get_run(wanted, run_id, session_type=SessionType.AGENT, user_id=user)
         return found if isinstance(found, RunOutput) else None
+
+    async def aget_runs(
+        self, session_id: str | None = None, *, limit: int = 20, before: str | None = None, user_id: str | None = None
+    ) -> list[RunOutput]:
+        """A page of finished runs, oldest first: the newest ``limit``, or those before the run ``before``. See MongoDb.get_runs."""
+        db, wanted, user = self._asked_for(session_id, user_id)
+        page = await db.get_runs(wanted, limit=limit, before=before, session_type=SessionType.AGENT, user_id=user)
+        return [run for run in page if isinstance(run, RunOutput)]
 
     async def aget_last_run_output(self, session_id: str | None = None, *, user_id: str | None = None) -> RunOutput | None:
         """The newest finished run of this agent; None if there is none."""
-        session = await self.aget_session(session_id, user_id)
-        runs = [] if session is None else session.runs or []
-        return next((run for run in reversed(runs) if isinstance(run, RunOutput) and run.parent_run_id is None), None)
+        runs = await self.aget_runs(session_id, user_id=user_id)
+        while runs:
+            for run in reversed(runs):
+                if run.parent_run_id is None:
+                    return run
+            runs = await self.aget_runs(session_id, before=runs[0].run_id, user_id=user_id)
+        return None
 
     async def adelete_session(self, session_id: str | None = None, *, user_id: str | None = None) -> bool:
         """Delete the session; False if there was none."""
@@ -161,6 +192,7 @@ class SessionAccessors:
     set_session_name = blocking(aset_session_name)
     get_session_summary = blocking(aget_session_summary)
     get_session_metrics = blocking(aget_session_metrics)
+    get_runs = blocking(aget_runs)
     get_run_output = blocking(aget_run_output)
     get_last_run_output = blocking(aget_last_run_output)
     delete_session = blocking(adelete_session)

@@ -122,7 +122,7 @@ def document_of(session: Session) -> dict[str, Any]:
     if session.runs is None:
         del document["runs"], document["run_count"]
     else:
-        document["run_count"] = session.archived_runs + len(session.runs)
+        document["run_count"] = len(session.runs)
         if document["run_count"] < session.run_count:
             raise ConfigurationError(
                 f"{path} was read with some of its {session.run_count} runs only; storing it would lose the others. "

@@ -17,6 +17,7 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from agno_mongo.db import drivers
+from agno_mongo.db.background import Background
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import Session, bind_documents
 from agno_mongo.db.translation import translated
@@ -32,6 +33,7 @@ TIMEOUT_MS = 30_000
 _BEANIE_LOCK = threading.Lock()
 """``init_beanie`` writes to the shared base classes; two threads must not do it at once."""
 
+_SHARED_ARCHIVE = ("archive_id", "archive_lineage.id")
 _INDEXES = [
     IndexModel([("session_id", ASCENDING)], unique=True),
     IndexModel(
@@ -51,19 +53,49 @@ _INDEXES = [
         for kind in SessionType
     ),
     IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0),
+    *(IndexModel([(name, ASCENDING)], partialFilterExpression={name: {"$exists": True}}) for name in _SHARED_ARCHIVE),
+]
+_ARCHIVE_INDEXES = [
+    IndexModel([("archive_id", ASCENDING), ("end", ASCENDING)]),
+    IndexModel([("archive_id", ASCENDING), ("runs.run_id", ASCENDING)]),
+    IndexModel([("user_id", ASCENDING)]),
+    IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0),
+]
+_MEDIA_INDEXES = [
+    IndexModel([("metadata.sessions", ASCENDING), ("metadata.sha256", ASCENDING)]),
+    IndexModel([("metadata.key", ASCENDING)], unique=True, sparse=True),
+    IndexModel([("metadata.user_id", ASCENDING)]),
+    IndexModel([("metadata.expires_at", ASCENDING)], expireAfterSeconds=0),
+]
+_CHUNK_INDEXES = [
+    IndexModel([("files_id", ASCENDING), ("n", ASCENDING)], unique=True),
+    IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0),
 ]
 
 
 @dataclass
 class Connection:
-    """What one event loop uses: the client, the database, the session collection, the documents bound to it."""
+    """What one event loop uses: the client, the database, its collections, the documents bound to the sessions."""
 
     client: Any
     database: Any
     collection: Any
+    archive: Any
+    media_files: Any
+    media_chunks: Any
     documents: dict[SessionType, type[Session]]
-    _indexed: bool = False
+    background: Background = field(default_factory=Background)
+    _indexed: set[str] = field(default_factory=set)
     _indexing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @classmethod
+    def of(cls, client: Any, database: Any, documents: dict[SessionType, type[Session]]) -> Connection:
+        """The connection to the collections beside the one that the documents are bound to."""
+        collection = documents[SessionType.AGENT].get_pymongo_collection()
+        archive, files, chunks = (
+            database.get_collection(f"{collection.name}_{part}") for part in ("archive", "media.files", "media.chunks")
+        )
+        return cls(client, database, collection, archive, files, chunks, documents)
 
     def parse(self, document: dict[str, Any]) -> Session:
         """A stored document as the session class that fits it."""
@@ -77,13 +109,25 @@ class Connection:
         return session
 
     async def ensure_indexes(self) -> None:
-        """Make all indexes, in one command, before the first write. Later calls do nothing."""
-        if self._indexed:
+        """Make all indexes of the sessions, in one command, before the first write. Later calls do nothing."""
+        await self._ensure(self.collection, _INDEXES)
+
+    async def ensure_archive(self) -> None:
+        """The same for the archive, before the first run is moved there."""
+        await self._ensure(self.archive, _ARCHIVE_INDEXES)
+
+    async def ensure_media(self) -> None:
+        """The same for the two collections of the media, before the first is stored."""
+        await self._ensure(self.media_files, _MEDIA_INDEXES)
+        await self._ensure(self.media_chunks, _CHUNK_INDEXES)
+
+    async def _ensure(self, collection: Any, indexes: list[IndexModel]) -> None:
+        if collection.name in self._indexed:
             return
         async with self._indexing:
-            if not self._indexed:
-                await self.collection.create_indexes(_INDEXES)
-                self._indexed = True
+            if collection.name not in self._indexed:
+                await collection.create_indexes(indexes)
+                self._indexed.add(collection.name)
 
 
 class Connections:
@@ -131,8 +175,7 @@ class Connections:
             if self._client is None:
                 await drivers.close_client(client)
             raise
-        collection = documents[SessionType.AGENT].get_pymongo_collection()
-        return Connection(client, database, collection, documents)
+        return Connection.of(client, database, documents)
 
     async def _new_client(self) -> Any:
         assert self._url is not None
@@ -162,11 +205,13 @@ class Connections:
 
 
 async def _close_connection(connection: Connection) -> None:
+    await connection.background.finished()
     await drivers.close_client(connection.client)
 
 
-async def _leave_open(_connection: Connection) -> None:
+async def _leave_open(connection: Connection) -> None:
     """The client is the user's, and so is its closing."""
+    await connection.background.finished()
 
 
 async def _bind(database: Any, session_table: str) -> dict[SessionType, type[Session]]:

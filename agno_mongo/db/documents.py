@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from beanie import Document, init_beanie
 from beanie.odm.fields import ExpressionField
+from bson import ObjectId
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from agno_mongo import history
@@ -91,8 +92,16 @@ class Session(Document):
     revision: int = 0
     state_revision: int | None = None
     touched_at: datetime | None = None
+    forked_from: dict[str, Any] | None = None
+    rewound_from: str | None = None
     expires_at: datetime | None = None
     schema_version: int = SCHEMA_VERSION
+
+    # Where the runs stand that are not nested here; see agno_mongo.db.archive and agno_mongo.db.media.
+    tail_bytes: int | None = Field(default=None, repr=False)
+    archive_id: ObjectId | None = Field(default=None, repr=False)
+    archive_lineage: list[dict[str, Any]] | None = Field(default=None, repr=False)
+    has_media: bool | None = Field(default=None, repr=False)
 
     TYPE: ClassVar[SessionType]
 
@@ -217,7 +226,7 @@ class Session(Document):
     def to_dict(self, include_runs: bool = True) -> dict[str, Any]:
         """The session as plain values under Agno's names; without ``runs`` if asked."""
         stored: dict[str, Any] = self.model_dump(
-            exclude={"id", "revision_id", "runs", "active_runs", *_OTHER_COMPONENTS[self.TYPE]}
+            exclude={"id", "revision_id", "runs", "active_runs", *_LAYOUT, *_OTHER_COMPONENTS[self.TYPE]}
         )
         if include_runs:
             stored["runs"] = None if self.runs is None else [run.to_dict() for run in self.runs]
@@ -270,6 +279,7 @@ _RUN_CLASSES: dict[SessionType, type[BaseRunOutput]] = {
     SessionType.TEAM: TeamRunOutput,
     SessionType.WORKFLOW: WorkflowRunOutput,
 }
+_LAYOUT = {"archived_runs", "tail_bytes", "archive_id", "archive_lineage", "has_media"}
 _OTHER_COMPONENTS = {kind: {other.data_field for other in SessionType if other is not kind} for kind in SessionType}
 
 SessionT = TypeVar("SessionT", bound=Session)

@@ -152,12 +152,22 @@ _MOCK_LOCK = RLock()
 """mongomock's read-modify-write commands are not atomic between threads; the real server's are."""
 
 _MOCK_WRITES = frozenset(
-    {"find_one_and_update", "insert_one", "insert_many", "update_one", "update_many", "replace_one", "delete_one", "delete_many"}
+    {"find_one_and_delete", "insert_one", "insert_many", "update_one", "update_many", "replace_one", "delete_one", "delete_many"}
 )
 
 
 class _MockCollection(_Collection):
-    """The mock made as strict as the server where it would let a mistake pass: the 16 MB limit, threads."""
+    """The mock made like the server where it would let a mistake pass: the 16 MB limit, threads, documents after an update."""
+
+    async def find_one_and_update(self, *args: Any, projection: Any = None, **kwargs: Any) -> Any:
+        """The mock looks for the document after the update by the filter, which the update may have made untrue."""
+        update = _guarded(self._inner.find_one_and_update)
+        with _MOCK_LOCK:
+            found = await self._inner.find_one(args[0])
+            if found is None or not kwargs.get("return_document"):
+                return await update(*args, projection=projection, **kwargs)
+            await update(*args, **kwargs)
+            return await self._inner.find_one({"_id": found["_id"]}, projection=projection)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._inner, name)

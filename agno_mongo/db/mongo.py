@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Final
+from uuid import uuid4
 
 from typing_extensions import Self
 
 from agno_mongo.blocking import Blocking
-from agno_mongo.db import drivers, sessions, store, values
+from agno_mongo.db import archive, branches, drivers, runs, sessions, store, values
 from agno_mongo.db.arguments import (
     check_id,
     check_names,
@@ -24,13 +25,15 @@ from agno_mongo.db.arguments import (
 )
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection, Connections, check_url
-from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, Session
-from agno_mongo.db.sessions import SessionKey
+from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, AnyRun, Session
+from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.state import STATE
 from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded
 from agno_mongo.db.translation import translated
+from agno_mongo.db.upcasting import upcast
 from agno_mongo.errors import ConfigurationError, SessionNotFound, UserRequired
 from agno_mongo.renamed import older_names_accepted
+from agno_mongo.run.base import BaseRunOutput
 
 URL_VARIABLE: Final = "AGNO_MONGO_URL"
 
@@ -126,7 +129,15 @@ class MongoDb:
         """Store a run's outcome. See :func:`agno_mongo.db.store.finish_run`."""
         connection = await self._connection()
         with self._translated(f"storing run {end.run_id!r} in session {end.key.session_id!r}"):
-            return await store.finish_run(connection, end)
+            ended = await store.finish_run(connection, end)
+        if ended.tail_overflows:
+            what = f"moving older runs of session {end.key.session_id!r} to the archive"
+            connection.background.start(what, self._move(connection, end, what))
+        return ended
+
+    async def _move(self, connection: Connection, end: RunEnd, what: str) -> None:
+        with self._translated(what):
+            await archive.move(connection, end.key, history_runs=end.history_runs)
 
     async def renew_lease(self, key: SessionKey, run_id: str, lease: float) -> bool:
         """Say that a long run is alive; False if it is not open any more."""
@@ -150,14 +161,63 @@ class MongoDb:
         type SessionTypeMismatch. ``deserialize=False`` gives a dict. One command.
         """
         self._check(session_id, user_id)
+        check = _may_read(session_id, user_id, session_type)
         connection = await self._connection()
         with self._translated(f"reading session {session_id!r}"):
-            document = await sessions.read_session(connection, session_id, runs_limit=runs_limit)
+            document = await runs.read_session(connection, session_id, check, runs_limit=runs_limit)
         if document is None:
             return None
         session = connection.parse(document)
-        self._refuse_foreign(session, user_id, session_type)
         return session if deserialize else session.to_dict()
+
+    async def get_runs(
+        self,
+        session_id: str,
+        *,
+        limit: int = 20,
+        before: str | None = None,
+        session_type: SessionType | str | None = None,
+        user_id: str | None = None,
+    ) -> list[AnyRun]:
+        """A page of the session's finished runs, oldest first: the newest ``limit``, or those before the run ``before``.
+
+        ::
+
+            page = await db.get_runs("s", limit=50)
+            older = await db.get_runs("s", limit=50, before=page[0].run_id)
+
+        An empty list if there are no more, or no such session. Reads what it returns, the session's newest runs, and at most one archive
+        document more, however long the session is. Raises RunNotFound if the session has no run ``before``.
+        """
+        self._check(session_id, user_id)
+        size, _ = page_of(limit, None)
+        if before is not None:
+            check_id("before", before)
+        check = _may_read(session_id, user_id, session_type)
+        connection = await self._connection()
+        with self._translated(f"reading runs of session {session_id!r}"):
+            found = await runs.read_page(connection, session_id, check, limit=size, before=before)
+        if found is None:
+            return []
+        session, page = found
+        return connection.parse({**session, "runs": page}).runs or []
+
+    async def get_run(
+        self,
+        session_id: str,
+        run_id: str,
+        *,
+        session_type: SessionType | str | None = None,
+        user_id: str | None = None,
+    ) -> BaseRunOutput | None:
+        """The run, finished, running or interrupted; None if there is none. One command, two if it is in the archive."""
+        self._check(session_id, user_id)
+        check_id("run_id", run_id)
+        check = _may_read(session_id, user_id, session_type)
+        connection = await self._connection()
+        with self._translated(f"reading run {run_id!r} of session {session_id!r}"):
+            document = await runs.read_run(connection, session_id, check, run_id)
+        return None if document is None else connection.parse(document).get_run(run_id)
 
     async def get_sessions(
         self,
@@ -189,7 +249,7 @@ class MongoDb:
         with self._translated("listing sessions"):
             projection = None if include_runs else {"runs": 0}
             found = await sessions.list_sessions(connection, which, order=order, skip=skip, limit=size, projection=projection)
-            parsed = [connection.parse(document) for document in found]
+            parsed = [connection.parse(await runs.completed(connection, document)) for document in found]
             if deserialize:
                 return parsed
             total = await sessions.count_sessions(connection, which)
@@ -296,6 +356,57 @@ class MongoDb:
             raise SessionNotFound(f"{what}: there is no such session", session_id=session_id)
         return connection.parse(document)
 
+    async def fork_session(
+        self,
+        session_id: str,
+        at_run: str | None = None,
+        *,
+        new_session_id: str | None = None,
+        session_type: SessionType | str | None = None,
+        user_id: str | None = None,
+    ) -> Session:
+        """Begin a new session that has the runs of another up to and with the run ``at_run``, all of them by default.
+
+        Returns the new session with its newest runs; its ``forked_from`` says where it comes from. State, name, metadata and summary are
+        those of the original as they are now; token counts begin at zero. The original is not touched, and from here on neither sees
+        what happens in the other. Costs the same however long the session is. Raises SessionNotFound, RunNotFound, and
+        ConfigurationError if there is a session ``new_session_id`` already.
+        """
+        self._check(session_id, user_id)
+        chosen = str(uuid4()) if new_session_id is None else check_id("new_session_id", new_session_id)
+        if at_run is not None:
+            check_id("at_run", at_run)
+        check = _may_read(session_id, user_id, session_type)
+        connection = await self._connection()
+        with self._translated(f"forking session {session_id!r}"):
+            await connection.ensure_indexes()
+            forked = await branches.fork(connection, session_id, check, at_run=at_run, new_session_id=chosen)
+            return connection.parse(await runs.with_media(connection, forked))
+
+    async def rewind_session(
+        self,
+        session_id: str,
+        to_run: str,
+        *,
+        keep_copy: bool = True,
+        session_type: SessionType | str | None = None,
+        user_id: str | None = None,
+    ) -> Session:
+        """Take the session back to the run ``to_run``, which becomes its last; return it with its newest runs.
+
+        The session as it was is kept as a fork, whose id is in ``rewound_from`` of what is returned; with ``keep_copy=False`` the
+        later runs are deleted instead. State, metadata and token counts stay as they are; runs in progress are appended
+        when they finish. Costs the same however long the session is. Raises SessionNotFound and RunNotFound.
+        """
+        self._check(session_id, user_id)
+        check_id("to_run", to_run)
+        check = _may_read(session_id, user_id, session_type)
+        copy_as = str(uuid4()) if keep_copy else None
+        connection = await self._connection()
+        with self._translated(f"rewinding session {session_id!r}"):
+            rewound = await branches.rewind(connection, session_id, check, to_run=to_run, copy_as=copy_as)
+            return connection.parse(await runs.with_media(connection, rewound))
+
     async def delete_session(
         self, session_id: str, user_id: str | None = None, session_type: SessionType | str | None = None
     ) -> bool:
@@ -380,12 +491,19 @@ class MongoDb:
                 f"{what}: this database was opened with require_user_id=True; pass user_id=", session_id=session_id
             )
 
-    @staticmethod
-    def _refuse_foreign(session: Session, user_id: str | None, session_type: SessionType | str | None) -> None:
-        if user_id is not None and session.user_id != user_id:
-            sessions.refuse_owner(session.session_id, user_id)
-        if session_type is not None:
-            sessions.refuse_type(session.session_id, session_type_of(session_type).value, session.session_type)
+
+def _may_read(session_id: str, user_id: str | None, session_type: SessionType | str | None) -> runs.Check:
+    """Refuses a stored session of another user or type, where user and type are given."""
+    expected = None if session_type is None else session_type_of(session_type).value
+
+    def check(document: Mapping[str, Any]) -> None:
+        if user_id is not None and document.get("user_id") != user_id:
+            sessions.refuse_owner(session_id, user_id)
+        if expected is not None:
+            actual = document.get("session_type") or upcast(dict(document))["session_type"]
+            sessions.refuse_type(session_id, expected, actual)
+
+    return check
 
 
 AsyncMongoDb = MongoDb

@@ -1,4 +1,5 @@
-"""The commands on a whole session: read, list, set fields, replace, delete. What a run sends is in :mod:`agno_mongo.db.store`.
+"""The commands on a whole session: list, set fields, replace, delete. What a run sends is in :mod:`agno_mongo.db.store`, how runs
+are read in :mod:`agno_mongo.db.runs`.
 
 Each function's first line is its promise; then commands, index, and what a concurrent caller sees. All writes are to one document and
 atomic by that, and carry ``session_id``, which a sharded cluster routes by.
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from time import time
 from typing import Any, Final, NoReturn
@@ -16,37 +16,17 @@ from typing import Any, Final, NoReturn
 import pymongo.errors
 from pymongo import DESCENDING, ReturnDocument
 
-from agno_mongo.db.base import SessionType
+from agno_mongo.db import archive, media
 from agno_mongo.db.connections import Connection
+from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.translation import PATH_NOT_VIABLE
 from agno_mongo.db.upcasting import upcast
 from agno_mongo.errors import SessionChanged, SessionNotFound, SessionOwnedByAnotherUser, SessionTypeMismatch
-
-EVERYTHING: Final = {"_never": 0}
-"""A projection that leaves nothing out, beside which a ``$slice`` means the same to mongod and to mongomock."""
 
 NEWEST_FIRST: Final = (("updated_at", DESCENDING), ("touched_at", DESCENDING))
 
 ATTEMPTS: Final = 100
 """How often a change is laid on newer ones. Fifty writers of one key need a handful."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionKey:
-    """Which session a command means, and on whose behalf. A session without an owner has ``user_id`` None."""
-
-    session_id: str
-    session_type: SessionType
-    user_id: str | None
-
-    @property
-    def filter(self) -> dict[str, Any]:
-        """Matches the session only if it has this type and this owner."""
-        return {
-            "session_id": self.session_id,
-            "session_type": self.session_type.value,
-            "user_id": self.user_id,
-        }
 
 
 def touch(now: float) -> dict[str, Any]:
@@ -102,15 +82,6 @@ async def lift(connection: Connection, session_id: str) -> None:
             return
 
 
-async def read_session(connection: Connection, session_id: str, *, runs_limit: int | None = None) -> dict[str, Any] | None:
-    """The stored session with all its runs, or its newest ``runs_limit``; None if there is none. One find."""
-    projection: dict[str, Any] | None = None
-    if runs_limit is not None:
-        projection = {"runs": {"$slice": -runs_limit}, **EVERYTHING} if runs_limit else {"runs": 0}
-    document: dict[str, Any] | None = await connection.collection.find_one({"session_id": session_id}, projection=projection)
-    return document
-
-
 async def list_sessions(
     connection: Connection,
     which: Mapping[str, Any],
@@ -161,28 +132,49 @@ async def set_fields(
 async def replace_session(connection: Connection, document: dict[str, Any], revision: int) -> dict[str, Any]:
     """Insert the session, or put it in the place of the stored one if that still has ``revision``; return what is stored.
 
-    One findAndModify by ``session_id``; one read more to say why it was refused. Nothing is written then.
+    One findAndModify by ``session_id``; with runs, what :mod:`agno_mongo.db.archive` and :mod:`agno_mongo.db.media` say for those that
+    do not fit the document, and for those that were there before; one read more to say why it was refused. Nothing is written then.
     """
     await connection.ensure_indexes()
-    key = SessionKey(
-        session_id=document["session_id"],
-        session_type=SessionType(document["session_type"]),
-        user_id=document.get("user_id"),
-    )
+    key = SessionKey.of(document)
+    runs = document.pop("runs", None)
+    before: dict[str, Any] | None = None
+    if runs is not None:
+        before = await connection.collection.find_one(key.filter, projection=archive.ARCHIVE_FIELDS)
+        document |= await _runs_to_store(connection, key, runs)
+    stored = await _put_in_place(connection, key, document, revision)
+    if stored is None:
+        if runs is not None:
+            await archive.free(connection, [document["archive_id"]])
+        await _explain_conflict(connection, key, revision)
+    if before is not None:
+        await archive.free(connection, {segment.archive_id for segment in archive.segments_of(before)})
+    return stored if runs is None else {**stored, "runs": runs}
+
+
+async def _runs_to_store(connection: Connection, key: SessionKey, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The fields that take the runs, the older of which are in the archive by then."""
+    kept = [await media.stored_apart(connection, key, str(run.get("run_id")), run) for run in runs]
+    has_media = any(part is not run for part, run in zip(kept, runs, strict=True))
+    fields = await archive.write(connection, {**key.filter}, kept)
+    return {**fields, "has_media": True} if has_media else fields
+
+
+async def _put_in_place(
+    connection: Connection, key: SessionKey, document: Mapping[str, Any], revision: int
+) -> dict[str, Any] | None:
     fixed = {*key.filter, "revision", "state_revision", "updated_at", "touched_at"}
     update = {**touch(time()), "$set": {name: value for name, value in document.items() if name not in fixed}}
     update["$inc"]["state_revision"] = 1
     if "runs" not in document:
-        update["$setOnInsert"] = {"runs": [], "run_count": 0}
+        update["$setOnInsert"] = {"runs": [], "run_count": 0, "archived_runs": 0, "tail_bytes": 0}
     which = {**key.filter, "revision": revision or {"$exists": False}}
     stored: dict[str, Any] | None = None
     with contextlib.suppress(pymongo.errors.DuplicateKeyError):
         # A session that was read and is gone by now was deleted, and stays so.
         stored = await connection.collection.find_one_and_update(
-            which, update, upsert=not revision, return_document=ReturnDocument.AFTER
+            which, update, upsert=not revision, projection={"runs": 0}, return_document=ReturnDocument.AFTER
         )
-    if stored is None:
-        await _explain_conflict(connection, key, revision)
     return stored
 
 
@@ -199,9 +191,31 @@ async def _explain_conflict(connection: Connection, key: SessionKey, revision: i
 
 
 async def delete_sessions(connection: Connection, which: Mapping[str, Any]) -> int:
-    """Delete the sessions that match and say how many. One delete; a run that finishes later finds nothing to write to."""
+    """Delete the sessions that match, with their archive and media, and say how many they were.
+
+    For one session a findAndModify, for several a find and a delete; then one find for their media, and for those that had an archive two
+    commands each. The session goes first: a run that finishes later finds nothing to write to, and a crash leaves nothing that can be read.
+    """
     ids = which["session_id"]["$in"]
     if len(ids) == 1:
-        # Unlike delete_many, the driver repeats it after a failover.
-        return int((await connection.collection.delete_one({**which, "session_id": ids[0]})).deleted_count)
-    return int((await connection.collection.delete_many(dict(which))).deleted_count)
+        one = await connection.collection.find_one_and_delete({**which, "session_id": ids[0]}, projection=_OF_DELETED)
+        found = [] if one is None else [one]
+    else:
+        found = await connection.collection.find(dict(which), projection=_OF_DELETED).to_list(None)
+        await connection.collection.delete_many({**which, "_id": {"$in": [session["_id"] for session in found]}})
+    for session in found:
+        if _may_have_archive(session):
+            segments = {segment.archive_id for segment in archive.segments_of(session)}
+            await archive.free(connection, segments | {archive.own_segment(session)})
+    if found:
+        await media.free_session(connection, [session["session_id"] for session in found])
+    return len(found)
+
+
+_OF_DELETED: Final = {"session_id": 1, **archive.ARCHIVE_FIELDS}
+
+
+def _may_have_archive(session: Mapping[str, Any]) -> bool:
+    """True also if a move may have been interrupted, or be under way."""
+    archived, runs = session.get("archived_runs") or 0, session.get("run_count") or 0
+    return bool(archived) or archive.overflows(runs=runs, size=session.get("tail_bytes") or 0, history_runs=0)

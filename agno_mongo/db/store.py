@@ -10,23 +10,25 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import time
 from typing import Any, Literal
 
 import pymongo.errors
 from pymongo import ReturnDocument
 
+from agno_mongo.db import archive, media, values
 from agno_mongo.db import state as states
-from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import Session
-from agno_mongo.db.sessions import ATTEMPTS, SessionKey, lift, refuse_if_foreign, touch
+from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.sessions import ATTEMPTS, lift, refuse_if_foreign, touch
 from agno_mongo.db.translation import PATH_NOT_VIABLE
 from agno_mongo.db.upcasting import SCHEMA_VERSION
 from agno_mongo.errors import (
     RunAlreadyFinished,
+    SessionError,
     SessionNotFound,
     StoreError,
 )
@@ -40,7 +42,8 @@ class RunBegin:
     """What ``begin_run`` needs. ``input``, ``state`` and ``metadata`` are encoded; ``lease`` is in seconds.
 
     ``state``, ``metadata`` and ``component`` count only if the session is made by this run. ``runs_wanted`` is how many of
-    the newest runs to load. ``reused_id`` says that ``run_id`` came from outside and may have been used before.
+    the newest runs to load. ``reused_id`` says that ``run_id`` came from outside and may have been used before, ``has_media`` that
+    ``input`` refers to content that is stored apart.
     """
 
     key: SessionKey
@@ -53,6 +56,7 @@ class RunBegin:
     runs_wanted: int
     lease: float
     reused_id: bool
+    has_media: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,7 @@ class RunBegun:
 class RunEnd:
     """What ``finish_run`` writes. ``runs`` are encoded, members before their parent; ``changes`` are to the state;
     ``counters`` are added to the session's metrics. ``attempt`` tells two calls apart that were given the same run id.
+    ``history_runs`` is how many runs a move to the archive should leave within reach.
     """
 
     key: SessionKey
@@ -78,27 +83,43 @@ class RunEnd:
     state_revision: int | None
     attempt: str | None = None
     on_state_conflict: OnStateConflict = "ours"
+    history_runs: int = 0
 
 
 @dataclass(frozen=True)
 class RunEnded:
-    """``conflicts`` are the dotted names of state keys that another run had changed meanwhile."""
+    """``conflicts`` are the dotted names of state keys that another run had changed meanwhile; ``tail_overflows`` says that older
+    runs are to be moved to the archive.
+    """
 
     conflicts: tuple[str, ...] = field(default=())
+    tail_overflows: bool = False
 
 
 async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
     """Record that a run has begun, with its input, and return the session; make the session if there is none.
 
     One findAndModify by the unique ``session_id``, durable before it returns. Repeating it with the same ``run_id`` changes nothing
-    but the lease. Of two that race to make the session both succeed, and the second finds what the first made.
-    Raises SessionOwnedByAnotherUser, SessionTypeMismatch and RunAlreadyFinished, having changed nothing.
+    but the lease. Of two that race to make the session both succeed, and the second finds what the first made. Large input, and large
+    parts of the runs that are returned, cost what :mod:`agno_mongo.db.media` says; a ``run_id`` from outside, one find more in a session
+    that has an archive. Raises SessionOwnedByAnotherUser, SessionTypeMismatch and RunAlreadyFinished, having changed nothing.
     """
     await connection.ensure_indexes()
-    document = await _upsert_begin(connection, begin)
-    if "schema_version" not in document:
-        await lift(connection, begin.key.session_id)
+    stored_input = await media.stored_apart(connection, begin.key, begin.run_id, begin.input)
+    begin = replace(begin, input=stored_input, has_media=stored_input is not begin.input)
+    try:
         document = await _upsert_begin(connection, begin)
+        if "schema_version" not in document:
+            await lift(connection, begin.key.session_id)
+            document = await _upsert_begin(connection, begin)
+        if begin.reused_id and document.get("archived_runs"):
+            await _refuse_archived(connection, begin, document)
+    except SessionError:
+        if begin.has_media:
+            await media.free_runs(connection, begin.key, [begin.run_id])
+        raise
+    if document.get("has_media"):
+        document["runs"] = await media.restored(connection, document.get("runs"))
     stored_state = (document.get("session_data") or {}).get("session_state")
     return RunBegun(
         session=connection.parse(document),
@@ -139,14 +160,29 @@ def _begin_update(begin: RunBegin) -> dict[str, Any]:
         "created_at": int(now),
         "run_count": 0,
         "archived_runs": 0,
+        "tail_bytes": 0,
         "schema_version": SCHEMA_VERSION,
     }
     active = {"input": begin.input, "started_at": now, "lease_until": now + begin.lease}
     return {
         "$setOnInsert": created,
-        "$set": {f"active_runs.{values.encode_key(begin.run_id)}": active},
+        "$set": {f"active_runs.{values.encode_key(begin.run_id)}": active, **_media_flag(begin.has_media)},
         **touch(now),
     }
+
+
+def _media_flag(has_media: bool) -> dict[str, Any]:
+    """Whoever reads the session looks for references only if it says that there are some."""
+    return {"has_media": True} if has_media else {}
+
+
+async def _refuse_archived(connection: Connection, begin: RunBegin, document: dict[str, Any]) -> None:
+    """Raise RunAlreadyFinished if a run of this id is in the archive, and take back that it has begun."""
+    if await archive.find(connection, document, begin.run_id) is None:
+        return
+    active = f"active_runs.{values.encode_key(begin.run_id)}"
+    await connection.collection.update_one(begin.key.filter, {"$unset": {active: ""}})
+    raise _finished_already(begin.key, begin.run_id)
 
 
 async def _explain_refusal(connection: Connection, begin: RunBegin) -> None:
@@ -169,17 +205,20 @@ async def _explain_refusal(connection: Connection, begin: RunBegin) -> None:
 async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
     """Store the run and its member runs, and its changes to state and metrics, all or nothing.
 
-    One findAndModify by the unique ``session_id``. Repeating it changes nothing. Changes that other runs made meanwhile are kept; only
-    where another run changed the same key there are two more commands, and ``on_state_conflict`` decides whose value stays:
-    with ``"ours"`` this run's, with ``"raise"`` the other's. Raises SessionNotFound if the session was deleted meanwhile.
+    One findAndModify by the unique ``session_id``, and what :mod:`agno_mongo.db.media` says for large content. Repeating it changes
+    nothing. Changes that other runs made meanwhile are kept; only where another run changed the same key there are two more
+    commands, and ``on_state_conflict`` decides whose value stays: with ``"ours"`` this run's, with ``"raise"`` the other's. Raises
+    SessionNotFound if the session was deleted meanwhile; nothing of the run is left then.
     """
+    end, size, has_media = await _stored_apart(connection, end)
     changes, state_revision = list(end.changes), end.state_revision
     conflicts: dict[str, None] = {}
     for attempt in range(ATTEMPTS):
         # The run itself must not depend on winning a race: the last attempt takes the state as it then is.
         guard = states.guard_of(changes, state_revision) if attempt < ATTEMPTS - 1 else {}
-        if await _try_finish(connection, end, changes, guard):
-            break
+        done = await _try_finish(connection, end, _finish_update(end, changes, size, has_media), guard)
+        if done is not None:
+            return RunEnded(tuple(conflicts), _overflows(done, end.history_runs))
         stored = await _still_open(connection, end)
         if stored is None:
             break
@@ -196,48 +235,87 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
     return RunEnded(tuple(conflicts))
 
 
-async def _try_finish(connection: Connection, end: RunEnd, changes: Sequence[states.Change], guard: Mapping[str, Any]) -> bool:
-    active = f"active_runs.{values.encode_key(end.run_id)}"
-    which = {**end.key.filter, active: {"$exists": True}, **guard}
+async def _stored_apart(connection: Connection, end: RunEnd) -> tuple[RunEnd, int, bool]:
+    """The same with the large parts of its runs stored apart, the bytes that are left, and whether there are such parts."""
+    runs: list[dict[str, Any]] = []
+    size, has_media = 0, False
+    for run in end.runs:
+        whole = archive.size_of(run)
+        kept = await media.stored_apart(connection, end.key, end.run_id, run, size=whole)
+        runs.append(kept)
+        has_media = has_media or kept is not run
+        size += whole if kept is run else archive.size_of(kept)
+    return replace(end, runs=runs), size, has_media
+
+
+def _overflows(done: Mapping[str, Any], history_runs: int) -> bool:
+    runs = done.get("run_count", 0) - (done.get("archived_runs") or 0)
+    return archive.overflows(runs=runs, size=done.get("tail_bytes") or 0, history_runs=history_runs)
+
+
+def _finish_update(end: RunEnd, changes: Sequence[states.Change], size: int, has_media: bool) -> dict[str, Any]:
     to_set, to_unset = states.update_of(changes)
+    to_set |= _media_flag(has_media)
     update = touch(time())
-    update["$inc"] |= {"run_count": len(end.runs)}
+    update["$inc"] |= {"run_count": len(end.runs), "tail_bytes": size}
     update["$inc"] |= {f"{METRICS}.{name}": amount for name, amount in end.counters.items() if amount}
     if changes:
         update["$inc"]["state_revision"] = 1
     update["$push"] = {"runs": {"$each": list(end.runs)}}
-    update["$unset"] = {active: "", **to_unset}
+    update["$unset"] = {f"active_runs.{values.encode_key(end.run_id)}": "", **to_unset}
     if to_set:
         update["$set"] = to_set
+    return update
+
+
+async def _try_finish(
+    connection: Connection, end: RunEnd, update: Mapping[str, Any], guard: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    which = {**end.key.filter, f"active_runs.{values.encode_key(end.run_id)}": {"$exists": True}, **guard}
+    counts = {"run_count": 1, "archived_runs": 1, "tail_bytes": 1, "_id": 0}
     try:
-        done = await connection.collection.find_one_and_update(which, update, projection={"revision": 1})
+        done: dict[str, Any] | None = await connection.collection.find_one_and_update(
+            which, update, projection=counts, return_document=ReturnDocument.AFTER
+        )
     except (pymongo.errors.WriteError, pymongo.errors.OperationFailure) as error:
-        if error.code not in PATH_NOT_VIABLE or not changes:
+        if error.code not in PATH_NOT_VIABLE or not end.changes:
             raise
         # Another run put something else where this run's keys lead through.
-        return False
-    return done is not None
+        return None
+    return done
 
 
 async def _still_open(connection: Connection, end: RunEnd) -> dict[str, Any] | None:
-    """The state as it is stored by now; None if this run is stored already. One read, two at most."""
+    """The state as it is stored by now; None if this run is stored already. One read, three at most."""
     active = values.encode_key(end.run_id)
     stored: dict[str, Any] | None = await connection.collection.find_one(
-        end.key.filter, projection={states.STATE: 1, "state_revision": 1, f"active_runs.{active}.started_at": 1}
+        end.key.filter,
+        projection={states.STATE: 1, "state_revision": 1, f"active_runs.{active}.started_at": 1, **archive.ARCHIVE_FIELDS},
     )
     if stored is not None and active in (stored.get("active_runs") or {}):
         return stored
     if stored is not None:
-        finished = {**end.key.filter, "runs.run_id": end.run_id}
-        found = await connection.collection.find_one(finished, projection={"runs": {"$elemMatch": {"run_id": end.run_id}}})
-        if found is not None:
-            if found["runs"][0].get("attempt") != end.attempt:
+        finished = await _finished_run(connection, stored, end)
+        if finished is not None:
+            if finished.get("attempt") != end.attempt:
                 raise _finished_already(end.key, end.run_id)
             return None
+    await media.free_runs(connection, end.key, [end.run_id])
     raise SessionNotFound(
         f"session {end.key.session_id!r} was deleted while run {end.run_id!r} went on; the run was not stored",
         session_id=end.key.session_id,
     )
+
+
+async def _finished_run(connection: Connection, session: Mapping[str, Any], end: RunEnd) -> dict[str, Any] | None:
+    in_the_tail = await connection.collection.find_one(
+        {**end.key.filter, "runs.run_id": end.run_id}, projection={"runs": {"$elemMatch": {"run_id": end.run_id}}}
+    )
+    if in_the_tail is not None:
+        run: dict[str, Any] = in_the_tail["runs"][0]
+        return run
+    archived = await archive.find(connection, session, end.run_id)
+    return None if archived is None else archived[1]
 
 
 def _finished_already(key: SessionKey, run_id: str) -> RunAlreadyFinished:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -93,7 +94,9 @@ class ScriptedModel:
     def _next_line(self) -> Any:
         if self._said == len(self.script):
             self._too_many += 1
-            raise ScriptError(f"the script has {len(self.script)} lines, and the model was asked once more: {self.asked[-1]!r}")
+            raise ScriptError(
+                f"the script has {len(self.script)} lines, and the model was asked once more: {reprlib.repr(self.asked[-1])}"
+            )
         self._said += 1
         return self.script[self._said - 1]
 

@@ -1,0 +1,147 @@
+"""Fork a session, or take it back to an earlier run. Both share the archive's segments rather than copy them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import time
+from typing import Any, Final
+
+from bson import ObjectId
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from agno_mongo.db import archive, media
+from agno_mongo.db.connections import Connection
+from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.runs import Check, number_of
+from agno_mongo.db.sessions import ATTEMPTS, lift, touch
+from agno_mongo.errors import ConfigurationError, SessionChanged, SessionNotFound
+
+_NOT_INHERITED: Final = ("active_runs", "state_revision", "expires_at")
+
+
+async def fork(
+    connection: Connection, session_id: str, check: Check, *, at_run: str | None, new_session_id: str
+) -> dict[str, Any]:
+    """Store a new session that begins as a copy of another up to and with the run ``at_run``, and return it with its tail.
+
+    A find, an insert and a find, however long the session is; one find more if ``at_run`` is in the archive, one update more for a session
+    with media. The original is not touched. Raises SessionNotFound, RunNotFound, and ConfigurationError if ``new_session_id`` is taken.
+    """
+    for _ in range(ATTEMPTS):
+        original = await _read(connection, session_id, check)
+        end = await _end(connection, original, at_run)
+        copy = {name: value for name, value in original.items() if name not in _NOT_INHERITED}
+        copy |= await _cut(connection, original, end) | _as_new(original, new_session_id, at_run)
+        if original.get("has_media"):
+            await media.share(connection, session_id, new_session_id)
+        await _insert(connection, copy)
+        # Whoever deletes or rewinds a session looks for those that share its archive afterwards; so this one looks once more too.
+        still_there = {"_id": original["_id"], "archive_id": original.get("archive_id")}
+        if await connection.collection.find_one(still_there, projection={"_id": 1}) is not None:
+            return copy
+        await connection.collection.delete_one({"_id": copy["_id"]})
+        await media.free_session(connection, [new_session_id])
+    raise SessionChanged(f"session {session_id!r} was changed again and again while it was forked", session_id=session_id)
+
+
+async def rewind(connection: Connection, session_id: str, check: Check, *, to_run: str, copy_as: str | None) -> dict[str, Any]:
+    """Make the run ``to_run`` the session's last one, and return the session with its tail.
+
+    With ``copy_as`` the session as it was is kept under that id (see :func:`fork`); without it the later runs are deleted. A find and a
+    findAndModify however long the session is, besides the fork, or besides the deletions. Runs in progress go on, and are appended when they
+    finish. State and metrics stay as they are. Raises SessionNotFound and RunNotFound.
+    """
+    for _ in range(ATTEMPTS):
+        original = await _read(connection, session_id, check)
+        end = await _end(connection, original, to_run)
+        if copy_as is not None:
+            await fork(connection, session_id, check, at_run=None, new_session_id=copy_as)
+        fields = await _cut(connection, original, end)
+        fields |= {"archive_id": ObjectId(), "rewound_from": copy_as}
+        unchanged = {"_id": original["_id"], "session_id": session_id, "revision": original.get("revision")}
+        rewound: dict[str, Any] | None = await connection.collection.find_one_and_update(
+            unchanged, {"$set": fields, **touch(time())}, return_document=ReturnDocument.AFTER
+        )
+        if rewound is not None:
+            if copy_as is None:
+                await _free_later(connection, original, end)
+            return rewound
+        if copy_as is not None:
+            await connection.collection.delete_one({"session_id": copy_as})
+            await media.free_session(connection, [copy_as])
+    raise SessionChanged(f"session {session_id!r} was changed again and again while it was rewound", session_id=session_id)
+
+
+async def _read(connection: Connection, session_id: str, check: Check) -> dict[str, Any]:
+    found: dict[str, Any] | None = await connection.collection.find_one({"session_id": session_id})
+    if found is None:
+        raise SessionNotFound(f"there is no session {session_id!r}", session_id=session_id)
+    check(found)
+    if "schema_version" in found:
+        return found
+    await lift(connection, session_id)
+    return await _read(connection, session_id, check)
+
+
+async def _end(connection: Connection, session: Mapping[str, Any], run_id: str | None) -> int:
+    """The number after the run's; after the last run's without one."""
+    if run_id is None:
+        return (session.get("archived_runs") or 0) + len(session.get("runs") or ())
+    return await number_of(connection, session, run_id) + 1
+
+
+async def _cut(connection: Connection, session: Mapping[str, Any], end: int) -> dict[str, Any]:
+    """The fields of a session that has the runs of ``session`` before the one numbered ``end``, and a segment of its own for what follows."""
+    archived, tail = session.get("archived_runs") or 0, session.get("runs") or []
+    if end > archived:
+        tail = tail[: end - archived]
+    else:
+        archived = max(0, end - archive.KEPT_RUNS)
+        tail = await archive.read(connection, session, archived, end)
+    return {
+        "runs": tail,
+        "run_count": end,
+        "archived_runs": archived,
+        "archive_lineage": archive.lineage_of(archive.segments_of(session, archived)),
+        "tail_bytes": sum(map(archive.size_of, tail)),
+    }
+
+
+def _as_new(original: Mapping[str, Any], new_session_id: str, at_run: str | None) -> dict[str, Any]:
+    now = time()
+    # Tokens are counted where they were spent.
+    data = {name: value for name, value in (original.get("session_data") or {}).items() if name != "session_metrics"}
+    return {
+        "_id": ObjectId(),
+        "archive_id": ObjectId(),
+        "session_id": new_session_id,
+        "session_data": data,
+        "forked_from": {"session_id": original["session_id"], "run_id": at_run},
+        "active_runs": {},
+        "created_at": int(now),
+        **touch(now)["$max"],
+        "revision": 1,
+    }
+
+
+async def _insert(connection: Connection, session: Mapping[str, Any]) -> None:
+    try:
+        await connection.collection.insert_one(dict(session))
+    except DuplicateKeyError as error:
+        raise ConfigurationError(
+            f"there is a session {session['session_id']!r} already; a fork needs a new session_id"
+        ) from error
+
+
+async def _free_later(connection: Connection, original: Mapping[str, Any], end: int) -> None:
+    """Delete what only the runs from number ``end`` on had."""
+    archived = original.get("archived_runs") or 0
+    dropped: Sequence[Mapping[str, Any]] = (original.get("runs") or [])[max(0, end - archived) :]
+    if original.get("has_media"):
+        older = await archive.read(connection, original, end, archived) if end < archived else []
+        owner = SessionKey.of(original)
+        await media.free_runs(connection, owner, [str(run.get("run_id")) for run in [*older, *dropped]])
+    await archive.free(
+        connection, {*(segment.archive_id for segment in archive.segments_of(original)), archive.own_segment(original)}
+    )

@@ -1,0 +1,266 @@
+"""Content that is too large for a document: kept in GridFS's format, once for each content of a session.
+
+In the place of the content stands a DBRef to its file (``<session_table>_media.files``) with ``type`` (``text``, ``bytes`` or
+``bson``) and ``length`` in bytes. Large are texts and bytes over 64 KiB; and of a run that is over 256 KiB without them, its largest fields
+(thousands of messages, say), each as one BSON document. Users' values hold no DBRef (see :mod:`agno_mongo.db.values`).
+
+The format is GridFS's, so that every GridFS client can read it. It is written here rather than by a driver's bucket, because the same code
+serves PyMongo, Motor and mongomock, and because two processes may store the same content at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import bson
+from bson import DBRef, ObjectId
+from pymongo.errors import DuplicateKeyError
+
+from agno_mongo.db.archive import size_of
+from agno_mongo.db.connections import Connection
+from agno_mongo.db.keys import SessionKey
+from agno_mongo.errors import CorruptSession
+
+LARGE: Final = 64 * 1024
+"""Bytes from which a text or bytes are stored apart."""
+
+INLINE_BYTES: Final = 256 * 1024
+"""Bytes that a run, or an input, may take in the session's document."""
+
+CHUNK_BYTES: Final = 255 * 1024
+_CHUNKS_AT_ONCE: Final = 32
+
+
+@dataclass(frozen=True)
+class Part:
+    """One content to be stored apart, under an id of its own until it is known whether the session has it already."""
+
+    type: str
+    data: bytes
+    sha256: str
+    reference: DBRef
+
+
+@dataclass
+class Split:
+    """A value whose large parts are taken out, while that goes on."""
+
+    collection: str
+    parts: dict[tuple[str, str], Part] = field(default_factory=dict)
+
+    def take(self, kind: str, data: bytes) -> DBRef:
+        """The reference that stands for ``data``; the same for the same content."""
+        digest = hashlib.sha256(data).hexdigest()
+        part = self.parts.get((kind, digest))
+        if part is None:
+            reference = DBRef(self.collection, ObjectId(), None, {"type": kind, "length": len(data)})
+            part = self.parts[kind, digest] = Part(kind, data, digest, reference)
+        return part.reference
+
+    def without_large(self, value: Any) -> Any:
+        """``value`` with references in the place of large texts and bytes, at any depth."""
+        if isinstance(value, dict):
+            return {key: self.without_large(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [self.without_large(part) for part in value]
+        if isinstance(value, str) and len(value) > LARGE // 4:
+            data = value.encode()
+            return self.take("text", data) if len(data) > LARGE else value
+        if isinstance(value, bytes) and len(value) > LARGE:
+            # A Binary of another subtype is more than its bytes.
+            return self.take("bytes", value) if type(value) is bytes else self._document(value)
+        return value
+
+    def split(self, value: Any) -> Any:
+        """``value`` without its large parts, and small enough to stand in a document."""
+        rest = self.without_large(value)
+        if not isinstance(rest, dict):
+            return rest if size_of(rest) <= INLINE_BYTES else self._document(rest)
+        sizes = {name: size_of(part) for name, part in rest.items()}
+        while sizes and sum(sizes.values()) > INLINE_BYTES:
+            largest = max(sizes, key=lambda name: sizes[name])
+            if sizes.pop(largest) <= LARGE // 16:
+                # Nothing but small fields is left, and very many of them.
+                return self._document(rest)
+            rest[largest] = self._document(rest[largest])
+        return rest
+
+    def _document(self, value: Any) -> DBRef:
+        return self.take("bson", bson.encode({"": value}))
+
+
+async def stored_apart(connection: Connection, key: SessionKey, run_id: str, value: Any, *, size: int | None = None) -> Any:
+    """Store the large parts of a run's ``value`` and return it with references in their place; most values come back as they are.
+
+    For each large part one findAndModify if the session has this content already; else an insert for every 8 MB and two commands more.
+    ``size`` is the BSON size of ``value``, if it is known. Nothing refers to the parts before the caller stores the value; parts that
+    nothing ever refers to go with the session.
+    """
+    if (size_of(value) if size is None else size) <= LARGE:
+        return value
+    split = Split(connection.media_files.name)
+    rest = await asyncio.to_thread(split.split, value)
+    if not split.parts:
+        return rest
+    await connection.ensure_media()
+    known: dict[ObjectId, ObjectId] = {}
+    for part in split.parts.values():
+        known[part.reference.id] = await _put(connection, key, run_id, part)
+    return _renamed(rest, {own: kept for own, kept in known.items() if own != kept})
+
+
+async def _put(connection: Connection, key: SessionKey, run_id: str, part: Part) -> ObjectId:
+    """The id of the file that holds the content, which is stored if the session has none yet."""
+    found = await _refer(connection, key, run_id, part)
+    if found is not None:
+        return found
+    file_id: ObjectId = part.reference.id
+    # The file first, so that chunks left by a crash belong to somebody; it has no hash yet, so that nobody refers to it.
+    owner = {"sessions": [key.session_id], "session_type": key.session_type.value, "user_id": key.user_id, "runs": [run_id]}
+    file = {
+        "_id": file_id,
+        "length": len(part.data),
+        "chunkSize": CHUNK_BYTES,
+        "uploadDate": datetime.now(timezone.utc).replace(tzinfo=None),
+        "filename": part.sha256,
+        "metadata": {"type": part.type, **owner},
+    }
+    await connection.media_files.insert_one(file)
+    for batch in _batches(part.data, file_id):
+        await connection.media_chunks.insert_many(batch)
+    whole = {"metadata.sha256": part.sha256, "metadata.key": f"{key.session_id}\n{key.user_id}\n{part.type}\n{part.sha256}"}
+    try:
+        await connection.media_files.update_one({"_id": file_id}, {"$set": whole})
+    except DuplicateKeyError:
+        # Another run of the session stored the same content meanwhile.
+        found = await _refer(connection, key, run_id, part)
+        if found is not None:
+            await _delete_files(connection, [file_id])
+            return found
+    return file_id
+
+
+async def _refer(connection: Connection, key: SessionKey, run_id: str, part: Part) -> ObjectId | None:
+    """Note that one more run uses the content, and return its file; None if the session does not have it."""
+    which = {
+        "metadata.sessions": key.session_id,
+        "metadata.sha256": part.sha256,
+        "metadata.type": part.type,
+        "metadata.user_id": key.user_id,
+    }
+    found = await connection.media_files.find_one_and_update(
+        which, {"$addToSet": {"metadata.runs": run_id}}, projection={"_id": 1}
+    )
+    return None if found is None else ObjectId(found["_id"])
+
+
+def _batches(data: bytes, file_id: ObjectId) -> Iterable[list[dict[str, Any]]]:
+    chunks = range(0, len(data), CHUNK_BYTES)
+    for start in range(0, len(chunks), _CHUNKS_AT_ONCE):
+        yield [
+            {"_id": ObjectId(), "files_id": file_id, "n": number, "data": data[chunks[number] : chunks[number] + CHUNK_BYTES]}
+            for number in range(start, min(start + _CHUNKS_AT_ONCE, len(chunks)))
+        ]
+
+
+def _renamed(value: Any, ids: Mapping[ObjectId, ObjectId]) -> Any:
+    if not ids:
+        return value
+    if isinstance(value, dict):
+        return {key: _renamed(part, ids) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_renamed(part, ids) for part in value]
+    if isinstance(value, DBRef) and value.id in ids:
+        return DBRef(value.collection, ids[value.id], None, {"type": value.type, "length": value.length})
+    return value
+
+
+def references_in(value: Any) -> list[DBRef]:
+    """The references to large parts in a stored value."""
+    if isinstance(value, DBRef):
+        return [value]
+    parts: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [reference for part in parts if isinstance(part, (dict, list, DBRef)) for reference in references_in(part)]
+
+
+async def restored(connection: Connection, value: Any) -> Any:
+    """A stored value with its large parts in their places.
+
+    No command if there are none, else one find for all of them by the index on ``files_id`` and ``n``; one more if there are large
+    parts within large parts. Raises CorruptSession if one is missing.
+    """
+    while references := references_in(value):
+        ids = list({reference.id for reference in references})
+        chunks: dict[ObjectId, list[bytes]] = {file_id: [] for file_id in ids}
+        cursor = connection.media_chunks.find({"files_id": {"$in": ids}}, projection={"files_id": 1, "data": 1})
+        for chunk in await cursor.sort([("files_id", 1), ("n", 1)]).to_list(None):
+            chunks[chunk["files_id"]].append(chunk["data"])
+        contents = {reference.id: _content(reference, chunks[reference.id]) for reference in references}
+        value = _filled(value, contents)
+    return value
+
+
+def _content(reference: DBRef, chunks: Sequence[bytes]) -> Any:
+    data = b"".join(chunks)
+    if len(data) != reference.length:
+        raise CorruptSession(
+            f"of the {reference.length} bytes stored under {reference.id} in {reference.collection} only {len(data)} are there",
+            session_id="",
+        )
+    if reference.type == "bson":
+        return bson.decode(data)[""]
+    return data.decode() if reference.type == "text" else data
+
+
+def _filled(value: Any, contents: Mapping[ObjectId, Any]) -> Any:
+    if isinstance(value, dict):
+        return {key: _filled(part, contents) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_filled(part, contents) for part in value]
+    return contents[value.id] if isinstance(value, DBRef) else value
+
+
+async def share(connection: Connection, session_id: str, with_session_id: str) -> None:
+    """Let another session of the same owner refer to all that ``session_id`` refers to. One update."""
+    await connection.media_files.update_many(
+        {"metadata.sessions": session_id}, {"$addToSet": {"metadata.sessions": with_session_id}}
+    )
+
+
+async def free_session(connection: Connection, session_ids: Sequence[str]) -> None:
+    """Let go of all that these sessions refer to; what no session refers to any more is deleted.
+
+    A find; with media, three commands more.
+    """
+    which = {"metadata.sessions": {"$in": list(session_ids)}}
+    if await connection.media_files.find_one(which, projection={"_id": 1}) is not None:
+        await connection.media_files.update_many(which, {"$pullAll": {"metadata.sessions": list(session_ids)}})
+        await _delete(connection, {"metadata.sessions": []})
+
+
+async def free_runs(connection: Connection, key: SessionKey, run_ids: Sequence[str]) -> None:
+    """Let go of what these runs of a session refer to; what no other run refers to is deleted. A find; with media, five more."""
+    which = {"metadata.sessions": key.session_id, "metadata.user_id": key.user_id, "metadata.runs": {"$in": list(run_ids)}}
+    if run_ids and await connection.media_files.find_one(which, projection={"_id": 1}) is not None:
+        await connection.media_files.update_many(which, {"$pullAll": {"metadata.runs": list(run_ids)}})
+        await _delete(connection, {"metadata.sessions": [key.session_id], "metadata.runs": []})
+
+
+async def _delete(connection: Connection, unused: Mapping[str, Any]) -> None:
+    """Delete the files that match ``unused``, unless somebody refers to one of them in this moment."""
+    await connection.media_files.update_many(unused, {"$unset": {"metadata.sha256": "", "metadata.key": ""}})
+    nameless = {**unused, "metadata.sha256": {"$exists": False}}
+    files = await connection.media_files.find(nameless, projection={"_id": 1}).to_list(None)
+    await _delete_files(connection, [file["_id"] for file in files])
+
+
+async def _delete_files(connection: Connection, file_ids: Sequence[ObjectId]) -> None:
+    if file_ids:
+        # The files last: while they are there, what is left of their chunks can be found.
+        await connection.media_chunks.delete_many({"files_id": {"$in": list(file_ids)}})
+        await connection.media_files.delete_many({"_id": {"$in": list(file_ids)}})

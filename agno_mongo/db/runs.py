@@ -1,0 +1,135 @@
+"""Reading a session's runs, wherever they stand: the tail in its document, older ones in the archive, large parts in GridFS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from agno_mongo.db import archive, media, values
+from agno_mongo.db.connections import Connection
+from agno_mongo.errors import CorruptSession, RunNotFound
+
+EVERYTHING: Final = {"_never": 0}
+"""A projection that leaves nothing out, beside which a ``$slice`` means the same to mongod and to mongomock."""
+
+_LOOKS: Final = 3
+"""How often a session is read whose runs are being rewound or replaced in that moment."""
+
+Check = Callable[[Mapping[str, Any]], None]
+"""Raises if the stored session is not for the caller to read."""
+
+
+async def read_session(
+    connection: Connection, session_id: str, check: Check, *, runs_limit: int | None = None
+) -> dict[str, Any] | None:
+    """The stored session with all its runs, or its newest ``runs_limit``; None if there is none.
+
+    One find; one more for runs in the archive, and one for content in GridFS.
+    """
+    projection: dict[str, Any] | None = None
+    if runs_limit is not None:
+        projection = {"runs": {"$slice": -runs_limit}, **EVERYTHING} if runs_limit else {"runs": 0}
+    for look in range(_LOOKS):
+        document: dict[str, Any] | None = await connection.collection.find_one({"session_id": session_id}, projection=projection)
+        if document is None:
+            return None
+        check(document)
+        try:
+            return await completed(connection, document, runs_limit=runs_limit)
+        except CorruptSession:
+            if look == _LOOKS - 1:
+                raise
+    return None
+
+
+async def completed(connection: Connection, document: dict[str, Any], *, runs_limit: int | None = None) -> dict[str, Any]:
+    """A session's document, read with its tail or the end of it, with older runs before them as far as they are wanted."""
+    archived, tail = document.get("archived_runs") or 0, document.get("runs")
+    if tail is not None and archived and (runs_limit is None or len(tail) < runs_limit):
+        begin = 0 if runs_limit is None else max(0, archived - (runs_limit - len(tail)))
+        document["runs"] = [*await archive.read(connection, document, begin, archived), *tail]
+    return await with_media(connection, document)
+
+
+async def with_media(connection: Connection, document: dict[str, Any]) -> dict[str, Any]:
+    """A session's document with large content in its place. No command if it has none, else one find."""
+    for name in ("runs", "active_runs"):
+        if document.get("has_media") and name in document:
+            document[name] = await media.restored(connection, document[name])
+    return document
+
+
+async def read_page(
+    connection: Connection, session_id: str, check: Check, *, limit: int, before: str | None
+) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """A session without its runs, and up to ``limit`` of its runs before the run ``before``, oldest first; None if there is no session.
+
+    One find of the session with its tail, one of the archive if the page reaches there, one more if ``before`` itself stands there, and
+    one for content in GridFS. Raises RunNotFound if the session has no run ``before``.
+    """
+    for look in range(_LOOKS):
+        document = await connection.collection.find_one({"session_id": session_id}, projection={"active_runs": 0})
+        if document is None:
+            return None
+        check(document)
+        try:
+            runs = await _page(connection, document, limit, before)
+        except CorruptSession:
+            if look == _LOOKS - 1:
+                raise
+        else:
+            break
+    if document.get("has_media"):
+        runs = await media.restored(connection, runs)
+    return {**document, "runs": None}, runs
+
+
+async def _page(connection: Connection, document: Mapping[str, Any], limit: int, before: str | None) -> list[dict[str, Any]]:
+    tail: list[dict[str, Any]] = document.get("runs") or []
+    archived = document.get("archived_runs") or 0
+    end = archived + len(tail) if before is None else await number_of(connection, document, before)
+    begin = max(0, end - limit)
+    older = await archive.read(connection, document, begin, min(end, archived)) if begin < archived else []
+    return [*older, *tail[max(0, begin - archived) : max(0, end - archived)]]
+
+
+async def number_of(connection: Connection, document: Mapping[str, Any], run_id: str) -> int:
+    """The run's number in a session that was read with its tail. No command, or one find. Raises RunNotFound."""
+    for number, run in enumerate(document.get("runs") or (), start=document.get("archived_runs") or 0):
+        if run.get("run_id") == run_id:
+            return number
+    found = await archive.find(connection, document, run_id)
+    if found is None:
+        session_id = document["session_id"]
+        raise RunNotFound(f"session {session_id!r} has no finished run {run_id!r}", session_id=session_id, run_id=run_id)
+    return found[0]
+
+
+async def read_run(connection: Connection, session_id: str, check: Check, run_id: str) -> dict[str, Any] | None:
+    """A session with nothing but the run of this id, in ``runs`` or in ``active_runs``; None if there is no session.
+
+    One find by ``session_id``; one more if the run is not in the tail, and one for content in GridFS.
+    """
+    active = f"active_runs.{values.encode_key(run_id)}"
+    fields = (
+        "session_id",
+        "session_type",
+        "user_id",
+        "agent_id",
+        "team_id",
+        "workflow_id",
+        "has_media",
+        "schema_version",
+        active,
+    )
+    document: dict[str, Any] | None = await connection.collection.find_one(
+        {"session_id": session_id},
+        projection={"runs": {"$elemMatch": {"run_id": run_id}}, **dict.fromkeys(fields, 1), **archive.ARCHIVE_FIELDS},
+    )
+    if document is None:
+        return None
+    check(document)
+    if not document.get("runs") and not document.get("active_runs"):
+        found = await archive.find(connection, document, run_id)
+        document["runs"] = [] if found is None else [found[1]]
+    return await with_media(connection, document)

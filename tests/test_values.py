@@ -247,7 +247,13 @@ def test_a_nan_comes_back_and_is_no_change() -> None:
 
 
 def test_one_true_and_one_point_zero_are_different_values() -> None:
-    assert len(difference({"a": 1, "b": 1}, {"a": True, "b": 1.0})) == 2
+    assert len(difference({"a": 1, "b": 1, "c": 0.0}, {"a": True, "b": 1.0, "c": -0.0})) == 3
+
+
+def test_a_number_over_32_bits_as_the_server_returns_it_is_no_change() -> None:
+    from_server = bson.decode(bson.encode({"n": 2**40, "deep": {"list": [2**40]}}))
+    assert type(from_server["n"]) is Int64
+    assert difference(from_server, values.encode(values.decode(from_server), path="s")) == []
 
 
 @pytest.mark.parametrize(

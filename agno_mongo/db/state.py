@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, Final
 
 import bson
+from bson import Int64
 
 STATE = "session_data.session_state"
 """Where the state stands in the session document."""
@@ -49,16 +50,21 @@ class Change:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Equality as BSON sees it: ``1``, ``1.0`` and ``True`` differ, a NaN equals itself, key order is nothing."""
-    if type(left) is not type(right):
+    """Equality as BSON sees it: ``1``, ``1.0`` and ``True`` differ, and so do both zeros; a NaN equals itself, key order is nothing."""
+    if _type(left) is not _type(right):
         return False
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
     if isinstance(left, list):
         return len(left) == len(right) and all(map(same, left, right))
-    if isinstance(left, float) and math.isnan(left):
-        return math.isnan(right)
+    if isinstance(left, float):
+        return math.isnan(right) if math.isnan(left) else left == right and math.copysign(1, left) == math.copysign(1, right)
     return bool(left == right)
+
+
+def _type(value: Any) -> type:
+    """An integer over 32 bits comes back from the server as the driver's Int64, and is the same number."""
+    return int if type(value) is Int64 else type(value)
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[Change]:

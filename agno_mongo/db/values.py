@@ -4,9 +4,9 @@ BSON's own types stay what they are: text, 64-bit integers, floats, booleans, No
 lists and dicts. Tuples and sets become lists, enums their value, pydantic models and dataclasses dicts. Anything else is
 an :class:`~agno_mongo.errors.UnstorableValueError` that names the path.
 
-Keys. MongoDB reads ``.`` in a path as a step down and a leading ``$`` as an operator, and the driver turns a dict with
-``$ref`` and ``$id`` into a DBRef. So these characters are stored percent-encoded (``a.b`` as ``a%2Eb``, ``$x`` as
-``%24x``, the empty key as ``%00``) and decoded on reading. Every other key is stored as it is.
+Keys. MongoDB reads ``.`` in a path as a step down and a leading ``$`` as an operator, mongomock takes any ``$`` in a path for one,
+and the driver turns a dict with ``$ref`` and ``$id`` into a DBRef. So these characters are stored percent-encoded (``a.b`` as
+``a%2Eb``, ``$x`` as ``%24x``, the empty key as ``%00``) and decoded on reading. Every other key is stored as it is.
 
 Datetimes come back aware, in UTC, to the millisecond, which is what BSON keeps: the rest is cut off, never rounded up. A naive
 one is taken to be UTC.
@@ -130,8 +130,8 @@ def encode_key(key: str) -> str:
         key = _ENCODED_KEY.sub(r"%25\1", key)
     if "." in key:
         key = key.replace(".", "%2E")
-    if key.startswith("$"):
-        return "%24" + key[1:]
+    if "$" in key:
+        key = key.replace("$", "%24")
     return key or "%00"
 
 

@@ -98,15 +98,15 @@ def update_of(changes: Iterable[Change]) -> tuple[dict[str, Any], dict[str, Any]
 def guard_of(changes: Iterable[Change], state_revision: int | None) -> dict[str, Any]:
     """A filter that matches only while nobody else has changed the same keys.
 
-    Values are compared themselves; for large ones ``state_revision``, which counts the writes to the state, stands in. It may tell
-    of a change that was none of ours, which costs a second look and nothing else.
+    Values are compared themselves; for large ones ``state_revision``, which counts the writes to the state, stands in, and for a NaN,
+    which to mongomock equals nothing. It may tell of a change that was none of ours, which costs a second look and nothing else.
     """
     guard: dict[str, Any] = {}
     for change in changes:
         before = change.before
         if before is MISSING:
             guard[change.name] = {"$exists": False}
-        elif _is_large(before):
+        elif _is_large(before) or _has_nan(before):
             guard["state_revision"] = state_revision
         else:
             guard[change.name] = {"$eq": before, "$exists": True}
@@ -121,6 +121,12 @@ def guard_of(changes: Iterable[Change], state_revision: int | None) -> dict[str,
 
 def _is_large(value: Any) -> bool:
     return isinstance(value, (str, bytes, dict, list)) and len(bson.encode({"": value})) > GUARDED_BYTES
+
+
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, (dict, list)):
+        return any(map(_has_nan, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and math.isnan(value)
 
 
 def rebase(changes: Iterable[Change], theirs: Mapping[str, Any]) -> tuple[list[Change], list[Change]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, ClassVar, TypeVar
@@ -17,7 +16,7 @@ from uuid import uuid4
 
 from agno_mongo.db import state as states
 from agno_mongo.db import values
-from agno_mongo.db.arguments import check_id
+from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.documents import SESSION_CLASSES, Session
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.mongo import MongoDb
@@ -139,7 +138,7 @@ class Execution:
         metadata = values.encode(settings.metadata, path="metadata")
         begin = RunBegin(
             key=settings.key,
-            run_id=check_id("run_id", self.run.run_id),
+            run_id=check_run_id(self.run.run_id),
             input=values.encode(self.run.input and self.run.input.input_content, path="input"),
             state=default,
             metadata=metadata,
@@ -157,7 +156,7 @@ class Execution:
             session_id=settings.key.session_id,
             user_id=settings.key.user_id,
             session_state=values.decode(state),
-            metadata=deepcopy(settings.metadata),
+            metadata=values.decode(metadata),
         )
         try:
             if cancelled is not None:

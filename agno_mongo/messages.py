@@ -130,12 +130,21 @@ class ToolExecution(StoredModel):
 
 
 def text_of(value: Any) -> str:
-    """A value as text for the model: text as it is, pydantic models and plain data as JSON, the rest by ``str``."""
+    """A value as text for the model: text as it is, pydantic models and plain data as JSON, what has no JSON by ``str``.
+
+    It always gives one: of a value that cannot even be shown, the name of its type.
+    """
     if isinstance(value, str):
         return value
+    for write in (_json, str):
+        try:
+            return write(value)
+        except Exception:  # noqa: BLE001, S112 - whatever the code of somebody's class raises
+            continue
+    return f"<{type(value).__qualname__}>"
+
+
+def _json(value: Any) -> str:
     if isinstance(value, BaseModel):
         return value.model_dump_json(exclude_none=True)
-    try:
-        return json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError):
-        return str(value)
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -136,7 +136,6 @@ class ModelLoop:
                 known = ", ".join(self.functions) or "none"
                 raise BadToolArgumentsError(f"There is no tool named {call['name']!r}. Tools: {known}.")
             arguments = function.validated(call.get("arguments"))
-            execution.tool_args = arguments
             execution.result = await function.call(arguments, self.context, self.agent)
             execution.tool_call_error = False
         except BadToolArgumentsError as error:
@@ -155,10 +154,13 @@ class ModelLoop:
 
 
 def _as_sent(arguments: str | None) -> dict[str, Any] | None:
-    """The arguments as the model wrote them; None if they are no JSON object. The call itself will say what is wrong."""
+    """The arguments as the model wrote them; None if they are no JSON object. The call itself will say what is wrong.
+
+    They are what the run keeps: the function is given objects of its own, which it may change, and which BSON need not have.
+    """
     try:
         sent = json.loads(arguments or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return sent if isinstance(sent, dict) else None
 

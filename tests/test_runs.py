@@ -489,7 +489,7 @@ class TestUnstorableValues:
         with pytest.raises(UnstorableValueError, match="lone surrogate"):
             await agent.arun("go")
         stored = await only_run(agent)
-        assert stored.content is None
+        assert stored.content == "broken \ufffd emoji"
         assert stored.input is not None
         assert stored.input.input_content == "go"
 

@@ -1,21 +1,24 @@
 """Values go in and come back the same, or are refused by name."""
 
-# ruff: noqa: DTZ001 - naive datetimes are among the values
+# ruff: noqa: DTZ001, DTZ901 - naive datetimes are among the values
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections import OrderedDict, defaultdict
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
-from typing import Any
+from enum import Enum, IntEnum
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import bson
 import pytest
+from bson import Binary, Decimal128, Int64
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, field_serializer
 
 from agno_mongo.db import values
 from agno_mongo.db.state import Change, difference, guard_of, merge, rebase, same, update_of
@@ -23,7 +26,7 @@ from agno_mongo.errors import UnstorableValueError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8) | st.sampled_from(
-    ["", ".", "$", "$ref", "$id", "a.b", "%", "%2E", "%24x", "%252E", "0", "_id", "%00"]
+    ["", ".", "$", "$ref", "$id", "a.b", "a$", "a$b", "%", "%2E", "%24x", "%252E", "0", "_id", "%00"]
 )
 LEAVES = (
     st.none()
@@ -63,7 +66,7 @@ def test_no_stored_key_is_a_path_or_an_operator(state: dict[str, Any]) -> None:
             for key, part in value.items():
                 assert key
                 assert "." not in key
-                assert not key.startswith("$")
+                assert "$" not in key
                 check(part)
         elif isinstance(value, list):
             for part in value:
@@ -143,6 +146,50 @@ class Number(int, Enum):
     ONE = 1
 
 
+class Count(int):
+    pass
+
+
+class Name(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "another name"
+
+
+class Moment(datetime):
+    pass
+
+
+class Level(IntEnum):
+    LOW = 1
+
+
+class Pair(NamedTuple):
+    left: int
+    right: int
+
+
+class Number64:
+    """What NumPy's scalars are like that are no floats."""
+
+    def __float__(self) -> float:
+        return 1.0
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no text for this")
+
+
+class Unserializable(BaseModel):
+    x: int = 1
+
+    @field_serializer("x")
+    def _fail(self, _value: int) -> int:
+        raise ValueError("not today")
+
+
 class Point(BaseModel):
     x: int
     tags: set[str] = set()
@@ -165,13 +212,33 @@ class Size:
         ({Colour.RED: 1}, {"red": 1}),
         (Point(x=1, tags={"a"}), {"x": 1, "tags": ["a"]}),
         (Size(1, Point(x=2)), {"width": 1, "corner": {"x": 2, "tags": []}}),
+        (Count(5), 5),
+        (Int64(5), 5),
+        (Level.LOW, 1),
+        (Name("name"), "name"),
+        ({Name("name"): 1}, {"name": 1}),
+        (Pair(1, 2), [1, 2]),
+        (OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
+        (defaultdict(list, a=[1]), {"a": [1]}),
+        (MappingProxyType({"a": 1}), {"a": 1}),
+        (Moment(2026, 1, 1, 0, 0, 0, 1999), datetime(2026, 1, 1, 0, 0, 0, 1000, tzinfo=timezone.utc)),
+        (datetime.max, datetime(9999, 12, 31, 23, 59, 59, 999000, tzinfo=timezone.utc)),
+        (datetime.min, datetime.min.replace(tzinfo=timezone.utc)),
+        (Decimal128("1.50"), Decimal("1.50")),
+        (Decimal("0E+9000"), Decimal(0)),
+        (Binary(b"abc", 4), Binary(b"abc", 4)),
+        (Binary(b"abc", 0), b"abc"),
+        (Binary(b"abc", 128), Binary(b"abc", 128)),
         (bytearray(b"x"), b"x"),
         (memoryview(b"x"), b"x"),
         (datetime(2026, 1, 1), datetime(2026, 1, 1, tzinfo=timezone.utc)),
     ],
 )
 def test_other_values_are_stored_as_their_nearest(value: Any, stored: Any) -> None:
-    assert through_bson(value) == stored
+    back = through_bson(value)
+    assert back == stored
+    assert type(back) is type(stored)
+    assert not isinstance(back, dict) or {type(key) for key in back} == {str}
 
 
 def test_a_nan_comes_back_and_is_no_change() -> None:
@@ -180,7 +247,13 @@ def test_a_nan_comes_back_and_is_no_change() -> None:
 
 
 def test_one_true_and_one_point_zero_are_different_values() -> None:
-    assert len(difference({"a": 1, "b": 1}, {"a": True, "b": 1.0})) == 2
+    assert len(difference({"a": 1, "b": 1, "c": 0.0}, {"a": True, "b": 1.0, "c": -0.0})) == 3
+
+
+def test_a_number_over_32_bits_as_the_server_returns_it_is_no_change() -> None:
+    from_server = bson.decode(bson.encode({"n": 2**40, "deep": {"list": [2**40]}}))
+    assert type(from_server["n"]) is Int64
+    assert difference(from_server, values.encode(values.decode(from_server), path="s")) == []
 
 
 @pytest.mark.parametrize(
@@ -199,6 +272,16 @@ def test_one_true_and_one_point_zero_are_different_values() -> None:
         ({"a": Decimal("1." + "1" * 40)}, "state.a", "34 digits"),
         ({"a": datetime.min.replace(tzinfo=timezone(timedelta(hours=5)))}, "state.a", "years 1 to 9999"),
         ({"a": Size}, "state.a", "type type"),
+        ({"a": Count(2**63)}, "state.a", "more than 64 bits"),
+        ({"a": 10**5000}, "state.a", "more than 64 bits: <int>"),
+        ({"a": Decimal("1E+7000")}, "state.a", "too large"),
+        ({"a": Number64()}, "state.a", "type Number64"),
+        ({"a": Unshowable()}, "state.a", "type Unshowable, which BSON does not have: <Unshowable>"),
+        ({"a": Unserializable()}, "state.a", "cannot be dumped"),
+        ({"a": (number for number in range(3))}, "state.a", "type generator"),
+        ({"a": len}, "state.a", "builtin_function_or_method"),
+        ({"a": {("x", 1): 2}}, "state.a", "a key of type tuple; keys are text"),
+        ({Colour.RED: 2**64}, "state.red", "more than 64 bits"),
     ],
 )
 def test_what_bson_has_no_place_for_is_named(value: Any, path: str, reason: str) -> None:
@@ -211,8 +294,34 @@ def test_what_bson_has_no_place_for_is_named(value: Any, path: str, reason: str)
 def test_a_value_that_contains_itself_is_refused() -> None:
     loop: dict[str, Any] = {}
     loop["again"] = loop
-    with pytest.raises(UnstorableValueError, match="containing itself"):
+    with pytest.raises(UnstorableValueError, match="containing itself") as caught:
         values.encode(loop, path="state")
+    assert len(str(caught.value)) < 500
+
+
+def test_a_lenient_encoding_names_where_a_value_contains_itself() -> None:
+    loop: list[Any] = [1]
+    loop += [loop, {"again": loop}]
+    encoded, errors = values.encode_lenient({"a": loop, "b": 2}, path="run")
+    assert encoded == {"a": [1, None, {"again": None}], "b": 2}
+    assert [error.path for error in errors] == ["run.a[1]", "run.a[2].again"]
+
+
+def test_a_lenient_encoding_is_never_deeper_than_a_strict_one() -> None:
+    deep: Any = "the bottom"
+    for _ in range(300):
+        deep = [deep]
+    encoded, errors = values.encode_lenient({"deep": deep, "b": 2}, path="run")
+    assert len(errors) == 1
+    assert "nested deeper" in str(errors[0])
+    assert encoded["b"] == 2
+    assert values.encode(encoded, path="run") == encoded
+
+
+def test_a_lenient_encoding_keeps_the_rest_of_a_text() -> None:
+    encoded, errors = values.encode_lenient({"t": "a\ud800b \ud83d\ude00", "u": ("x", "\ud800")}, path="run")
+    assert encoded == {"t": "a\ufffdb \U0001f600", "u": ["x", "\ufffd"]}
+    assert [error.path for error in errors] == ["run.t", "run.u[1]"]
 
 
 def test_a_file_is_named_and_not_read() -> None:
@@ -223,7 +332,7 @@ def test_a_file_is_named_and_not_read() -> None:
 def test_a_lenient_encoding_keeps_all_but_the_parts_it_names() -> None:
     encoded, errors = values.encode_lenient({"a": [1, {"b": 2**70, "c": 2}], "d\x00": 1, "e": "ok", "f": {1: 2}}, path="run")
     assert encoded == {"a": [1, {"b": None, "c": 2}], "e": "ok", "f": None}
-    assert sorted(error.path for error in errors) == ["run", "run.a[1].b", "run.f"]
+    assert sorted(error.path for error in errors) == ["run.a[1].b", "run.d\x00", "run.f"]
 
 
 def test_a_uuid_and_bytes_stay_apart() -> None:
@@ -231,6 +340,7 @@ def test_a_uuid_and_bytes_stay_apart() -> None:
     assert through_bson(value) == value
 
 
-def test_a_large_value_is_guarded_by_the_revision_of_the_state() -> None:
+def test_a_large_value_or_a_nan_is_guarded_by_the_revision_of_the_state() -> None:
     assert guard_of([Change(("a",), "x" * 5000, 1)], 7) == {"state_revision": 7}
     assert "state_revision" not in guard_of([Change(("a",), ["x"], 1)], 7)
+    assert guard_of([Change(("a",), {"b": [math.nan]}, 1)], 7) == {"state_revision": 7}

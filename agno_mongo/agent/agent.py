@@ -14,7 +14,7 @@ from agno_mongo import history, renamed, terminal
 from agno_mongo.agent.prompt import Instructions, stored_input, system_message, user_messages
 from agno_mongo.agent.sessions import SessionAccessors
 from agno_mongo.blocking import blocking, portal
-from agno_mongo.db.arguments import check_id
+from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.mongo import MongoDb
@@ -251,7 +251,7 @@ class Agent(SessionAccessors):
         metadata = {**(self.metadata or {}), **(options.get("metadata") or {})} or None
         run_id = options.get("run_id")
         run = RunOutput(
-            run_id=str(uuid4()) if run_id is None else check_id("run_id", run_id),
+            run_id=str(uuid4()) if run_id is None else check_run_id(run_id),
             agent_id=self.id,
             agent_name=self.name,
             session_id=session_id,

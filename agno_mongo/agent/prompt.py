@@ -91,11 +91,13 @@ def _is_message(part: Any) -> bool:
 
 
 def stored_input(given: Any) -> Any:
-    """The input as it is stored: text as it is, models and messages as plain data."""
-    if isinstance(given, Message):
-        return given.to_dict()
-    if isinstance(given, BaseModel):
-        return given.model_dump(exclude_none=True)
+    """The input as it is stored: text as it is, models and messages, also in a list, as plain data."""
     if isinstance(given, (list, tuple)):
-        return [stored_input(part) for part in given]
-    return given
+        return [_as_data(part) for part in given]
+    return _as_data(given)
+
+
+def _as_data(part: Any) -> Any:
+    if isinstance(part, Message):
+        return part.to_dict()
+    return part.model_dump(exclude_none=True) if isinstance(part, BaseModel) else part

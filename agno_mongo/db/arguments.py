@@ -29,6 +29,14 @@ def check_id(name: str, value: Any) -> str:
         raise ConfigurationError(str(error)) from error
 
 
+def check_run_id(value: Any) -> str:
+    """The run's id, if ``check_id`` takes it and it has no NUL character; else ConfigurationError."""
+    run_id = check_id("run_id", value)
+    if "\x00" in run_id:
+        raise ConfigurationError(f"run_id must have no NUL character, because it is a key in the session's document: {run_id!r}")
+    return run_id
+
+
 def session_type_of(value: SessionType | str) -> SessionType:
     """The session type by its name; ConfigurationError if there is no such type."""
     try:

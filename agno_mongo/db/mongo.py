@@ -16,6 +16,7 @@ from agno_mongo.db import archive, branches, drivers, runs, sessions, store, val
 from agno_mongo.db.arguments import (
     check_id,
     check_names,
+    check_run_id,
     document_of,
     filter_of,
     order_of,
@@ -120,7 +121,7 @@ class MongoDb:
     async def begin_run(self, begin: RunBegin) -> RunBegun:
         """Record a run's input and return its session. See :func:`agno_mongo.db.store.begin_run`."""
         self._check(begin.key.session_id, begin.key.user_id)
-        check_id("run_id", begin.run_id)
+        check_run_id(begin.run_id)
         connection = await self._connection()
         with self._translated(f"beginning a run in session {begin.key.session_id!r}"):
             return await store.begin_run(connection, begin)

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, Final
 
 import bson
+from bson import Int64
 
 STATE = "session_data.session_state"
 """Where the state stands in the session document."""
@@ -49,16 +50,21 @@ class Change:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Equality as BSON sees it: ``1``, ``1.0`` and ``True`` differ, a NaN equals itself, key order is nothing."""
-    if type(left) is not type(right):
+    """Equality as BSON sees it: ``1``, ``1.0`` and ``True`` differ, and so do both zeros; a NaN equals itself, key order is nothing."""
+    if _type(left) is not _type(right):
         return False
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
     if isinstance(left, list):
         return len(left) == len(right) and all(map(same, left, right))
-    if isinstance(left, float) and math.isnan(left):
-        return math.isnan(right)
+    if isinstance(left, float):
+        return math.isnan(right) if math.isnan(left) else left == right and math.copysign(1, left) == math.copysign(1, right)
     return bool(left == right)
+
+
+def _type(value: Any) -> type:
+    """An integer over 32 bits comes back from the server as the driver's Int64, and is the same number."""
+    return int if type(value) is Int64 else type(value)
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[Change]:
@@ -92,15 +98,15 @@ def update_of(changes: Iterable[Change]) -> tuple[dict[str, Any], dict[str, Any]
 def guard_of(changes: Iterable[Change], state_revision: int | None) -> dict[str, Any]:
     """A filter that matches only while nobody else has changed the same keys.
 
-    Values are compared themselves; for large ones ``state_revision``, which counts the writes to the state, stands in. It may tell
-    of a change that was none of ours, which costs a second look and nothing else.
+    Values are compared themselves; for large ones ``state_revision``, which counts the writes to the state, stands in, and for a NaN,
+    which to mongomock equals nothing. It may tell of a change that was none of ours, which costs a second look and nothing else.
     """
     guard: dict[str, Any] = {}
     for change in changes:
         before = change.before
         if before is MISSING:
             guard[change.name] = {"$exists": False}
-        elif _is_large(before):
+        elif _is_large(before) or _has_nan(before):
             guard["state_revision"] = state_revision
         else:
             guard[change.name] = {"$eq": before, "$exists": True}
@@ -115,6 +121,12 @@ def guard_of(changes: Iterable[Change], state_revision: int | None) -> dict[str,
 
 def _is_large(value: Any) -> bool:
     return isinstance(value, (str, bytes, dict, list)) and len(bson.encode({"": value})) > GUARDED_BYTES
+
+
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, (dict, list)):
+        return any(map(_has_nan, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and math.isnan(value)
 
 
 def rebase(changes: Iterable[Change], theirs: Mapping[str, Any]) -> tuple[list[Change], list[Change]]:

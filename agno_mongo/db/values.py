@@ -4,11 +4,12 @@ BSON's own types stay what they are: text, 64-bit integers, floats, booleans, No
 lists and dicts. Tuples and sets become lists, enums their value, pydantic models and dataclasses dicts. Anything else is
 an :class:`~agno_mongo.errors.UnstorableValueError` that names the path.
 
-Keys. MongoDB reads ``.`` in a path as a step down and a leading ``$`` as an operator, and the driver turns a dict with
-``$ref`` and ``$id`` into a DBRef. So these characters are stored percent-encoded (``a.b`` as ``a%2Eb``, ``$x`` as
-``%24x``, the empty key as ``%00``) and decoded on reading. Every other key is stored as it is.
+Keys. MongoDB reads ``.`` in a path as a step down and a leading ``$`` as an operator, mongomock takes any ``$`` in a path for one,
+and the driver turns a dict with ``$ref`` and ``$id`` into a DBRef. So these characters are stored percent-encoded (``a.b`` as
+``a%2Eb``, ``$x`` as ``%24x``, the empty key as ``%00``) and decoded on reading. Every other key is stored as it is.
 
-Datetimes come back aware, in UTC, to the millisecond, which is what BSON keeps; a naive one is taken to be UTC.
+Datetimes come back aware, in UTC, to the millisecond, which is what BSON keeps: the rest is cut off, never rounded up. A naive
+one is taken to be UTC.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ from agno_mongo.errors import UnstorableValueError
 MAX_DEPTH = 90
 """Levels of nesting that a value may have. The server takes 180; the rest is ours and its own."""
 
-_INT64 = range(-(2**63), 2**63)
+_INT64_END = 2**63
 _ENCODED_KEY = re.compile(r"%(2E|24|25|00)")
 _DECODED = {"2E": ".", "24": "$", "25": "%", "00": ""}
+_UUID_BYTES = 16
 _SHOWN = 80
+_PATH_SHOWN = 300
 
 
 class _UnstorableError(Exception):
@@ -61,23 +64,35 @@ def encode(value: Any, *, path: str) -> Any:
 def encode_lenient(value: Mapping[str, Any], *, path: str) -> tuple[dict[str, Any], list[UnstorableValueError]]:
     """Like :func:`encode`, but a part that cannot be stored becomes None and its error is returned instead of raised.
 
+    A text with lone surrogates keeps all its other characters.
+
     For the record of a run that has already happened: it is kept, less what has no place, and the caller is told.
     """
     errors: list[UnstorableValueError] = []
-    return _encode_parts(value, path, errors), errors
+    return _encode_parts(value, path, errors, ()), errors
 
 
-def _encode_parts(value: Any, path: str, errors: list[UnstorableValueError]) -> Any:
+def _encode_parts(value: Any, path: str, errors: list[UnstorableValueError], inside: tuple[int, ...]) -> Any:
+    """``inside`` are the ids of the dicts and lists around ``value``."""
     try:
-        return _encode(value, 0)
+        if id(value) in inside:
+            raise _UnstorableError("a value that contains itself", type(value).__name__)
+        return _encode(value, len(inside))
     except _UnstorableError as unstorable:
+        inside = (*inside, id(value))
         if isinstance(value, dict) and unstorable.steps and all(isinstance(key, str) for key in value):
-            kept = {key: part for key, part in value.items() if _storable_key(key, path, errors)}
-            return {encode_key(key): _encode_parts(part, f"{path}.{key}", errors) for key, part in kept.items()}
-        if isinstance(value, list) and unstorable.steps:
-            return [_encode_parts(part, f"{path}[{index}]", errors) for index, part in enumerate(value)]
+            named = {_name_of(key): part for key, part in value.items()}
+            kept = {key: part for key, part in named.items() if _storable_key(key, f"{path}.{key}", errors)}
+            return {encode_key(key): _encode_parts(part, f"{path}.{key}", errors, inside) for key, part in kept.items()}
+        if isinstance(value, (list, tuple)) and unstorable.steps:
+            return [_encode_parts(part, f"{path}[{index}]", errors, inside) for index, part in enumerate(value)]
         errors.append(_public_error(unstorable, path))
-        return None
+        return _readable(value) if isinstance(value, str) else None
+
+
+def _readable(text: str) -> str:
+    """The text with U+FFFD for every lone surrogate; two that belong together become their character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _storable_key(key: str, path: str, errors: list[UnstorableValueError]) -> bool:
@@ -91,9 +106,18 @@ def _storable_key(key: str, path: str, errors: list[UnstorableValueError]) -> bo
 
 def _public_error(unstorable: _UnstorableError, path: str) -> UnstorableValueError:
     where = path + "".join(reversed(unstorable.steps))
-    shown = ascii(unstorable.value)
-    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
-    return UnstorableValueError(f"{where} cannot be stored: {unstorable.reason}: {shown}", path=where, value=unstorable.value)
+    shown = where if len(where) <= _PATH_SHOWN else f"{where[:_PATH_SHOWN]}…"
+    message = f"{shown} cannot be stored: {unstorable.reason}: {_shown(unstorable.value)}"
+    return UnstorableValueError(message, path=where, value=unstorable.value)
+
+
+def _shown(value: Any) -> str:
+    """The beginning of what ``ascii`` makes of the value; its type where that fails, as it may for anybody's class."""
+    try:
+        shown = ascii(value)
+    except Exception:  # noqa: BLE001 - the error that is being reported must not get lost in another
+        return f"<{type(value).__qualname__}>"
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
 
 
 def encode_key(key: str) -> str:
@@ -106,9 +130,14 @@ def encode_key(key: str) -> str:
         key = _ENCODED_KEY.sub(r"%25\1", key)
     if "." in key:
         key = key.replace(".", "%2E")
-    if key.startswith("$"):
-        return "%24" + key[1:]
+    if "$" in key:
+        key = key.replace("$", "%24")
     return key or "%00"
+
+
+def _name_of(key: str) -> str:
+    """The key as plain text. A str enum is text, but its ``str()`` is not its value."""
+    return key if type(key) is str else str.__str__(key.value if isinstance(key, Enum) else key)
 
 
 def decode_key(key: str) -> str:
@@ -141,11 +170,10 @@ def _encode_dict(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         if not isinstance(key, str):
             raise _UnstorableError(f"a key of type {type(key).__name__}; keys are text", key)
         try:
-            # A str enum is text, but its str() is not its value.
-            name = encode_key(str.__str__(key.value) if isinstance(key, Enum) else key)
+            name = encode_key(_name_of(key))
             stored[name] = part if type(part) in _AS_THEY_ARE else _encode(part, depth + 1)
         except _UnstorableError as unstorable:
-            unstorable.steps.append(f".{key}")
+            unstorable.steps.append(f".{_name_of(key)}")
             raise
     return stored
 
@@ -162,16 +190,17 @@ def _encode_list(value: Any, depth: int) -> list[Any]:
 
 
 def _encode_int(value: int, _depth: int) -> int:
-    if value not in _INT64:
+    number = int(value)
+    if not -_INT64_END <= number < _INT64_END:
         raise _UnstorableError("an integer of more than 64 bits", value)
-    return int(value)
+    return number
 
 
 def _encode_decimal(value: Decimal, _depth: int) -> Decimal128:
     try:
         return Decimal128(value)
     except DecimalException:
-        raise _UnstorableError("a Decimal of more than 34 digits", value) from None
+        raise _UnstorableError("a Decimal of more than 34 digits, or too large or small for Decimal128", value) from None
 
 
 def _encode_datetime(value: datetime, _depth: int) -> datetime:
@@ -179,11 +208,21 @@ def _encode_datetime(value: datetime, _depth: int) -> datetime:
         utc = value if value.utcoffset() is None else value.astimezone(timezone.utc)
     except OverflowError:
         raise _UnstorableError("a datetime that falls outside the years 1 to 9999 in UTC", value) from None
-    return utc.replace(tzinfo=None, microsecond=utc.microsecond // 1000 * 1000)
+    # Made anew: a subclass's instance (pandas', pendulum's) would stay one.
+    cut_off = utc.microsecond // 1000 * 1000
+    return datetime(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, cut_off)  # noqa: DTZ001 - BSON's are naive
 
 
 def _encode_dataclass(value: Any, depth: int) -> dict[str, Any]:
     return _encode_dict({entry.name: getattr(value, entry.name) for entry in fields(value)}, depth)
+
+
+def _encode_model(value: BaseModel, depth: int) -> dict[str, Any]:
+    try:
+        dumped = value.model_dump()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _UnstorableError(f"a pydantic model that cannot be dumped ({_shown(error)})", type(value).__qualname__) from error
+    return _encode_dict(dumped, depth)
 
 
 def _keep(value: Any, _depth: int) -> Any:
@@ -205,7 +244,7 @@ _ENCODERS: dict[type, _Encoder] = {
 }
 _ENCODERS_BY_BASE: tuple[tuple[type | tuple[type, ...], _Encoder], ...] = (
     (Enum, lambda value, depth: _encode(value.value, depth)),
-    (BaseModel, lambda value, depth: _encode_dict(value.model_dump(), depth)),
+    (BaseModel, _encode_model),
     (Mapping, _encode_dict),
     ((list, tuple, set, frozenset), _encode_list),
     (str, lambda value, _depth: _check_text(str.__str__(value))),
@@ -244,7 +283,8 @@ def _decode_dict(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decode_binary(value: Binary) -> Any:
-    return UUID(bytes=bytes(value)) if value.subtype == UUID_SUBTYPE else value
+    # Anybody may have written any bytes under this subtype, and a session must stay readable.
+    return UUID(bytes=bytes(value)) if value.subtype == UUID_SUBTYPE and len(value) == _UUID_BYTES else value
 
 
 _DECODERS: dict[type, Callable[[Any], Any]] = {

@@ -72,7 +72,7 @@ class Function:
         if isinstance(values, str):
             try:
                 values = json.loads(values)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise BadToolArgumentsError(f"The arguments of {self.name} are no JSON: {error}") from error
         try:
             model = self.arguments.model_validate(values)

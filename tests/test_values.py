@@ -15,14 +15,19 @@ from uuid import UUID
 
 import bson
 import pytest
-from bson import Binary, Decimal128, Int64
+from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, Regex, Timestamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_serializer
 
+from agno_mongo.agent import Agent
 from agno_mongo.db import values
+from agno_mongo.db.base import SessionType
+from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.state import Change, difference, guard_of, merge, rebase, same, update_of
 from agno_mongo.errors import UnstorableValueError
+from agno_mongo.run import RunStatus
+from agno_mongo.testing import ScriptedModel
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8) | st.sampled_from(
@@ -344,3 +349,13 @@ def test_a_large_value_or_a_nan_is_guarded_by_the_revision_of_the_state() -> Non
     assert guard_of([Change(("a",), "x" * 5000, 1)], 7) == {"state_revision": 7}
     assert "state_revision" not in guard_of([Change(("a",), ["x"], 1)], 7)
     assert guard_of([Change(("a",), {"b": [math.nan]}, 1)], 7) == {"state_revision": 7}
+
+
+async def test_types_that_only_other_programs_store_do_not_stand_in_the_way(db: MongoDb) -> None:
+    rare = {"regex": Regex("^a", "i"), "timestamp": Timestamp(7, 1), "code": Code("f()"), "least": MinKey(), "most": MaxKey()}
+    agent = Agent(model=ScriptedModel("ok", "ok"), db=db, session_id="s")
+    await agent.arun("go")
+    collection = (await db.documents())[SessionType.AGENT].get_pymongo_collection()
+    await collection.update_one({"session_id": "s"}, {"$set": {"session_data.session_state": rare}})
+    assert (await agent.arun("go on")).status == RunStatus.completed
+    assert await agent.aget_session_state() == rare

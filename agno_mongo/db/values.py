@@ -23,7 +23,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from bson import Binary, Decimal128, Int64, ObjectId
+from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.binary import UUID_SUBTYPE
 from pydantic import BaseModel
 
@@ -229,7 +229,9 @@ def _keep(value: Any, _depth: int) -> Any:
     return value
 
 
-_AS_THEY_ARE: frozenset[type] = frozenset({bool, type(None), float, ObjectId, Decimal128, bytes})
+_AS_THEY_ARE: frozenset[type] = frozenset(
+    {bool, type(None), float, ObjectId, Decimal128, bytes, Code, MaxKey, MinKey, Regex, Timestamp}
+)
 _Encoder = Callable[[Any, int], Any]
 _ENCODERS: dict[type, _Encoder] = {
     str: lambda value, _depth: _check_text(value),

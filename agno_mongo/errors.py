@@ -18,6 +18,7 @@
      │   ├─ RunNotFound
      │   └─ RunAlreadyFinished
      ├─ StateConflictError          two runs changed the same key and the policy is "raise"; the run is kept
+     ├─ StateTypeError              a counter that is no number, a list that is none (also a TypeError)
      ├─ UnstorableValueError        a value that BSON cannot hold (also a ValueError)
      ├─ ModelError                  the model's provider failed
      │   ├─ ModelTimeout
@@ -149,6 +150,18 @@ class StateConflictError(AgnoMongoError):
         self.session_id = session_id
         self.run_id = run_id
         self.paths = paths
+
+
+class StateTypeError(AgnoMongoError, TypeError):
+    """``increment`` met a state key that holds no number, or ``append`` one that holds no list; nothing was changed.
+
+    ``path`` names the key, ``value`` is what stands there.
+    """
+
+    def __init__(self, message: str, *, path: str, value: Any) -> None:
+        super().__init__(message)
+        self.path = path
+        self.value = value
 
 
 class UnstorableValueError(AgnoMongoError, ValueError):

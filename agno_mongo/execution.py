@@ -7,7 +7,7 @@ the middle.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -40,6 +40,7 @@ from agno_mongo.run.agent import (
     StateConflictEvent,
 )
 from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunContext, RunStatus
+from agno_mongo.run.state import Addition
 
 LEASE = 60.0
 """Seconds for which a run counts as alive without a sign of life. Renewed at a third of it while the run goes on."""
@@ -243,7 +244,9 @@ class Execution:
         return conflicts
 
     async def _finish(self) -> tuple[tuple[str, ...], list[UnstorableValueError]]:
-        state, unstorable = encoded_state(self.context.session_state, self._base_state)
+        with self.context.state.held() as additions:
+            state, unstorable = encoded_state(self.context.session_state, self._base_state)
+            added = encoded_additions(additions)
         self.run.session_state = values.decode(state)
         if self._db is None:
             return (), unstorable
@@ -255,7 +258,7 @@ class Execution:
             key=self._settings.key,
             run_id=self.context.run_id,
             runs=[record],
-            changes=states.difference(self._base_state, state),
+            changes=states.changes_of(self._base_state, state, added),
             counters=_counters(self.run.metrics),
             state_revision=self._state_revision,
             attempt=self._attempt,
@@ -304,6 +307,16 @@ def encoded_state(state: Any, base: dict[str, Any]) -> tuple[dict[str, Any], lis
             return _encoded_keys(list(state.items()), base)
     wrong = "session_state cannot be stored: a tool that outlived the run keeps changing it"
     return base, [UnstorableValueError(wrong, path="session_state", value=None)]
+
+
+def encoded_additions(additions: Sequence[Addition]) -> list[tuple[tuple[str, ...], Any]]:
+    """What ``run_context.state`` recorded, by encoded path. What cannot be stored is left out; ``encoded_state`` names it."""
+    encoded: list[tuple[tuple[str, ...], Any]] = []
+    for addition in additions:
+        with suppress(UnstorableValueError):
+            path = tuple(key for name in addition.path for key in values.encode({name: None}, path="session_state"))
+            encoded.append((path, values.encode(addition.added, path="session_state")))
+    return encoded
 
 
 def _encoded_keys(items: list[tuple[Any, Any]], base: dict[str, Any]) -> tuple[dict[str, Any], list[UnstorableValueError]]:

@@ -24,7 +24,7 @@ from agno_mongo.agent import Agent
 from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.db.state import Change, difference, guard_of, merge, rebase, same, update_of
+from agno_mongo.db.state import Change, changes_of, difference, guard_of, merge, rebase, same, update_of
 from agno_mongo.errors import UnstorableValueError
 from agno_mongo.run import RunStatus
 from agno_mongo.testing import ScriptedModel
@@ -116,15 +116,15 @@ def test_changes_laid_on_others_keep_all_that_do_not_conflict(
 def applied(state: dict[str, Any], changes: list[Change]) -> dict[str, Any]:
     """What the server makes of the changes."""
     state = merge({}, state)
-    to_set, to_unset = update_of(changes)
+    update = update_of(changes)
     prefix = "session_data.session_state."
-    for name, value in to_set.items():
+    for name, value in update["$set"].items():
         *parents, last = name.removeprefix(prefix).split(".")
         place = state
         for parent in parents:
             place = place.setdefault(parent, {})
         place[last] = value
-    for name in to_unset:
+    for name in update["$unset"]:
         *parents, last = name.removeprefix(prefix).split(".")
         place = state
         for parent in parents:

@@ -14,7 +14,7 @@ from typing import Any
 import bson
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
-from pymongo.errors import DocumentTooLarge
+from pymongo.errors import DocumentTooLarge, WriteError
 
 from agno_mongo.errors import ConfigurationError
 
@@ -157,13 +157,17 @@ _MOCK_WRITES = frozenset(
 
 
 class _MockCollection(_Collection):
-    """The mock made like the server where it would let a mistake pass: the 16 MB limit, threads, documents after an update."""
+    """The mock made like the server where it would let a mistake pass: the 16 MB limit, threads, documents after an update, and
+    updates that do not fit what is stored, which it would apply in part or wrongly.
+    """
 
     async def find_one_and_update(self, *args: Any, projection: Any = None, **kwargs: Any) -> Any:
         """The mock looks for the document after the update by the filter, which the update may have made untrue."""
         update = _guarded(self._inner.find_one_and_update)
         with _MOCK_LOCK:
             found = await self._inner.find_one(args[0])
+            if found is not None:
+                _refuse_what_does_not_fit(found, args[1])
             if found is None or not kwargs.get("return_document"):
                 return await update(*args, projection=projection, **kwargs)
             await update(*args, **kwargs)
@@ -189,6 +193,30 @@ def _guarded(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
             return await method(*args, **kwargs)
 
     return command
+
+
+def _refuse_what_does_not_fit(document: Any, update: Any) -> None:
+    for operator in ("$set", "$max", "$inc", "$push") if isinstance(update, dict) else ():
+        for path, argument in update.get(operator, {}).items():
+            _refuse_as_the_server(document, operator, path.split("."), argument)
+
+
+def _refuse_as_the_server(document: Any, operator: str, path: list[str], argument: Any) -> None:
+    found: Any = document
+    for name in path:
+        if isinstance(found, list) and name.isdigit():
+            found = {str(index): part for index, part in enumerate(found)}
+        if not isinstance(found, dict):
+            raise WriteError(f"Cannot create field {name!r} in element {found!r}", 28)
+        if name not in found:
+            return
+        found = found[name]
+    if operator == "$push" and not isinstance(found, list):
+        raise WriteError(f"The field {path[-1]!r} must be an array but is {found!r}", 2)
+    if operator == "$inc" and (isinstance(found, bool) or not isinstance(found, (int, float))):
+        raise WriteError(f"Cannot apply $inc to a value of non-numeric type: {found!r}", 14)
+    if operator == "$inc" and isinstance(found + argument, int) and not -(2**63) <= found + argument < 2**63:
+        raise WriteError(f"Failed to apply $inc operations to current value {found!r}", 2)
 
 
 class _MockDatabase(_Database):

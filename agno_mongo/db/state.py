@@ -1,7 +1,8 @@
 """Session state by difference: what a run changed, and how that meets what others changed meanwhile.
 
 All of it is about encoded values (see :mod:`agno_mongo.db.values`) and without any input or output. A change is one key, at any
-depth of nested dicts, that was set or removed. Lists are values like others: replaced whole.
+depth of nested dicts, that was set or removed; lists are values like others, replaced whole. What came about by ``increment`` and
+``append`` alone is a change that the server adds to what it finds, whatever that is by then.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain
 from typing import Any, Final
 
 import bson
@@ -21,6 +23,8 @@ STATE = "session_data.session_state"
 
 GUARDED_BYTES = 4096
 """The largest value, in bytes of BSON, that is compared on the server to see whether somebody else changed it."""
+
+_INT64: Final = range(-(2**63), 2**63)
 
 
 class Missing(Enum):
@@ -37,11 +41,15 @@ MISSING: Final = Missing.MISSING
 
 @dataclass(frozen=True)
 class Change:
-    """One key that a run changed: ``before`` is what the run loaded, ``after`` what it left."""
+    """One key that a run changed: ``before`` is what the run loaded, ``after`` what it left.
+
+    If a number, or a list, was ``added`` and nothing else was done, that is what is sent, and ``before`` does not matter.
+    """
 
     path: tuple[str, ...]
     before: Any
     after: Any
+    added: Any = MISSING
 
     @property
     def name(self) -> str:
@@ -88,23 +96,91 @@ def merge(default: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def update_of(changes: Iterable[Change]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The changes as MongoDB's ``$set`` and ``$unset``."""
-    to_set = {change.name: change.after for change in changes if change.after is not MISSING}
-    to_unset = {change.name: "" for change in changes if change.after is MISSING}
-    return to_set, to_unset
+def changes_of(
+    before: Mapping[str, Any], after: Mapping[str, Any], additions: Iterable[tuple[tuple[str, ...], Any]] = ()
+) -> list[Change]:
+    """The changes that lead from ``before`` to ``after``, of which ``additions``, by path, made a part.
+
+    A key for which the additions alone account is added to. One that was changed in another way as well is set, like all others.
+    """
+    by_path: dict[tuple[str, ...], list[Any]] = {}
+    for path, added in additions:
+        by_path.setdefault(path, []).append(added)
+    added_to = [change for path, parts in by_path.items() if (change := _addition(path, parts, before, after))]
+    for change in added_to:
+        before = _with(before, change.path, change.after)
+    return [*added_to, *difference(before, after)]
+
+
+def _addition(path: tuple[str, ...], parts: list[Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> Change | None:
+    (depth, old), (depth_now, new) = _descend(before, path), _descend(after, path)
+    lists = [part for part in parts if isinstance(part, list)]
+    if min(depth, depth_now) < len(path) or len(lists) not in {0, len(parts)}:
+        return None
+    total = list(chain.from_iterable(lists)) if lists else sum(parts)
+    # Numbers one after the other: the order of floats matters to the last digit.
+    expected = _increased(old, [total] if lists else parts)
+    if expected is MISSING or not same(expected, new) or same(old, new) or not _is_storable(total):
+        return None
+    return Change(path, old, new, total)
+
+
+def _increased(value: Any, parts: Iterable[Any]) -> Any:
+    """What the server makes of ``value`` by ``$inc`` or ``$push``; MISSING where it refuses."""
+    for part in parts:
+        if value is MISSING:
+            value = part
+        elif isinstance(part, list) and isinstance(value, list):
+            value = [*value, *part]
+        elif _is_number(part) and _is_number(value) and _is_storable(value + part):
+            value += part
+        else:
+            return MISSING
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_storable(value: Any) -> bool:
+    return not isinstance(value, int) or value in _INT64
+
+
+def _with(state: Mapping[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """The state with that value at ``path``; a copy as far as they differ."""
+    below = value if len(path) == 1 else _with(state.get(path[0], {}), path[1:], value)
+    return {**state, path[0]: below}
+
+
+def update_of(changes: Iterable[Change]) -> dict[str, dict[str, Any]]:
+    """The changes as MongoDB's ``$set``, ``$unset``, ``$inc`` and ``$push``, all four of them."""
+    update: dict[str, dict[str, Any]] = {"$set": {}, "$unset": {}, "$inc": {}, "$push": {}}
+    for change in changes:
+        if isinstance(change.added, list):
+            update["$push"][change.name] = {"$each": change.added}
+        elif change.added is not MISSING:
+            update["$inc"][change.name] = change.added
+        elif change.after is not MISSING:
+            update["$set"][change.name] = change.after
+        else:
+            update["$unset"][change.name] = ""
+    return update
 
 
 def guard_of(changes: Iterable[Change], state_revision: int | None) -> dict[str, Any]:
     """A filter that matches only while nobody else has changed the same keys.
 
     Values are compared themselves; for large ones ``state_revision``, which counts the writes to the state, stands in, and for a NaN,
-    which to mongomock equals nothing. It may tell of a change that was none of ours, which costs a second look and nothing else.
+    which to mongomock equals nothing. It may tell of a change that was none of ours, which costs a second look and nothing else. A key
+    that is added to may have any value.
     """
     guard: dict[str, Any] = {}
     for change in changes:
         before = change.before
-        if before is MISSING:
+        if change.added is not MISSING:
+            pass
+        elif before is MISSING:
             guard[change.name] = {"$exists": False}
         elif _is_large(before) or _has_nan(before):
             guard["state_revision"] = state_revision
@@ -113,10 +189,14 @@ def guard_of(changes: Iterable[Change], state_revision: int | None) -> dict[str,
             if not isinstance(before, (dict, list)):
                 # An equality matches a list that has the value as an element; a list has an element "0".
                 guard[f"{change.name}.0"] = {"$exists": False}
-        if change.path[-1].isdigit() and len(change.path) > 1:
-            # By such a key the server would reach into a list that somebody put in the parent's place.
-            guard[change.name.rpartition(".")[0]] = {"$not": {"$type": "array"}}
+        guard |= _no_lists_above(change)
     return guard
+
+
+def _no_lists_above(change: Change) -> dict[str, Any]:
+    """By a key such as "0" the server would reach into a list that somebody put in its parent's place."""
+    depths = [depth for depth, key in enumerate(change.path) if depth and key.isdigit()]
+    return {".".join((STATE, *change.path[:depth])): {"$not": {"$type": "array"}} for depth in depths}
 
 
 def _is_large(value: Any) -> bool:
@@ -133,7 +213,8 @@ def rebase(changes: Iterable[Change], theirs: Mapping[str, Any]) -> tuple[list[C
     """The same changes as seen from ``theirs``, what is stored by now; and those among them that conflict.
 
     A key that both set to the same value is no conflict, and needs no change any more. A dict that both added is merged key by key.
-    A key whose parent is no dict any more conflicts, and takes the parent's place.
+    A key whose parent is no dict any more conflicts, and takes the parent's place. What was added is added to whatever they left; only
+    where that is no number, or no list, it conflicts, and is a value like others from then on.
     """
     rebased: dict[tuple[str, ...], Change] = {}
     conflicts: list[Change] = []
@@ -142,6 +223,9 @@ def rebase(changes: Iterable[Change], theirs: Mapping[str, Any]) -> tuple[list[C
         change = pending.pop()
         depth, found = _descend(theirs, change.path)
         whole = depth == len(change.path)
+        if whole and change.added is not MISSING and _increased(found, [change.added]) is not MISSING:
+            rebased[change.path] = change
+            continue
         gone = change.after is MISSING and (found is MISSING or not whole)
         if gone or (whole and same(found, change.after)):
             continue

@@ -24,7 +24,7 @@ from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import Session
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.sessions import ATTEMPTS, lift, refuse_if_foreign, touch
-from agno_mongo.db.translation import PATH_NOT_VIABLE
+from agno_mongo.db.translation import NOT_VIABLE
 from agno_mongo.db.upcasting import SCHEMA_VERSION
 from agno_mongo.errors import (
     RunAlreadyFinished,
@@ -207,7 +207,8 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
 
     One findAndModify by the unique ``session_id``, and what :mod:`agno_mongo.db.media` says for large content. Repeating it changes
     nothing. Changes that other runs made meanwhile are kept; only where another run changed the same key there are two more
-    commands, and ``on_state_conflict`` decides whose value stays: with ``"ours"`` this run's, with ``"raise"`` the other's. Raises
+    commands, and ``on_state_conflict`` decides whose value stays: with ``"ours"`` this run's, with ``"raise"`` the other's. What
+    was only added to a key is added to whatever others made of it, and conflicts only where that is no number, or no list. Raises
     SessionNotFound if the session was deleted meanwhile; nothing of the run is left then.
     """
     end, size, has_media = await _stored_apart(connection, end)
@@ -232,6 +233,8 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
         conflicts |= dict.fromkeys(change.name for change in clashing)
         # Writers of the same key that retry in step would stay in step.
         await asyncio.sleep(random.uniform(0, 0.002 * min(attempt, 20)))  # noqa: S311
+    else:
+        raise StoreError(f"run {end.run_id!r} could not be stored: the state of session {end.key.session_id!r} never held still")
     return RunEnded(tuple(conflicts))
 
 
@@ -254,15 +257,15 @@ def _overflows(done: Mapping[str, Any], history_runs: int) -> bool:
 
 
 def _finish_update(end: RunEnd, changes: Sequence[states.Change], size: int, has_media: bool) -> dict[str, Any]:
-    to_set, to_unset = states.update_of(changes)
-    to_set |= _media_flag(has_media)
+    of_state = states.update_of(changes)
+    to_set = of_state["$set"] | _media_flag(has_media)
     update = touch(time())
     update["$inc"] |= {"run_count": len(end.runs), "tail_bytes": size}
     update["$inc"] |= {f"{METRICS}.{name}": amount for name, amount in end.counters.items() if amount}
     if changes:
-        update["$inc"]["state_revision"] = 1
-    update["$push"] = {"runs": {"$each": list(end.runs)}}
-    update["$unset"] = {f"active_runs.{values.encode_key(end.run_id)}": "", **to_unset}
+        update["$inc"] |= {"state_revision": 1, **of_state["$inc"]}
+    update["$push"] = {"runs": {"$each": list(end.runs)}, **of_state["$push"]}
+    update["$unset"] = {f"active_runs.{values.encode_key(end.run_id)}": "", **of_state["$unset"]}
     if to_set:
         update["$set"] = to_set
     return update
@@ -278,9 +281,9 @@ async def _try_finish(
             which, update, projection=counts, return_document=ReturnDocument.AFTER
         )
     except (pymongo.errors.WriteError, pymongo.errors.OperationFailure) as error:
-        if error.code not in PATH_NOT_VIABLE or not end.changes:
+        if error.code not in NOT_VIABLE or not end.changes:
             raise
-        # Another run put something else where this run's keys lead through.
+        # Another run put something else where this run's keys lead through, or where it adds.
         return None
     return done
 

@@ -28,6 +28,9 @@ _TOO_LARGE: Final = frozenset({10334, 17419, 17420, 17280})
 PATH_NOT_VIABLE: Final = frozenset({2, 28})
 """The server's codes for a path that leads through something that is no document."""
 
+NOT_VIABLE: Final = PATH_NOT_VIABLE | {14}
+"""The same, and those for a number added to what is none, or a value appended to what is no list."""
+
 
 @contextmanager
 def translated(what: str, address: Callable[[], str]) -> Iterator[None]:

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from agno_mongo.messages import Message, Metrics, StoredModel
+from agno_mongo.run.state import StateAdditions
 
 
 class RunStatus(str, Enum):
@@ -140,7 +141,10 @@ class MessageRunOutput(BaseRunOutput):
 class RunContext:
     """What a tool, or an instructions function, may know and change of the run it belongs to.
 
-    ``session_state`` is the run's own working copy: change it in place, the changed keys are saved when the run ends.
+    ``session_state`` is the run's own working copy: change it in place, the changed keys are saved when the run ends. A key that
+    another run changes at the same time is a conflict, which the component's ``on_state_conflict`` decides; for counters and lists that
+    many runs add to there are ``state.increment(key, by=1)`` and ``state.append(key, *values)``, which lose nothing and never
+    conflict with each other. See :class:`~agno_mongo.run.state.StateAdditions`.
     """
 
     run_id: str
@@ -150,3 +154,7 @@ class RunContext:
     metadata: dict[str, Any] | None = None
     dependencies: dict[str, Any] | None = None
     messages: list[Message] = field(default_factory=list)
+    state: StateAdditions = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.state = StateAdditions(lambda: self.session_state)

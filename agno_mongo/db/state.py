@@ -233,7 +233,7 @@ def rebase(changes: Iterable[Change], theirs: Mapping[str, Any]) -> tuple[list[C
             pending += reversed(difference({}, change.after, change.path))
             continue
         moved = Change(change.path[:depth], found, _nested(change.path[depth:], change.after))
-        if not same(found, change.before):
+        if not whole or not same(found, change.before):
             conflicts.append(change)
         if moved.path in rebased:
             moved = _joined(rebased[moved.path], moved)

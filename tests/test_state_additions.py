@@ -13,7 +13,6 @@ from copy import deepcopy
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -198,7 +197,11 @@ class TestTwoRuns:
         [
             ({}, visit, {"n": 2, "list": ["ours", "ours"]}),
             ({"n": 5, "list": ["x"]}, visit, {"n": 7, "list": ["x", "ours", "ours"]}),
-            ({"n": 1}, lambda context: context.session_state.update(n=10, list=["theirs"]), {"n": 11, "list": ["theirs", "ours"]}),
+            (
+                {"n": 1},
+                lambda context: context.session_state.update(n=10, list=["theirs"]),
+                {"n": 11, "list": ["theirs", "ours"]},
+            ),
             ({"n": 1}, lambda context: context.session_state.update(n=1.5), {"n": 2.5, "list": ["ours"]}),
             ({"n": 5, "list": ["x"]}, lambda context: context.session_state.clear(), {"n": 1, "list": ["ours"]}),
             ({"n": 2**62}, lambda context: context.state.increment("n", -(2**62)), {"n": 1, "list": ["ours"]}),

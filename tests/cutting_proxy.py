@@ -7,7 +7,7 @@ import contextlib
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import bson
 from pymongo.uri_parser import parse_uri
@@ -23,13 +23,17 @@ _BODY_AT = _HEADER.size + 5
 class Cut:
     """Which replies are cut: those to the next ``times`` commands that are described by ``command``, after ``after`` bytes.
 
-    The server has done what it was told by then; with ``unsent`` the command is lost on its way to the server. ``left`` counts down.
+    The server has done what it was told by then; with ``unsent`` the command is lost on its way to the server; with ``late`` it
+    comes there once ``release`` is set, whatever its sender has done meanwhile. ``answered`` is set when the server has done it.
     """
 
     command: str
     times: int = 1
     after: int = 0
     unsent: bool = False
+    late: bool = False
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.left = self.times
@@ -54,7 +58,11 @@ class CuttingProxy:
         self.seen: list[str] = []
         self.cut: Cut | None = None
 
-    async def carry_up(self, client: asyncio.StreamReader, server: asyncio.StreamWriter, doomed: set[int]) -> None:
+    def applying(self, what: str) -> Cut | None:
+        """The cut to be made at this command, if there is one."""
+        return self.cut if self.cut is not None and self.cut.applies_to(what) else None
+
+    async def carry_up(self, client: asyncio.StreamReader, server: asyncio.StreamWriter, doomed: dict[int, Cut]) -> None:
         """Commands from the client to the server; the ids of those whose reply will be cut go into ``doomed``."""
         while True:
             message = await _message(client)
@@ -62,20 +70,27 @@ class CuttingProxy:
             if code == _OP_MSG:
                 what = described(bson.decode(_first_document(message)))
                 self.seen.append(what)
-                if self.cut is not None and self.cut.applies_to(what):
-                    if self.cut.unsent:
+                cut = self.applying(what)
+                if cut is not None:
+                    if cut.unsent:
                         return
-                    doomed.add(request_id)
+                    if cut.late:
+                        await cut.release.wait()
+                    doomed[request_id] = cut
             server.write(message)
             await server.drain()
+            if request_id in doomed:
+                # Its sender may have left, which must not keep the server from doing it.
+                await doomed[request_id].answered.wait()
 
-    async def carry_down(self, server: asyncio.StreamReader, client: asyncio.StreamWriter, doomed: set[int]) -> None:
+    async def carry_down(self, server: asyncio.StreamReader, client: asyncio.StreamWriter, doomed: dict[int, Cut]) -> None:
         """Replies from the server to the client, until one that is to be cut."""
         while True:
             message = await _message(server)
-            if _HEADER.unpack_from(message)[2] in doomed:
-                assert self.cut is not None
-                client.write(message[: self.cut.after])
+            cut = doomed.get(_HEADER.unpack_from(message)[2])
+            if cut is not None:
+                cut.answered.set()
+                client.write(message[: cut.after])
                 await client.drain()
                 return
             client.write(message)
@@ -101,7 +116,7 @@ async def cutting_proxy(mongo_url: str) -> AsyncIterator[CuttingProxy]:
     async def serve(from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         opened = asyncio.open_unix_connection(host) if host.startswith("/") else asyncio.open_connection(host, port)
         from_server, to_server = await opened
-        doomed: set[int] = set()
+        doomed: dict[int, Cut] = {}
         pumps = {
             asyncio.create_task(proxy.carry_up(from_client, to_server, doomed)),
             asyncio.create_task(proxy.carry_down(from_server, to_client, doomed)),

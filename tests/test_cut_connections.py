@@ -12,6 +12,7 @@ import pytest
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import RunAlreadyFinished, StoreUnavailable
 from agno_mongo.run import RunStatus
+from agno_mongo.testing import ToolCall
 from tests.crashing import ANSWER, USER, agent_on, assert_sums, question
 from tests.cutting_proxy import Cut, CuttingProxy, cutting_proxy
 
@@ -30,8 +31,8 @@ class Client:
         self.proxy = proxy
         self._session_id = session_id
 
-    async def turn(self, run_id: str) -> None:
-        run = await agent_on(self.db, self._session_id)[0].arun(question(run_id), run_id=run_id)
+    async def turn(self, run_id: str, *script: Any) -> None:
+        run = await agent_on(self.db, self._session_id, *script)[0].arun(question(run_id), run_id=run_id)
         assert (run.status, run.content) == (RunStatus.completed, ANSWER)
 
     async def assert_stored(self, *run_ids: str) -> None:
@@ -96,6 +97,39 @@ async def test_a_reply_that_never_comes_is_a_clear_error_and_the_turn_can_be_rep
             await client.assert_stored("one", "two")
 
     await side_by_side(*(check(where) for where in WHERE))
+
+
+async def test_a_repeated_turn_is_stored_once_though_its_first_begin_arrives_when_all_is_over(
+    mongo_url: str, db_name: str
+) -> None:
+    async with behind_a_proxy(mongo_url, db_name, "s", "&timeoutMS=500") as client:
+        await client.turn("one")
+        client.proxy.cut = cut = Cut(command="begin_run", late=True)
+        with pytest.raises(StoreUnavailable, match="beginning a run"):
+            await client.turn("two")
+        await client.turn("two")
+        cut.release.set()
+        await cut.answered.wait()
+        await client.assert_stored("one", "two")
+
+
+async def test_a_repeated_turn_is_stored_once_though_its_first_end_arrives_before_its_second(
+    mongo_url: str, db_name: str
+) -> None:
+    async with behind_a_proxy(mongo_url, db_name, "s", "&timeoutMS=500") as client:
+        await client.turn("one")
+        client.proxy.cut = cut = Cut(command="finish_run", late=True)
+        with pytest.raises(StoreUnavailable, match="storing run 'two'"):
+            await client.turn("two")
+
+        async def while_the_first_arrives(_request: Any) -> ToolCall:
+            cut.release.set()
+            await cut.answered.wait()
+            return ToolCall("note")
+
+        with pytest.raises(RunAlreadyFinished, match="'two'"):
+            await client.turn("two", while_the_first_arrives, "Said in vain.")
+        await client.assert_stored("one", "two")
 
 
 async def test_a_connection_cut_at_its_first_use_is_made_again(mongo_url: str, db_name: str) -> None:

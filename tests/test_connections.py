@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import warnings
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -69,15 +68,6 @@ class TestAnAddress:
     def test_comes_with_names_that_mongodb_takes(self, settings: dict[str, Any]) -> None:
         with pytest.raises(ConfigurationError, match=next(iter(settings))):
             MongoDb("mongodb://localhost", **settings)
-
-
-@pytest.fixture
-def sockets_that_pymongo_leaves() -> Iterator[None]:
-    """PyMongo 4.20 leaves the socket of a connection that never came about to the garbage collector, which warns."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.mark.usefixtures("sockets_that_pymongo_leaves")

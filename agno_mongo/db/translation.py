@@ -62,6 +62,9 @@ def _ours(error: Exception, what: str, address: Callable[[], str]) -> AgnoMongoE
 
 def _refused(error: pymongo.errors.OperationFailure, what: str, address: str) -> StoreError:
     reason = (error.details or {}).get("errmsg") or _first_sentence(error)
+    if error.timeout or error.has_error_label("RetryableWriteError"):
+        # Out of time, or met by a primary that was stepping down: later it may well succeed.
+        return StoreUnavailable(f"{what}: the MongoDB server at {address} could not do it now: {reason}")
     if error.code in {_AUTHENTICATION_FAILED, _ATLAS_ERROR}:
         return StoreAuthenticationError(f"{what}: the MongoDB server at {address} refused the user name or password")
     if error.code == _UNAUTHORIZED and "requires authentication" in str(error):

@@ -1,0 +1,617 @@
+"""Processes that kill themselves at every command boundary, and what they leave behind.
+
+A scenario is an asynchronous function of a :class:`Stage`. A child process plays it and kills itself with SIGKILL just before its n-th command is
+sent, or just after the reply to it came. What it had acknowledged until then, and which commands it had sent, it tells through a pipe.
+The parent then looks at the database, goes on with the session, and repeats the run that was killed. ``python -m tests.crashing``
+prints what became of each case.
+
+Children are forked from a process that has imported everything and opened nothing (:class:`Nursery`), so that one costs a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from typing import Any
+
+from pymongo import AsyncMongoClient, monitoring
+from pymongo.monitoring import CommandListener
+from typing_extensions import Self
+
+from agno_mongo.agent import Agent
+from agno_mongo.db.embedded_server import EmbeddedServer
+from agno_mongo.db.mongo import MongoDb
+from agno_mongo.errors import RunAlreadyFinished
+from agno_mongo.execution import Settings
+from agno_mongo.messages import Message
+from agno_mongo.run import RunContext, RunStatus
+from agno_mongo.testing import ScriptedModel, ToolCall
+
+LEASE = 0.6
+"""Seconds after which a child's unfinished run counts as interrupted."""
+
+USER = "john"
+TOKENS_OF_A_TURN = 30
+ANSWER = "It is noted."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One child: it plays ``scenario`` and dies at command ``at`` (from 1), or not at all."""
+
+    url: str
+    db_name: str
+    table: str
+    scenario: str
+    session_id: str
+    at: int = 0
+    moment: str = "before"
+
+    @property
+    def name(self) -> str:
+        return f"{self.scenario}: {self.moment} command {self.at}" if self.at else f"{self.scenario}: not killed"
+
+
+@dataclass(kw_only=True)
+class Report:
+    """What a child told: ids of the runs it began to ask for, the runs it acknowledged, the commands that left it and those whose reply came.
+
+    Commands are ``begin_run ID``, ``finish_run ID``, with ``in vain`` if they matched nothing, or what MongoDB calls them.
+    """
+
+    case: Case
+    asked: list[str] = field(default_factory=list)
+    acknowledged: list[dict[str, Any]] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
+    died_at: str = ""
+    killed: bool = False
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def acknowledged_ids(self) -> list[str]:
+        return [run["run_id"] for run in self.acknowledged]
+
+    @property
+    def unacknowledged(self) -> list[str]:
+        return [run_id for run_id in self.asked if run_id not in self.acknowledged_ids]
+
+    def fates(self, run_id: str) -> set[str]:
+        """What may have become of a run, by the commands that were sent and answered. One thing only, if nothing went on beside it."""
+        begin, finish = f"begin_run {run_id}", f"finish_run {run_id}"
+        fates = {"stored"} if finish in self.sent else set()
+        if finish not in self.answered and begin in self.sent:
+            fates.add("interrupted")
+        if begin not in self.answered:
+            fates.add("absent")
+        return fates
+
+
+class Killer(CommandListener):
+    """Counts commands once it is armed, and ends its process at the one it was told.
+
+    PyMongo publishes ``started`` before it writes to the socket. ``kill`` does not return from SIGKILL to oneself.
+    """
+
+    def __init__(self, case: Case, tell: Callable[[str, Any], None]) -> None:
+        self._case = case
+        self._tell = tell
+        self._numbers: dict[int, tuple[int, str]] = {}
+        self.armed = False
+        self.answered: Counter[str] = Counter()
+
+    def started(self, event: Any) -> None:
+        if not self.armed:
+            return
+        number, what = len(self._numbers) + 1, described(event.command)
+        self._numbers[event.request_id] = number, what
+        self._die_at(number, what, "before")
+        self._tell("sent", what)
+
+    def succeeded(self, event: Any) -> None:
+        self.answered[event.command_name] += 1
+        if event.request_id in self._numbers:
+            number, what = self._numbers[event.request_id]
+            if "value" in event.reply and event.reply["value"] is None:
+                what += " in vain"
+            self._tell("answered", what)
+            self._die_at(number, what, "after")
+
+    def failed(self, event: Any) -> None:
+        if event.request_id in self._numbers:
+            number, what = self._numbers[event.request_id]
+            self._die_at(number, what, "after")
+
+    def _die_at(self, number: int, what: str, moment: str) -> None:
+        if (number, moment) == (self._case.at, self._case.moment):
+            self._tell("died_at", what)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def described(command: Any) -> str:
+    """The command by the name of our own, and the run it is about, or MongoDB's name for it."""
+    name = str(next(iter(command)))
+    if name == "findAndModify" and command.get("remove"):
+        return "delete"
+    update = command.get("update")
+    if name == "findAndModify" and isinstance(update, dict):
+        for operator, ours in (("$unset", "finish_run"), ("$set", "begin_run")):
+            for path in update.get(operator) or ():
+                if path.startswith("active_runs.") and path.count(".") == 1:
+                    return f"{ours} {path.partition('.')[2]}"
+    return name
+
+
+class Stage:
+    """What a scenario acts on. Commands count from ``arm()`` on; a turn that returned is acknowledged before anything else happens."""
+
+    def __init__(self, case: Case, db: MongoDb, killer: Killer, tell: Callable[[str, Any], None]) -> None:
+        self.case = case
+        self.db = db
+        self.session_id = case.session_id
+        self._killer = killer
+        self._tell = tell
+
+    def arm(self) -> None:
+        self._killer.armed = True
+
+    def done(self, what: str) -> None:
+        """Acknowledge what is no turn."""
+        self._tell("done", what)
+
+    async def answers_to(self, command: str, count: int) -> None:
+        """Wait until so many commands of this name have been answered."""
+        while self._killer.answered[command] < count:
+            await asyncio.sleep(0.005)
+
+    async def turn(self, run_id: str, *, agent: Agent | None = None) -> None:
+        """One turn of the session, acknowledged: the model calls the tool ``note``, then answers."""
+        agent = agent or agent_on(self.db, self.session_id)[0]
+        self._tell("asked", run_id)
+        run = await agent.arun(question(run_id), run_id=run_id)
+        self._tell("acknowledged", run.to_dict())
+
+
+def question(run_id: str) -> str:
+    return f"What do you say to {run_id}?"
+
+
+def note(run_context: RunContext) -> str:
+    """Note that the run was here: under a key of its own, and under one that all runs write."""
+    run_context.session_state.setdefault("runs", {})[run_context.run_id] = True
+    run_context.session_state["last"] = run_context.run_id
+    return "Noted."
+
+
+def agent_on(db: MongoDb, session_id: str, *script: Any, **settings: Any) -> tuple[Agent, ScriptedModel]:
+    """The agent of every turn, in child and parent alike."""
+    model = ScriptedModel(*(script or (ToolCall("note"), ANSWER)))
+    settings = {"tools": [note], "add_history_to_context": True, "num_history_runs": 100, **settings}
+    return Agent(model=model, db=db, session_id=session_id, user_id=USER, **settings), model
+
+
+# The scenarios.
+
+Act = Callable[[Stage], Awaitable[None]]
+Check = Callable[["Witness", Report], Awaitable[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """``at_once`` is checked while the leases of the dead still run, ``later`` when they have run out; both say what became of the case.
+
+    ``in_order``: no two runs went on at once. ``own_table``: each case begins without a collection.
+    """
+
+    act: Act
+    at_once: Check
+    later: Check
+    in_order: bool = True
+    own_table: bool = False
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(**settings: Any) -> Callable[[Act], Act]:
+    """Make a function a scenario under its name."""
+
+    def register(act: Act) -> Act:
+        checks = {"at_once": session_is_usable, "later": turns_are_whole}
+        SCENARIOS[getattr(act, "__name__")] = Scenario(act=act, **{**checks, **settings})  # noqa: B009
+        return act
+
+    return register
+
+
+class Witness:
+    """The parent's view of the database."""
+
+    def __init__(self, url: str, db_name: str, table: str) -> None:
+        self.sent: list[str] = []
+        self.client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(url, event_listeners=[_Sent(self.sent)])
+        self.db = MongoDb(client=self.client, db_name=db_name, session_table=table)
+        self._database = self.client[db_name]
+        self._table = table
+
+    async def stored(self, session_id: str) -> dict[str, Any] | None:
+        """The session's document, byte for byte what the server has."""
+        return await self._database[self._table].find_one({"session_id": session_id})
+
+    async def traces(self, session_id: str) -> list[str]:
+        """The collections that know anything of the session."""
+        names = await self._database.list_collection_names(filter={"name": {"$regex": f"^{self._table}"}})
+        about = {"$or": [{"session_id": session_id}, {"metadata.session_id": session_id}]}
+        return [name for name in names if await self._database[name].find_one(about)]
+
+
+class _Sent(CommandListener):
+    def __init__(self, sent: list[str]) -> None:
+        self._sent = sent
+
+    def started(self, event: Any) -> None:
+        self._sent.append(described(event.command))
+
+    def succeeded(self, event: Any) -> None:
+        """Nothing to note."""
+
+    def failed(self, event: Any) -> None:
+        """Nothing to note."""
+
+
+AFTERWARDS = "afterwards"
+"""The run id of the turn with which the parent goes on."""
+
+
+async def session_is_usable(witness: Witness, report: Report) -> str:
+    """The next turn works at once, whoever died a moment ago: two commands, the whole history, and no loose tool call."""
+    session_id = report.case.session_id
+    before = await witness.db.get_session(session_id)
+    agent, model = agent_on(witness.db, session_id)
+    witness.sent.clear()
+    run = await agent.arun(question(AFTERWARDS), run_id=AFTERWARDS)
+    expected = [f"begin_run {AFTERWARDS}", f"finish_run {AFTERWARDS}"]
+    sent = [command for command in witness.sent if command not in {"ping", "buildInfo", "listCollections", "createIndexes"}]
+    assert sent == expected, sent
+    assert run.status == RunStatus.completed
+    told = [] if before is None else [run.run_id for run in before.runs]
+    assert_history(model.requests[0].messages, [*told, AFTERWARDS])
+    return " ".join(told)
+
+
+def assert_history(messages: Iterable[Message], run_ids: list[str]) -> None:
+    """Each of these runs was shown whole, the last one's question at the end, and every tool call has its result."""
+    messages = list(messages)
+    roles = ["user", "assistant", "tool", "assistant"] * (len(run_ids) - 1) + ["user"]
+    assert [message.role for message in messages] == roles, messages
+    assert [message.content for message in messages if message.role == "user"] == [question(run_id) for run_id in run_ids]
+    called = [call["id"] for message in messages for call in message.tool_calls or ()]
+    assert called == [message.tool_call_id for message in messages if message.role == "tool"], messages
+
+
+async def turns_are_whole(witness: Witness, report: Report) -> str:
+    """All that was acknowledged is there, whole and once; of the rest what the last command says; and repeating it is harmless."""
+    session = await witness.db.get_session(report.case.session_id, user_id=USER)
+    runs = {run.run_id: run for run in session.runs}
+    assert len(runs) == len(session.runs) == session.run_count, list(runs)
+    assert_sums(session)
+    for told in report.acknowledged:
+        stored = plain(runs[told["run_id"]].to_dict())
+        # Which of two calls with one run id stored it; the caller is not told.
+        stored.pop("attempt")
+        assert stored == plain(told), stored
+    if SCENARIOS[report.case.scenario].in_order:
+        assert [run_id for run_id in runs if run_id in report.acknowledged_ids] == report.acknowledged_ids, list(runs)
+    assert set(runs) <= {*report.asked, AFTERWARDS}, list(runs)
+    fates = {run_id: fate_of(session, run_id) for run_id in report.unacknowledged}
+    for run_id, fate in fates.items():
+        assert fate in report.fates(run_id), (run_id, fate, report.fates(run_id))
+    await assert_repeatable(witness, report, fates)
+    return ", ".join(sorted(fates.values())) or "all acknowledged"
+
+
+def fate_of(session: Any, run_id: str) -> str:
+    """``stored``, ``interrupted`` with its input, or ``absent``."""
+    found = session.get_run(run_id)
+    if found is None:
+        return "absent"
+    assert found.input.input_content == question(run_id), found
+    interrupted = [run.run_id for run in session.interrupted_runs]
+    assert (run_id in interrupted) == (found.status == RunStatus.interrupted), found
+    assert found.status in {RunStatus.completed, RunStatus.interrupted}, found
+    return "interrupted" if found.status == RunStatus.interrupted else "stored"
+
+
+def assert_sums(session: Any) -> None:
+    """State and metrics count every run once."""
+    ids = [run.run_id for run in session.runs]
+    expected = {"runs": dict.fromkeys(ids, True), "last": ids[-1]} if ids else {}
+    assert session.session_state == expected, (session.session_state, ids)
+    counted = (session.session_data.get("session_metrics") or {}).get("total_tokens", 0)
+    assert counted == TOKENS_OF_A_TURN * len(ids), session.session_data
+
+
+async def assert_repeatable(witness: Witness, report: Report, fates: dict[str, str]) -> None:
+    """The same run id again completes what was not stored, once, and changes nothing where it was."""
+    session_id = report.case.session_id
+    finished = [*report.acknowledged_ids[-1:], *[run_id for run_id, fate in fates.items() if fate == "stored"]]
+    before = await witness.stored(session_id)
+    for run_id in finished:
+        agent, model = agent_on(witness.db, session_id)
+        with contextlib.suppress(RunAlreadyFinished):
+            await agent.arun(question(run_id), run_id=run_id)
+            raise AssertionError(f"run {run_id} was run again")
+        assert model.requests == []
+    assert await witness.stored(session_id) == before
+    unfinished = [run_id for run_id in fates if run_id not in finished]
+    for run_id in unfinished:
+        assert (await agent_on(witness.db, session_id)[0].arun(question(run_id), run_id=run_id)).content == ANSWER
+    session = await witness.db.get_session(session_id, user_id=USER)
+    ids = [run.run_id for run in session.runs]
+    assert sorted(ids) == sorted({*report.asked, AFTERWARDS}), ids
+    assert ids[len(ids) - len(unfinished) :] == unfinished, ids
+    assert session.active_runs == {}
+    assert_sums(session)
+
+
+def plain(value: Any) -> Any:
+    """As it comes out of a pipe."""
+    return json.loads(json.dumps(value, default=str, sort_keys=True))
+
+
+@scenario(own_table=True)
+async def turns(stage: Stage) -> None:
+    """Two turns of a new session, from the first command of the connection to the last."""
+    stage.arm()
+    for run_id in ("one", "two"):
+        await stage.turn(run_id)
+
+
+@scenario()
+async def long_turn(stage: Stage) -> None:
+    """A turn that renews its lease while its tool works."""
+    await stage.turn("one")
+    stage.arm()
+
+    async def wait(run_context: RunContext) -> str:
+        await stage.answers_to("update", 1)
+        return note(run_context)
+
+    agent, _ = agent_on(stage.db, stage.session_id, ToolCall("wait"), ANSWER, tools=[wait])
+    Settings.lease = LEASE / 4
+    await stage.turn("two", agent=agent)
+
+
+@scenario(in_order=False)
+async def two_turns_at_once(stage: Stage) -> None:
+    """Two turns of one session that overlap: the second begins and ends while the first waits for its model."""
+    await stage.turn("one")
+    stage.arm()
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def wait(_request: Any) -> ToolCall:
+        begun.set()
+        await ended.wait()
+        return ToolCall("note")
+
+    slow, _ = agent_on(stage.db, stage.session_id, wait, ANSWER)
+    first = asyncio.ensure_future(stage.turn("two", agent=slow))
+    await begun.wait()
+    await stage.turn("three")
+    ended.set()
+    await first
+
+
+async def nothing_or_all_is_left(witness: Witness, report: Report) -> str:
+    """A session that was being deleted is whole or gone."""
+    session_id = report.case.session_id
+    session = await witness.db.get_session(session_id)
+    if session is not None:
+        assert [run.run_id for run in session.runs] == report.asked
+        assert report.done == []
+        assert_sums(session)
+        return "whole"
+    assert "delete" in report.sent
+    return "gone"
+
+
+async def deletion_can_be_repeated(witness: Witness, report: Report) -> str:
+    """Deleting again leaves no trace."""
+    session_id = report.case.session_id
+    was = "gone" if await witness.stored(session_id) is None else "whole"
+    assert await witness.db.delete_session(session_id, USER) is (was == "whole")
+    assert await witness.traces(session_id) == []
+    return was
+
+
+@scenario(at_once=nothing_or_all_is_left, later=deletion_can_be_repeated)
+async def deletion(stage: Stage) -> None:
+    """A session with two turns is deleted."""
+    for run_id in ("one", "two"):
+        await stage.turn(run_id)
+    stage.arm()
+    assert await stage.db.delete_session(stage.session_id, USER)
+    stage.done("deletion")
+
+
+# The children.
+
+
+async def play(case: Case, tell: Callable[[str, Any], None]) -> None:
+    """Play the scenario to its end, or to one's own."""
+    killer = Killer(case, tell)
+    monitoring.register(killer)
+    Settings.lease = LEASE
+    async with MongoDb(case.url, db_name=case.db_name, session_table=case.table) as db:
+        await SCENARIOS[case.scenario].act(Stage(case, db, killer, tell))
+
+
+def child(case: Case, pipe: int) -> None:
+    """The whole life of a forked child. Each thing told is one write, done before the next thing happens."""
+
+    def tell(what: str, value: Any) -> None:
+        os.write(pipe, (json.dumps([what, value], default=str) + "\n").encode())
+
+    try:
+        asyncio.run(play(case, tell))
+    except BaseException as error:
+        tell("errors", f"{type(error).__name__}: {error}")
+    os._exit(0)
+
+
+def run_in_child(case: Case) -> Report:
+    """Fork a child for the case and wait for its end."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        child(case, writing)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        lines = [json.loads(line) for line in pipe]
+    _, status = os.waitpid(pid, 0)
+    report = Report(case=case, killed=os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL)
+    for what, value in lines:
+        if what == "died_at":
+            report.died_at = value
+        else:
+            getattr(report, what).append(value)
+    return report
+
+
+def nursery() -> None:
+    """A case a line comes in, a report a line goes out."""
+    gc.collect()
+    gc.freeze()
+    for line in sys.stdin:
+        report = run_in_child(Case(**json.loads(line)))
+        print(json.dumps(asdict(report)), flush=True)
+
+
+class Nursery:
+    """A process that forks children: everything imported, no client opened, no thread begun. One child at a time."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.crashing", "--nursery"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._process.communicate(timeout=30)
+
+    async def report_on(self, case: Case) -> Report:
+        """What the child of this case told until it died."""
+        return await asyncio.to_thread(self._report_on, case)
+
+    def _report_on(self, case: Case) -> Report:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(asdict(case)), file=self._process.stdin, flush=True)
+        told = json.loads(self._process.stdout.readline())
+        return Report(**{**told, "case": case})
+
+
+# The matrix.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A row of the table: what the child died at, and what became of what it had not acknowledged."""
+
+    scenario: str
+    moment: str
+    command: str
+    fate: str
+
+
+async def crash_everywhere(nursery: Nursery, url: str, db_name: str, name: str) -> list[Outcome]:
+    """Play one scenario without a kill, then once for every boundary of every command, and check what each child left."""
+    played = SCENARIOS[name]
+    counted = await nursery.report_on(Case(url=url, db_name=db_name, table=name, scenario=name, session_id="counted"))
+    assert not counted.errors, counted
+    assert not counted.killed
+    assert counted.unacknowledged == []
+    witnesses: dict[str, Witness] = {}
+    left: list[tuple[Witness, Report]] = []
+    try:
+        for at, moment in product(range(1, len(counted.sent) + 1), ("before", "after")):
+            session_id = f"{name}_{at}_{moment}"
+            table = session_id if played.own_table else name
+            report = await nursery.report_on(replace(counted.case, table=table, session_id=session_id, at=at, moment=moment))
+            if table not in witnesses:
+                witnesses[table] = Witness(url, db_name, table)
+            await explained(played.at_once, witnesses[table], report)
+            left.append((witnesses[table], report))
+        await asyncio.sleep(LEASE)
+        return [await _outcome(played, witness, report) for witness, report in left]
+    finally:
+        for witness in witnesses.values():
+            await witness.client.close()
+
+
+async def _outcome(played: Scenario, witness: Witness, report: Report) -> Outcome:
+    fate = await explained(played.later, witness, report)
+    return Outcome(scenario=report.case.scenario, moment=report.case.moment, command=report.died_at, fate=fate)
+
+
+async def explained(check: Check, witness: Witness, report: Report) -> str:
+    """What the check says; its complaint names the case."""
+    where = f"{report.case.name}, {report.died_at or 'which it never came to'}"
+    # A renewal of a lease more or less, on a slow machine, and the last case plays to its end.
+    assert report.errors == [], f"{where}: {report.errors}"
+    try:
+        return await check(witness, report)
+    except Exception as error:
+        raise AssertionError(f"{where}: {check.__name__}: {type(error).__name__}: {error}") from error
+
+
+def table(outcomes: Iterable[Outcome]) -> str:
+    """Cases and outcomes as a table of text."""
+    rows = [
+        ("scenario", "killed", "command", "the run in flight"),
+        *((o.scenario, o.moment, o.command, o.fate) for o in outcomes),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+async def print_matrix(url: str) -> None:
+    """The whole matrix, and the seconds it took."""
+    began = time.monotonic()
+    outcomes: list[Outcome] = []
+    with Nursery() as nursery:
+        for name in SCENARIOS:
+            outcomes += await crash_everywhere(nursery, url, f"crashing_{os.getpid()}", name)
+    print(table(outcomes))
+    print(f"{len(outcomes)} cases in {time.monotonic() - began:.1f} s")
+
+
+def main() -> None:
+    if "--nursery" in sys.argv:
+        nursery()
+        return
+    with tempfile.TemporaryDirectory(prefix="agno_mongo_crashing_") as folder:
+        server = EmbeddedServer(folder)
+        try:
+            asyncio.run(print_matrix(server.acquire()))
+        finally:
+            server.release()
+
+
+if __name__ == "__main__":
+    main()

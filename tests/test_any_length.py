@@ -132,6 +132,22 @@ class TestManyRuns:
         await talker(db, 1).arun("a new one under the old name")
         assert len((await db.get_session("s")).runs) == 1
 
+    async def test_that_a_deletion_left_when_it_died_go_when_it_is_repeated(self, db: MongoDb) -> None:
+        agent = Agent(
+            model=ScriptedModel(*[f"{turn} " + "x" * 70_000 for turn in range(40)]), db=db, session_id="s", user_id="john"
+        )
+        for turn in range(40):
+            await agent.arun(f"{turn}")
+        connection = await db._connection()
+        await connection.background.finished()
+        await connection.collection.delete_one({"session_id": "s"})
+        before = await leftovers(db)
+        assert before > 40
+        assert not await db.delete_session("s", user_id="mary")
+        assert await leftovers(db) == before
+        assert not await db.delete_session("s", user_id="john")
+        assert await leftovers(db) == 0
+
     async def test_are_stored_again_as_a_whole(self, db: MongoDb) -> None:
         await talk(db, 60)
         session = await db.get_session("s")

@@ -58,6 +58,7 @@ _INDEXES = [
 _ARCHIVE_INDEXES = [
     IndexModel([("archive_id", ASCENDING), ("end", ASCENDING)]),
     IndexModel([("archive_id", ASCENDING), ("runs.run_id", ASCENDING)]),
+    IndexModel([("session_id", ASCENDING)]),
     IndexModel([("user_id", ASCENDING)]),
     IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0),
 ]

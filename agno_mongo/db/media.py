@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any, Final
 
 import bson
@@ -232,12 +233,14 @@ async def share(connection: Connection, session_id: str, with_session_id: str) -
     )
 
 
-async def free_session(connection: Connection, session_ids: Sequence[str]) -> None:
-    """Let go of all that these sessions refer to; what no session refers to any more is deleted.
+async def free_session(
+    connection: Connection, session_ids: Sequence[str], owned: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Let go of all that these sessions refer to, as far as it matches ``owned``; what no session refers to any more is deleted.
 
     A find; with media, three commands more.
     """
-    which = {"metadata.sessions": {"$in": list(session_ids)}}
+    which = {"metadata.sessions": {"$in": list(session_ids)}, **owned}
     if await connection.media_files.find_one(which, projection={"_id": 1}) is not None:
         await connection.media_files.update_many(which, {"$pullAll": {"metadata.sessions": list(session_ids)}})
         await _delete(connection, {"metadata.sessions": []})

@@ -8,7 +8,7 @@ atomic by that, and carry ``session_id``, which a sharded cluster routes by.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from time import time
 from typing import Any, Final, NoReturn
@@ -194,7 +194,8 @@ async def delete_sessions(connection: Connection, which: Mapping[str, Any]) -> i
     """Delete the sessions that match, with their archive and media, and say how many they were.
 
     For one session a findAndModify, for several a find and a delete; then one find for their media, and for those that had an archive two
-    commands each. The session goes first: a run that finishes later finds nothing to write to, and a crash leaves nothing that can be read.
+    commands each. The session goes first: a run that finishes later finds nothing to write to, and a crash leaves nothing that can be
+    read. What it leaves goes when the deletion is repeated, which takes three finds more for sessions that are not there.
     """
     ids = which["session_id"]["$in"]
     if len(ids) == 1:
@@ -209,7 +210,22 @@ async def delete_sessions(connection: Connection, which: Mapping[str, Any]) -> i
             await archive.free(connection, segments | {archive.own_segment(session)})
     if found:
         await media.free_session(connection, [session["session_id"] for session in found])
+    if len(found) < len(ids):
+        await _clear_up(connection, which, set(ids) - {session["session_id"] for session in found})
     return len(found)
+
+
+async def _clear_up(connection: Connection, which: Mapping[str, Any], session_ids: Collection[str]) -> None:
+    """Remove what a deletion that died half way left of sessions that are not there. Two finds, if there is nothing."""
+    there = await connection.collection.find({"session_id": {"$in": list(session_ids)}}, projection={"session_id": 1}).to_list(
+        None
+    )
+    gone = list(set(session_ids) - {session["session_id"] for session in there})
+    owned = {name: value for name, value in which.items() if name in {"user_id", "session_type"}}
+    if gone:
+        buckets = connection.archive.find({"session_id": {"$in": gone}, **owned}, projection={"archive_id": 1})
+        await archive.free(connection, {bucket["archive_id"] for bucket in await buckets.to_list(None)})
+        await media.free_session(connection, gone, {f"metadata.{name}": value for name, value in owned.items()})
 
 
 _OF_DELETED: Final = {"session_id": 1, **archive.ARCHIVE_FIELDS}

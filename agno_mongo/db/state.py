@@ -212,7 +212,7 @@ def _has_nan(value: Any) -> bool:
 def rebase(changes: Iterable[Change], theirs: Mapping[str, Any]) -> tuple[list[Change], list[Change]]:
     """The same changes as seen from ``theirs``, what is stored by now; and those among them that conflict.
 
-    A key that both set to the same value is no conflict, and needs no change any more. A dict that both added is merged key by key.
+    A key that both set to the same value, or both removed, is no conflict. A dict that both added is merged key by key.
     A key whose parent is no dict any more conflicts, and takes the parent's place. What was added is added to whatever they left; only
     where that is no number, or no list, it conflicts, and is a value like others from then on.
     """
@@ -226,8 +226,11 @@ def rebase(changes: Iterable[Change], theirs: Mapping[str, Any]) -> tuple[list[C
         if whole and change.added is not MISSING and _increased(found, [change.added]) is not MISSING:
             rebased[change.path] = change
             continue
-        gone = change.after is MISSING and (found is MISSING or not whole)
-        if gone or (whole and same(found, change.after)):
+        if change.after is MISSING and not whole:
+            continue
+        if whole and same(found, change.after):
+            # Already so; it is written again all the same, so that its guard sees whether it stays so until then.
+            rebased[change.path] = Change(change.path, found, change.after)
             continue
         if whole and change.before is MISSING and isinstance(found, dict) and isinstance(change.after, dict):
             pending += reversed(difference({}, change.after, change.path))

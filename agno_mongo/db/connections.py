@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
 from pymongo.errors import PyMongoError
@@ -34,20 +34,16 @@ _BEANIE_LOCK = threading.Lock()
 """``init_beanie`` writes to the shared base classes; two threads must not do it at once."""
 
 _SHARED_ARCHIVE = ("archive_id", "archive_lineage.id")
+_RECENT: Final = (("updated_at", DESCENDING), ("touched_at", DESCENDING), ("session_id", ASCENDING))
+"""How a list of sessions is ordered. With the id at its end, an index answers a list of ids alone."""
+
 _INDEXES = [
     IndexModel([("session_id", ASCENDING)], unique=True),
-    IndexModel(
-        [
-            ("user_id", ASCENDING),
-            ("session_type", ASCENDING),
-            ("updated_at", DESCENDING),
-            ("touched_at", DESCENDING),
-        ]
-    ),
-    IndexModel([("session_type", ASCENDING), ("updated_at", DESCENDING), ("touched_at", DESCENDING)]),
+    IndexModel([("user_id", ASCENDING), ("session_type", ASCENDING), *_RECENT]),
+    IndexModel([("session_type", ASCENDING), *_RECENT]),
     *(
         IndexModel(
-            [(kind.id_field, ASCENDING), ("updated_at", DESCENDING), ("touched_at", DESCENDING)],
+            [(kind.id_field, ASCENDING), ("session_type", ASCENDING), *_RECENT],
             partialFilterExpression={kind.id_field: {"$type": "string"}},
         )
         for kind in SessionType

@@ -14,6 +14,7 @@ from typing_extensions import Self
 from agno_mongo.blocking import Blocking
 from agno_mongo.db import archive, branches, drivers, runs, sessions, store, values
 from agno_mongo.db.arguments import (
+    Total,
     check_id,
     check_names,
     check_run_id,
@@ -23,6 +24,7 @@ from agno_mongo.db.arguments import (
     page_of,
     scope_of,
     session_type_of,
+    total_of,
 )
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection, Connections, check_url
@@ -234,6 +236,7 @@ class MongoDb:
         sort_order: str | None = None,
         deserialize: bool = True,
         include_runs: bool = False,
+        total: Total | None = "exact",
     ) -> Any:
         """Sessions, the last used first, without their runs unless asked.
 
@@ -241,10 +244,15 @@ class MongoDb:
         (a part of it, upper and lower case alike); ``start_timestamp`` and ``end_timestamp`` (``created_at``, Unix seconds,
         inclusive). ``limit`` is the page's size, ``page`` counts from 1. ``sort_by`` is a field, ``sort_order`` ``"asc"`` or
         ``"desc"``. With ``deserialize=False`` it gives ``(list of dicts, total number without the page)``, in two commands.
+
+        ``total="exact"`` counts every match, ``"estimated"`` is cheap at any number (see :meth:`count_sessions`), None leaves the
+        count and its command out and gives None for it. A page by user, component or type and by recency reads its own sessions;
+        those of the pages before it are passed over in the index.
         """
         self._check_user(user_id, "get_sessions()")
         which = filter_of(session_type, user_id, component_id, session_name, start_timestamp, end_timestamp)
         size, skip = page_of(limit, page)
+        total_of(total)
         order = order_of(sort_by, sort_order)
         connection = await self._connection()
         with self._translated("listing sessions"):
@@ -253,25 +261,36 @@ class MongoDb:
             parsed = [connection.parse(await runs.completed(connection, document)) for document in found]
             if deserialize:
                 return parsed
-            total = await sessions.count_sessions(connection, which)
-        return [session.to_dict(include_runs=include_runs) for session in parsed], total
+            number = None if total is None else await sessions.count_sessions(connection, which, exact=total == "exact")
+        return [session.to_dict(include_runs=include_runs) for session in parsed], number
 
     async def count_sessions(
         self,
         session_type: SessionType | str | None = None,
         user_id: str | None = None,
         component_id: str | None = None,
+        total: Total = "exact",
     ) -> int:
-        """How many sessions there are, by type, user and component. One command."""
+        """How many sessions there are, by type, user and component. One command.
+
+        ``total="exact"`` walks all entries of an index. ``"estimated"`` takes the same time at any number: without a filter it is the
+        server's own figure, which may be off after a crash; with one it stops at 10,000, which then means that many or more.
+        """
         self._check_user(user_id, "count_sessions()")
+        if total_of(total) is None:
+            raise ConfigurationError("count_sessions() counts: total is 'exact' or 'estimated'")
+        which = filter_of(session_type, user_id, component_id)
         connection = await self._connection()
         with self._translated("counting sessions"):
-            return await sessions.count_sessions(connection, filter_of(session_type, user_id, component_id))
+            return await sessions.count_sessions(connection, which, exact=total == "exact")
 
     async def get_all_session_ids(
         self, user_id: str | None = None, entity_id: str | None = None, session_type: SessionType | str | None = None
     ) -> list[str]:
-        """The ids of all sessions, of all of a user's, or of all of a component's (``entity_id``); the last used first."""
+        """The ids of all sessions, of all of a user's, or of all of a component's (``entity_id``); the last used first.
+
+        One find that an index answers alone.
+        """
         self._check_user(user_id, "get_all_session_ids()")
         connection = await self._connection()
         with self._translated("listing session ids"):

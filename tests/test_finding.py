@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timezone
 from typing import Any
@@ -12,6 +13,7 @@ import bson.raw_bson
 import pytest
 import pytest_asyncio
 from bson import ObjectId
+from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.write_concern import WriteConcern
 
@@ -19,7 +21,7 @@ from agno_mongo.agent import Agent
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.sessions import ESTIMATE_LIMIT
-from agno_mongo.errors import ConfigurationError
+from agno_mongo.errors import ConfigurationError, UserRequired
 from agno_mongo.testing import ScriptedModel
 from tests.test_commands import Recorder
 
@@ -177,3 +179,127 @@ async def test_another_way_of_counting_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="'exact' or 'estimated'"):
         await db.count_sessions(total=None)  # type: ignore[arg-type]
     assert await db.get_sessions(deserialize=False, total="estimated") == ([], 0)
+
+
+@pytest_asyncio.fixture(params=["pymongo", "motor"])
+async def searched(request: pytest.FixtureRequest, mongo_url: str, db_name: str) -> AsyncIterator[MongoDb]:
+    """A store with search switched on, over both clients that have a server."""
+    if request.param == "pymongo":
+        async with MongoDb(mongo_url, db_name=db_name, search=True) as db:
+            yield db
+        return
+    client = AsyncIOMotorClient(mongo_url)
+    yield MongoDb(client=client, db_name=db_name, search=True)
+    client.close()
+
+
+async def say(db: MongoDb, text: Any, answer: str = "Fine.", **options: Any) -> None:
+    await Agent(model=ScriptedModel(answer), db=db).arun(text, **options)
+
+
+async def found(db: MongoDb, query: str, user_id: str | None = "john", **options: Any) -> list[str]:
+    return [match.session.session_id for match in await db.search_sessions(query, user_id, **options)]
+
+
+async def test_what_was_said_is_found_best_first(searched: MongoDb) -> None:
+    db = searched
+    await say(db, "The café is open.", "So is the harbour.", session_id="café", user_id="john")
+    await say(db, "The harbour, the harbour!", "Harbour?", session_id="harbour", user_id="john")
+    await say(db, "Nothing of the kind.", session_id="nothing", user_id="john")
+    assert await found(db, "harbour") == ["harbour", "café"]
+    assert await found(db, "CAFE harbour", limit=1) == ["harbour"]
+    assert set(await found(db, "kind open")) == {"nothing", "café"}
+    assert await found(db, '"café is"') == ["café"]
+    assert await found(db, "harbour -open") == ["harbour"]
+    assert await found(db, "-open") == await found(db, "harb") == await found(db, "!") == []
+    assert await found(db, "harbour", session_type="team") == await found(db, "harbour", component_id="other") == []
+    assert len(await found(db, "harbour", session_type="agent", component_id="agent")) == 2
+
+
+async def test_a_match_shows_where_the_words_stand(searched: MongoDb) -> None:
+    db = searched
+    agent = Agent(model=ScriptedModel(f"{'before ' * 50}The Café, say. {'after ' * 50}", "It is a cafe.", "ok"), db=db)
+    first = await agent.arun("Where do we meet?", session_id="s", user_id="john")
+    second = await agent.arun("What is it?", session_id="s", user_id="john")
+    await agent.arun([{"type": "text", "text": "a part with cafés"}], session_id="parts", user_id="john")
+    (match,) = await db.search_sessions("cafe", "john")
+    assert match.session.session_id == "s"
+    assert match.session.runs is None
+    assert match.score > 0
+    assert [(excerpt.run_id, excerpt.role) for excerpt in match.excerpts] == [
+        (first.run_id, "assistant"),
+        (second.run_id, "assistant"),
+    ]
+    assert re.fullmatch(r"…(before )+The Café, say\.( after)+…", match.excerpts[0].text)
+    assert match.excerpts[1].text == "It is a cafe."
+    assert await found(db, "cafés") == ["parts"]
+    await db.rename_session("s", session_name="Quayside")
+    (match,) = await db.search_sessions("quayside", "john")
+    assert (match.session.session_name, match.excerpts) == ("Quayside", ())
+
+
+async def test_a_search_neither_finds_nor_examines_nor_weighs_what_is_others(mongo_url: str, db_name: str) -> None:
+    recorder = Recorder()
+    async with AsyncMongoClient(mongo_url, event_listeners=[recorder]) as client:
+        db = MongoDb(client=client, db_name=db_name, search=True)
+        for number in range(20):
+            await say(db, "harbour", session_id=f"jane{number}", user_id="jane")
+        await say(db, "harbour", session_id="nobody's")
+        await say(db, "the harbour", session_id="john's", user_id="john")
+        (alone,) = await db.search_sessions("harbour", "john")
+        await db.delete_sessions([f"jane{number}" for number in range(10)])
+        assert (await db.search_sessions("harbour", "john"))[0].score == alone.score
+        assert await found(db, "harbour", None) == ["nobody's"]
+        assert await found(db, "harbour", "jim") == []
+        recorder.sent.clear()
+        assert await found(db, "harbour") == ["john's"]
+        for command in recorder.sent:
+            explained = {name: command[name] for name in ("aggregate", "pipeline")} | {"cursor": {}}
+            plan = await client[db_name].command("explain", explained, verbosity="executionStats")
+            stats = plan.get("executionStats") or plan["stages"][0]["$cursor"]["executionStats"]
+            assert stats["totalDocsExamined"] == (1 if command["aggregate"] == "agno_sessions" else 0)
+
+
+async def test_a_field_named_language_is_only_a_field(searched: MongoDb) -> None:
+    db = searched
+    for number, language in enumerate(("klingon", 7, None, ["x"], {"language": "nowhere"})):
+        state = {"language": language, "language%24": language}
+        await say(db, {"language": language, "text": "harbour"}, session_id=f"s{number}", user_id="john", session_state=state)
+        await say(db, [{"language": language, "text": "quay"}], session_id=f"s{number}", user_id="john")
+        await db.update_session_state(f"s{number}", {"language": language})
+    assert len(await found(db, "harbour")) == 5
+
+
+async def test_search_is_switched_on_for_what_is_there_and_off_without_a_loss(mongo_url: str, db_name: str) -> None:
+    async with MongoDb(mongo_url, db_name=db_name) as db:
+        await say(db, "harbour", session_id="before", user_id="john")
+        with pytest.raises(ConfigurationError, match=r"MongoDb\(…, search=True\)"):
+            await db.search_sessions("harbour", "john")
+    recorder = Recorder()
+    async with AsyncMongoClient(mongo_url, event_listeners=[recorder]) as client:
+        db = MongoDb(client=client, db_name=db_name, search=True)
+        assert await found(db, "harbour") == ["before"]
+        await say(db, "harbour", session_id="after", user_id="john")
+        assert len(await found(db, "harbour")) == 2
+        assert recorder.names.count("createIndexes") == 2
+        assert "search" in await client[db_name].agno_sessions.index_information()
+        assert "search" in await client[db_name].agno_sessions_archive.index_information()
+    async with MongoDb(mongo_url, db_name=db_name) as db:
+        await say(db, "harbour", session_id="still", user_id="john")
+
+
+async def test_a_search_over_mongomock_says_that_it_needs_a_server() -> None:
+    db = InMemoryDb(search=True)
+    await say(db, "harbour", session_id="s", user_id="john")
+    with pytest.raises(ConfigurationError, match="needs a server"):
+        await db.search_sessions("harbour", "john")
+
+
+@pytest.mark.parametrize("query", ["", "  ", None, 7, b"harbour", "a\x00b", "\ud800"])
+async def test_a_query_that_is_none_is_refused(query: Any) -> None:
+    with pytest.raises(ConfigurationError, match="query"):
+        await InMemoryDb(search=True).search_sessions(query)
+    with pytest.raises(ConfigurationError, match="limit"):
+        await InMemoryDb(search=True).search_sessions("x", limit=0)
+    with pytest.raises(UserRequired):
+        await InMemoryDb(search=True, require_user_id=True).search_sessions("x")

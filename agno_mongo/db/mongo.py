@@ -30,6 +30,7 @@ from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection, Connections, check_url
 from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, AnyRun, Session
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.search import SEARCH_INDEX, SessionMatch, check_query, search_sessions
 from agno_mongo.db.state import STATE
 from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded
 from agno_mongo.db.translation import translated
@@ -65,7 +66,8 @@ class MongoDb:
     the journal.
 
     ``db_name`` and ``session_table`` are the database and the collection; several ``MongoDb`` side by side do not touch each other.
-    ``require_user_id=True`` refuses every call that names no user. ``id`` is for the user's own bookkeeping.
+    ``require_user_id=True`` refuses every call that names no user. ``search=True`` keeps a text index over what was said, for
+    :meth:`search_sessions`; over what is there already it is built before the first write or search. ``id`` is for the user's own bookkeeping.
 
     The methods are coroutines under Agno's names; ``db.blocking.<name>`` waits for them.
     """
@@ -80,12 +82,14 @@ class MongoDb:
         session_table: str = DEFAULT_SESSION_TABLE,
         id: str | None = None,  # noqa: A002 - Agno's name
         require_user_id: bool = False,
+        search: bool = False,
     ) -> None:
         check_names(db_name, session_table)
         self.id = id
         self.db_name = db_name
         self.session_table = session_table
         self.require_user_id = require_user_id
+        self.search = search
         if client is not None:
             if db_url is not None:
                 raise ConfigurationError("MongoDb takes db_url= or client=, not both")
@@ -98,6 +102,7 @@ class MongoDb:
             client=client,
             db_name=db_name,
             session_table=session_table,
+            text_indexes=(SEARCH_INDEX,) if search else (),
         )
         self.blocking = Blocking(self)
 
@@ -303,6 +308,35 @@ class MongoDb:
                 projection={"session_id": 1, "_id": 0},
             )
         return [document["session_id"] for document in found]
+
+    async def search_sessions(
+        self,
+        query: str,
+        user_id: str | None = None,
+        *,
+        session_type: SessionType | str | None = None,
+        component_id: str | None = None,
+        limit: int = 20,
+    ) -> list[SessionMatch]:
+        """The user's sessions in which the words were said, best first; needs ``MongoDb(…, search=True)``.
+
+        ``query`` is MongoDB's: any of the words, every ``"phrase in quotes"``, none of the words with a ``-minus``; case and accents do
+        not matter, words are whole. Searched are the content of all messages, archived ones too, and the session's name. Without
+        ``user_id`` it searches the sessions that belong to nobody. Two commands, and no documents but the user's own.
+        See :func:`agno_mongo.db.search.search_sessions`.
+        """
+        self._check_user(user_id, "search_sessions()")
+        check_query(query)
+        size, _ = page_of(limit or 0, None)
+        # A filter of all types would make the server look at each document twice.
+        which = {} if session_type is None and component_id is None else filter_of(session_type, None, component_id)
+        if not self.search:
+            raise ConfigurationError("search_sessions() needs a text index, which is kept only with MongoDb(…, search=True)")
+        connection = await self._connection()
+        if not connection.text_indexes:
+            raise ConfigurationError("search_sessions() needs a server: mongomock has no text index")
+        with self._translated("searching sessions"):
+            return await search_sessions(connection, query, user_id, which, size)
 
     async def upsert_session(self, session: Session, deserialize: bool = True) -> Any:
         """Store a session that was made or changed in memory, as a whole; give it back as stored.

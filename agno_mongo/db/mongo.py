@@ -35,6 +35,7 @@ from agno_mongo.db.state import STATE
 from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded
 from agno_mongo.db.translation import translated
 from agno_mongo.db.upcasting import upcast
+from agno_mongo.db.watch import SessionWatch, WatchScope
 from agno_mongo.errors import ConfigurationError, SessionNotFound, UserRequired
 from agno_mongo.renamed import older_names_accepted
 from agno_mongo.run.base import BaseRunOutput
@@ -487,6 +488,28 @@ class MongoDb:
         connection = await self._connection()
         with self._translated(f"deleting {len(ids)} sessions"):
             return await sessions.delete_sessions(connection, {"session_id": {"$in": ids}, **scope_of(None, user_id)})
+
+    def watch(
+        self, session_id: str | None = None, user_id: str | None = None, *, resume_after: str | None = None
+    ) -> SessionWatch:
+        """What happens to one session, or to all of a user's, as it happens: an asynchronous iterator of SessionEvent.
+
+        ::
+
+            async with db.watch(user_id="john") as events:
+                async for event in events:
+                    ...
+
+        Sessions may be made later; with neither argument all are watched. ``resume_after`` is the ``token`` of the last event that was
+        seen: the watch goes on behind it. Only deletions can be missed then, of sessions that were gone when it went on. With both
+        arguments, a session of anybody else raises SessionOwnedByAnotherUser. Needs a replica set. Opening takes three commands and reads
+        the ids of the sessions, of all of them if all are watched. In blocking code, ``with db.blocking.watch(…) as events``.
+        """
+        if session_id is None:
+            self._check_user(user_id, "watch()")
+        else:
+            self._check(session_id, user_id)
+        return SessionWatch(self._connection, self._translated, WatchScope(session_id=session_id, user_id=user_id), resume_after)
 
     async def health(self) -> Health:
         """Ask the server how it is. Raises what every other call would raise too. Two commands."""

@@ -121,7 +121,7 @@ async def _archived_matches(
         return []
     segments = list({part["archive_id"]: None for part in parts})
     readers = {"$or": [{name: {"$in": segments}} for name in ("_id", "archive_id", "archive_lineage.id")]}
-    owned = {"$and": [dict(which), readers], "user_id": wanted["user_id"]}
+    owned = {"$and": [dict(which), readers, {"user_id": wanted["user_id"]}]}
     sessions = await connection.collection.find(owned, projection=archive.ARCHIVE_FIELDS).to_list(None)
     hits = [hit for session in sessions if (hit := _best_hit(session, parts)) is not None]
     hits = sorted(hits, key=lambda hit: -hit.score)[:limit]

@@ -17,6 +17,7 @@ import pymongo.errors
 from pymongo import DESCENDING, ReturnDocument
 
 from agno_mongo.db import archive, media
+from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.translation import PATH_NOT_VIABLE

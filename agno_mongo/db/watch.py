@@ -294,9 +294,7 @@ class _Explained:
             raise _bad_token(self._token) from error
 
 
-_FIELDS: Final = (
-    r"^(active_runs(\.[^.]+)?$|runs(\.[0-9]+)?$|metadata($|\.)|summary($|\.)|session_data($|\.session_(name|state)($|\.)))"
-)
+_FIELDS: Final = r"^(active_runs(\.[^.]+)?$|runs(\.[0-9]+)?$|archive_id$|metadata($|\.)|summary($|\.)|session_data($|\.session_(name|state)($|\.)))"
 """The fields whose change is an event. A lease that is renewed and a checkpoint lie deeper than ``active_runs.<run_id>``."""
 
 _UPDATED: Final = "$updateDescription.updatedFields"
@@ -429,6 +427,9 @@ def _changed(change: Mapping[str, Any]) -> tuple[str, ...]:
         top, _, below = name.partition(".")
         if top == "session_data" and below:
             found[below.partition(".")[0]] = None
-        elif top in {"session_data", "metadata", "summary"} or (name == "runs" and not (change["archived"] or change["counted"])):
+        elif top in {"session_data", "metadata", "summary"}:
             found[top] = None
+        elif name == "archive_id" or (name == "runs" and not (change["archived"] or change["counted"])):
+            # A rewind turns to another segment of the archive; a move to the archive leaves what the runs are.
+            found["runs"] = None
     return tuple(found)

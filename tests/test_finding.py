@@ -152,8 +152,7 @@ async def test_rename_and_delete_examine_one_session(many: tuple[MongoDb, Record
     assert await db.delete_session(**which) is False
     delete = recorder.sent[0]
     for session_id, examined in (("s505", (1, 1)), ("no such session", (0, 0))):
-        delete["deletes"][0]["q"] = {**which, "session_id": session_id}
-        assert explained(delete) == examined
+        assert explained({**delete, "query": {**which, "session_id": session_id}}) == examined
 
 
 async def test_a_total_is_exact_unless_an_estimate_will_do(many: tuple[MongoDb, Recorder], explained: Any) -> None:
@@ -259,6 +258,61 @@ async def test_a_search_neither_finds_nor_examines_nor_weighs_what_is_others(mon
             plan = await client[db_name].command("explain", explained, verbosity="executionStats")
             stats = plan.get("executionStats") or plan["stages"][0]["$cursor"]["executionStats"]
             assert stats["totalDocsExamined"] == (1 if command["aggregate"] == "agno_sessions" else 0)
+
+
+async def long_session(db: MongoDb, session_id: str, *lines: str, user_id: str = "john") -> list[str]:
+    """A session of 33 runs, of which the oldest 25 stand in the archive; the answers begin with ``lines``. Returns the run ids."""
+    agent = Agent(model=ScriptedModel(*lines, *["ok"] * (33 - len(lines))), db=db)
+    ids = [(await agent.arun("go", session_id=session_id, user_id=user_id)).run_id for _ in range(33)]
+    await (await db._connection()).background.finished()
+    assert (await db.get_session(session_id)).archived_runs == 25
+    return ids
+
+
+async def test_archived_runs_are_found_as_their_session(searched: MongoDb) -> None:
+    db = searched
+    ids = await long_session(db, "long", "The harbour.", "The café.", "Fine.")
+    await long_session(db, "jane's", "The harbour.", user_id="jane")
+    await say(db, "A word of the harbour among others", session_id="short", user_id="john")
+    await say(db, "To the harbour again", session_id="long", user_id="john")
+    matches = {match.session.session_id: match for match in await db.search_sessions("harbour", "john")}
+    assert matches.keys() == {"long", "short"}
+    assert [excerpt.text for excerpt in matches["long"].excerpts] == ["The harbour.", "To the harbour again"]
+    assert matches["long"].excerpts[0].run_id == ids[0]
+    assert matches["long"].session.runs is None
+    assert matches["long"].session.run_count == 34
+    assert await found(db, "café") == await found(db, "café", session_type="agent", component_id="agent") == ["long"]
+    assert await found(db, "café", session_type="team") == await found(db, "café", "jane") == await found(db, "café", None) == []
+
+
+async def test_what_a_move_or_a_deletion_left_behind_is_not_found(mongo_url: str, db_name: str) -> None:
+    async with MongoDb(mongo_url, db_name=db_name, search=True) as db:
+        await long_session(db, "s", "The harbour.")
+        await say(db, "hello", session_id="other", user_id="john")
+        connection = await db._connection()
+        # A crash within a move leaves a bucket that begins where the archive ends, one within a deletion all buckets.
+        left = await connection.archive.find_one({"session_id": "s"})
+        duplicate = {**left, "_id": {"archive": left["archive_id"], "first": 25}, "first": 25, "end": 30}
+        duplicate["runs"] = [{"run_id": "r", "messages": [{"role": "user", "content": "quay"}]}]
+        await connection.archive.insert_one(duplicate)
+        assert await found(db, "quay") == []
+        assert await found(db, "harbour") == ["s"]
+        await connection.collection.delete_one({"session_id": "s"})
+        assert await found(db, "harbour") == []
+        await say(db, "anew", session_id="s", user_id="john")
+        assert await found(db, "harbour") == []
+        assert await found(db, "anew") == ["s"]
+
+
+async def test_a_fork_is_found_by_the_runs_that_it_shares_and_by_no_others(searched: MongoDb) -> None:
+    db = searched
+    ids = await long_session(db, "s", "The harbour.", "Fine.", "The quay.")
+    await db.fork_session("s", at_run=ids[1], new_session_id="fork")
+    assert set(await found(db, "harbour")) == {"s", "fork"}
+    assert await found(db, "quay") == ["s"]
+    await db.delete_session("s")
+    assert await found(db, "harbour") == ["fork"]
+    assert await found(db, "quay") == []
 
 
 async def test_a_field_named_language_is_only_a_field(searched: MongoDb) -> None:

@@ -164,6 +164,25 @@ async def test_leases_checkpoints_and_moves_to_the_archive_are_no_events(watched
         assert [(event.kind, event.run_id) for event in await next_of(events, 2)] == [("run_begun", "r"), ("renamed", None)]
 
 
+async def test_a_long_session_is_told_run_by_run_and_a_fork_and_a_rewind_once(mongo_db: MongoDb) -> None:
+    db = mongo_db
+    agent = Agent(model=ScriptedModel(*["ok"] * 35), db=db, session_id="s", user_id="john")
+    async with db.watch(user_id="john") as events:
+        ids = [(await agent.arun("go")).run_id for _ in range(34)]
+        await (await db._connection()).background.finished()
+        assert (await db.get_session("s")).archived_runs
+        await db.fork_session("s", new_session_id="fork")
+        await db.rewind_session("s", ids[3], keep_copy=False)
+        await db.rename_session("fork", session_name="the end")
+        told = await next_of(events, 1 + 2 * 34 + 3)
+        assert [event.run_id for event in told if event.kind == "run_finished"] == ids
+        assert [(event.kind, event.session_id, event.changed) for event in told[-3:]] == [
+            ("created", "fork", ()),
+            ("updated", "s", ("runs",)),
+            ("renamed", "fork", ()),
+        ]
+
+
 async def test_a_run_is_told_with_its_members(mongo_db: MongoDb) -> None:
     await say(mongo_db, "s")
     collection = (await mongo_db.documents())[SessionType.AGENT].get_pymongo_collection()

@@ -127,6 +127,7 @@ class SessionWatch:
         self._known: dict[Any, _Known] = {}
         self._ready: deque[SessionEvent] = deque()
         self._stream: Any = None
+        self._opened = False
         self._outdated = False
         self._request: asyncio.Task[Any] | None = None
         self._closed = False
@@ -148,7 +149,8 @@ class SessionWatch:
             async with self._lock:
                 if self._closed:
                     raise StopAsyncIteration
-                await self._make_ready()
+                if not self._opened:
+                    await self._open()
                 change = await self._next_change()
                 if change is not None:
                     self._ready.extend(self._take(change))
@@ -187,6 +189,7 @@ class SessionWatch:
             if self._position is None:
                 self._position = {"start_at_operation_time": Timestamp(time.time, time.inc + 1)}
             await self._open_stream(connection)
+        self._opened = True
 
     async def _learn(self, connection: Connection) -> None:
         """Which documents the sessions are. One find by the index on the session or the user."""
@@ -234,6 +237,8 @@ class SessionWatch:
         request = self._request = self._request or asyncio.ensure_future(self._stream.try_next())
         change: dict[str, Any] | None = await asyncio.shield(request)
         self._request = None
+        # The server has taken it; what fails from here on is not its fault.
+        self._token = None
         if change is None:
             if not self._stream.alive:
                 raise StoreError("watching sessions: the collection was dropped or renamed, and the stream ended with it")

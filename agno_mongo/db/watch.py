@@ -214,6 +214,9 @@ class SessionWatch:
         request, self._request = self._request, None
         if request is not None:
             await asyncio.wait([request])
+            if not request.cancelled():
+                # Whatever went wrong with it concerns nobody any more.
+                request.exception()
         stream, self._stream = self._stream, None
         if stream is not None:
             await stream.close()

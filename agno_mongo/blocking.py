@@ -14,6 +14,7 @@ import inspect
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future, wait
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from agno_mongo.errors import EventLoopError
@@ -145,7 +146,7 @@ async def _next(events: AsyncIterator[T]) -> T:
     return await anext(events)
 
 
-async def _close(events: AsyncGenerator[Any, None]) -> None:
+async def _close(events: Any) -> None:
     await events.aclose()
 
 
@@ -167,12 +168,58 @@ def blocking(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     return twin
 
 
+class BlockingIterator(Generic[T]):
+    """An asynchronous iterator as a blocking one. ``with`` opens it at once and closes it at the end, if it can be opened and closed."""
+
+    def __init__(self, events: AsyncIterator[T]) -> None:
+        self._events = events
+
+    def __iter__(self) -> BlockingIterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        try:
+            return portal.call(_next(self._events))
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def __enter__(self) -> BlockingIterator[T]:
+        if isinstance(self._events, AbstractAsyncContextManager):
+            portal.call(_enter(self._events))
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the iterator. May be repeated."""
+        if hasattr(self._events, "aclose"):
+            portal.call(_close(self._events))
+
+
+async def _enter(context: AbstractAsyncContextManager[Any]) -> None:
+    await context.__aenter__()
+
+
 class Blocking:
-    """Every coroutine method of ``target`` as a blocking one: ``db.blocking.get_session("123")``."""
+    """Every coroutine method of ``target`` as a blocking one: ``db.blocking.get_session("123")``. What another method gives
+    to iterate over asynchronously can be iterated over: ``for event in db.blocking.watch("123")``.
+    """
 
     def __init__(self, target: Any) -> None:
         self._target = target
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._target, name)
-        return blocking(attribute) if inspect.iscoroutinefunction(attribute) else attribute
+        if inspect.iscoroutinefunction(attribute):
+            return blocking(attribute)
+        return _iterating(attribute) if inspect.ismethod(attribute) else attribute
+
+
+def _iterating(method: Callable[P, Any]) -> Callable[P, Any]:
+    @functools.wraps(method)
+    def twin(*args: P.args, **kwargs: P.kwargs) -> Any:
+        result = method(*args, **kwargs)
+        return BlockingIterator(result) if isinstance(result, AsyncIterator) else result
+
+    return twin

@@ -11,6 +11,8 @@ from agno_mongo.agent import Agent
 from agno_mongo.db.documents import AgentSession
 from agno_mongo.db.embedded import EmbeddedMongoDb
 from agno_mongo.db.mongo import Health, MongoDb
+from agno_mongo.db.search import SessionMatch
+from agno_mongo.db.watch import SessionEvent
 from agno_mongo.messages import Message, Metrics
 from agno_mongo.models.openai import OpenAIChat
 from agno_mongo.run.agent import RunOutput, RunOutputEvent
@@ -34,6 +36,9 @@ async def of_a_database(db: MongoDb) -> None:
     assert_type(await db.get_all_session_ids("john"), list[str])
     assert_type(await db.delete_session("s"), bool)
     assert_type(await db.health(), Health)
+    assert_type(await db.search_sessions("words", "john"), list[SessionMatch])
+    async with db.watch(user_id="john") as events:
+        assert_type(await anext(events), SessionEvent)
 
 
 def of_the_constructors() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import time
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pymongo import ASCENDING, DESCENDING
 
@@ -16,6 +17,9 @@ _FAR: Final = 2**53
 _SORTABLE: Final = frozenset(
     {"created_at", "updated_at", "session_id", "user_id", "session_type", "agent_id", "team_id", "workflow_id"}
 )
+
+Total = Literal["exact", "estimated"]
+"""How sessions are counted: one by one, or as well as it is cheap."""
 
 
 def check_id(name: str, value: Any) -> str:
@@ -73,13 +77,12 @@ def filter_of(
     if user_id is not None:
         which["user_id"] = check_id("user_id", user_id)
     kinds = [session_type_of(session_type)] if session_type is not None else list(SessionType)
-    if session_type is not None or component_id is None:
+    if component_id is None:
         # With all three types named, the indexes serve the order too.
         which["session_type"] = {"$in": [kind.value for kind in kinds]}
-    if component_id is not None:
+    else:
         check_id("component_id", component_id)
-        # The partial indexes are used only by a query that says it wants text.
-        which["$or"] = [{kind.id_field: {"$eq": component_id, "$type": "string"}} for kind in kinds]
+        which |= _component_filter(kinds, component_id)
     if session_name is not None:
         which["session_data.session_name"] = {"$regex": _quoted(session_name), "$options": "i"}
     for name, value in (("start_timestamp", start_timestamp), ("end_timestamp", end_timestamp)):
@@ -89,6 +92,13 @@ def filter_of(
     if bounds := {operator: bound for operator, bound in created.items() if bound is not None}:
         which["created_at"] = bounds
     return which
+
+
+def _component_filter(kinds: Sequence[SessionType], component_id: str) -> dict[str, Any]:
+    # The partial indexes are used only by a query that says it wants text.
+    wanted = {"$eq": component_id, "$type": "string"}
+    each = [{kind.id_field: wanted, "session_type": kind.value} for kind in kinds]
+    return each[0] if len(each) == 1 else {"$or": each}
 
 
 def _quoted(text: Any) -> str:
@@ -117,6 +127,14 @@ def order_of(sort_by: str | None, sort_order: str | None) -> list[tuple[str, int
         raise ConfigurationError(f"sort_by={field!r}: sessions can be sorted by {', '.join(sorted(_SORTABLE))}")
     direction = ASCENDING if sort_order == "asc" else DESCENDING
     return [(field, direction), ("touched_at" if field == "updated_at" else "_id", direction)]
+
+
+def total_of(total: Any) -> Total | None:
+    """How to count, if it is one of the ways; ConfigurationError if not."""
+    if total not in (None, "exact", "estimated"):
+        raise ConfigurationError(f"total is 'exact', 'estimated' or None, not {total!r}")
+    checked: Total | None = total
+    return checked
 
 
 def document_of(session: Session) -> dict[str, Any]:

@@ -7,11 +7,13 @@ for each loop that asks, and closes it when that loop shuts down; one made from 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+import pymongo
 from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
@@ -30,24 +32,23 @@ SERVER_SELECTION_TIMEOUT_MS = 5_000
 TIMEOUT_MS = 30_000
 """How long a single command may take, with its retries, before it is given up, unless the address says otherwise."""
 
+INDEXING_TIMEOUT = 24 * 3600
+"""How many seconds the making of a text index over an existing collection may take. If it is given up it starts anew."""
+
 _BEANIE_LOCK = threading.Lock()
 """``init_beanie`` writes to the shared base classes; two threads must not do it at once."""
 
 _SHARED_ARCHIVE = ("archive_id", "archive_lineage.id")
+_RECENT: Final = (("updated_at", DESCENDING), ("touched_at", DESCENDING), ("session_id", ASCENDING))
+"""How a list of sessions is ordered. With the id at its end, an index answers a list of ids alone."""
+
 _INDEXES = [
     IndexModel([("session_id", ASCENDING)], unique=True),
-    IndexModel(
-        [
-            ("user_id", ASCENDING),
-            ("session_type", ASCENDING),
-            ("updated_at", DESCENDING),
-            ("touched_at", DESCENDING),
-        ]
-    ),
-    IndexModel([("session_type", ASCENDING), ("updated_at", DESCENDING), ("touched_at", DESCENDING)]),
+    IndexModel([("user_id", ASCENDING), ("session_type", ASCENDING), *_RECENT]),
+    IndexModel([("session_type", ASCENDING), *_RECENT]),
     *(
         IndexModel(
-            [(kind.id_field, ASCENDING), ("updated_at", DESCENDING), ("touched_at", DESCENDING)],
+            [(kind.id_field, ASCENDING), ("session_type", ASCENDING), *_RECENT],
             partialFilterExpression={kind.id_field: {"$type": "string"}},
         )
         for kind in SessionType
@@ -85,18 +86,21 @@ class Connection:
     media_files: Any
     media_chunks: Any
     documents: dict[SessionType, type[Session]]
+    text_indexes: tuple[IndexModel, ...] = ()
     background: Background = field(default_factory=Background)
     _indexed: set[str] = field(default_factory=set)
     _indexing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
-    def of(cls, client: Any, database: Any, documents: dict[SessionType, type[Session]]) -> Connection:
+    def of(
+        cls, client: Any, database: Any, documents: dict[SessionType, type[Session]], text_indexes: tuple[IndexModel, ...]
+    ) -> Connection:
         """The connection to the collections beside the one that the documents are bound to."""
         collection = documents[SessionType.AGENT].get_pymongo_collection()
         archive, files, chunks = (
             database.get_collection(f"{collection.name}_{part}") for part in ("archive", "media.files", "media.chunks")
         )
-        return cls(client, database, collection, archive, files, chunks, documents)
+        return cls(client, database, collection, archive, files, chunks, documents, text_indexes)
 
     def parse(self, document: dict[str, Any]) -> Session:
         """A stored document as the session class that fits it."""
@@ -111,11 +115,11 @@ class Connection:
 
     async def ensure_indexes(self) -> None:
         """Make all indexes of the sessions, in one command, before the first write. Later calls do nothing."""
-        await self._ensure(self.collection, _INDEXES)
+        await self._ensure(self.collection, [*_INDEXES, *self.text_indexes])
 
     async def ensure_archive(self) -> None:
         """The same for the archive, before the first run is moved there."""
-        await self._ensure(self.archive, _ARCHIVE_INDEXES)
+        await self._ensure(self.archive, [*_ARCHIVE_INDEXES, *self.text_indexes])
 
     async def ensure_media(self) -> None:
         """The same for the two collections of the media, before the first is stored."""
@@ -127,7 +131,9 @@ class Connection:
             return
         async with self._indexing:
             if collection.name not in self._indexed:
-                await collection.create_indexes(indexes)
+                # A text index may have to read all that was ever said here.
+                with pymongo.timeout(INDEXING_TIMEOUT) if self.text_indexes else contextlib.nullcontext():
+                    await collection.create_indexes(indexes)
                 self._indexed.add(collection.name)
 
 
@@ -141,7 +147,9 @@ class Connections:
         client: Any,
         db_name: str,
         session_table: str,
+        text_indexes: tuple[IndexModel, ...] = (),
     ) -> None:
+        self._text_indexes = text_indexes
         self._url = url
         self._client = client
         self._db_name = db_name
@@ -176,7 +184,8 @@ class Connections:
             if self._client is None:
                 await drivers.close_client(client)
             raise
-        return Connection.of(client, database, documents)
+        # The mock has no text index.
+        return Connection.of(client, database, documents, () if drivers.is_mock(client) else self._text_indexes)
 
     async def _new_client(self) -> Any:
         assert self._url is not None

@@ -122,7 +122,7 @@ class _Cursor(_Lifted):
 
 
 class _Collection(_Lifted):
-    """What Motor and the mock share: ``aggregate`` and ``list_indexes`` are not awaited, PyMongo's are."""
+    """What Motor and the mock share: ``aggregate``, ``list_indexes`` and ``watch`` are not awaited, PyMongo's are."""
 
     def find(self, *args: Any, **kwargs: Any) -> _Cursor:
         return _Cursor(self._inner.find(*args, **kwargs))
@@ -132,6 +132,10 @@ class _Collection(_Lifted):
 
     async def list_indexes(self, *args: Any, **kwargs: Any) -> _Cursor:
         return _Cursor(self._inner.list_indexes(*args, **kwargs))
+
+    async def watch(self, *args: Any, **kwargs: Any) -> Any:
+        # Opened by its first request, at the place that it was given here.
+        return self._inner.watch(*args, **kwargs)
 
 
 class _Database(_Lifted):

@@ -14,6 +14,7 @@ from typing_extensions import Self
 from agno_mongo.blocking import Blocking
 from agno_mongo.db import archive, branches, drivers, runs, sessions, store, values
 from agno_mongo.db.arguments import (
+    Total,
     check_id,
     check_names,
     check_run_id,
@@ -23,15 +24,18 @@ from agno_mongo.db.arguments import (
     page_of,
     scope_of,
     session_type_of,
+    total_of,
 )
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection, Connections, check_url
 from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, AnyRun, Session
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.search import SEARCH_INDEX, SessionMatch, check_query, search_sessions
 from agno_mongo.db.state import STATE
 from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded
 from agno_mongo.db.translation import translated
 from agno_mongo.db.upcasting import upcast
+from agno_mongo.db.watch import SessionWatch, WatchScope
 from agno_mongo.errors import ConfigurationError, SessionNotFound, UserRequired
 from agno_mongo.renamed import older_names_accepted
 from agno_mongo.run.base import BaseRunOutput
@@ -63,7 +67,8 @@ class MongoDb:
     the journal.
 
     ``db_name`` and ``session_table`` are the database and the collection; several ``MongoDb`` side by side do not touch each other.
-    ``require_user_id=True`` refuses every call that names no user. ``id`` is for the user's own bookkeeping.
+    ``require_user_id=True`` refuses every call that names no user. ``search=True`` keeps a text index over what was said, for
+    :meth:`search_sessions`; over what is there already it is built before the first write or search. ``id`` is for the user's own bookkeeping.
 
     The methods are coroutines under Agno's names; ``db.blocking.<name>`` waits for them.
     """
@@ -78,12 +83,14 @@ class MongoDb:
         session_table: str = DEFAULT_SESSION_TABLE,
         id: str | None = None,  # noqa: A002 - Agno's name
         require_user_id: bool = False,
+        search: bool = False,
     ) -> None:
         check_names(db_name, session_table)
         self.id = id
         self.db_name = db_name
         self.session_table = session_table
         self.require_user_id = require_user_id
+        self.search = search
         if client is not None:
             if db_url is not None:
                 raise ConfigurationError("MongoDb takes db_url= or client=, not both")
@@ -96,6 +103,7 @@ class MongoDb:
             client=client,
             db_name=db_name,
             session_table=session_table,
+            text_indexes=(SEARCH_INDEX,) if search else (),
         )
         self.blocking = Blocking(self)
 
@@ -234,6 +242,7 @@ class MongoDb:
         sort_order: str | None = None,
         deserialize: bool = True,
         include_runs: bool = False,
+        total: Total | None = "exact",
     ) -> Any:
         """Sessions, the last used first, without their runs unless asked.
 
@@ -241,10 +250,15 @@ class MongoDb:
         (a part of it, upper and lower case alike); ``start_timestamp`` and ``end_timestamp`` (``created_at``, Unix seconds,
         inclusive). ``limit`` is the page's size, ``page`` counts from 1. ``sort_by`` is a field, ``sort_order`` ``"asc"`` or
         ``"desc"``. With ``deserialize=False`` it gives ``(list of dicts, total number without the page)``, in two commands.
+
+        ``total="exact"`` counts every match, ``"estimated"`` is cheap at any number (see :meth:`count_sessions`), None leaves the
+        count and its command out and gives None for it. A page by user, component or type and by recency reads its own sessions;
+        those of the pages before it are passed over in the index.
         """
         self._check_user(user_id, "get_sessions()")
         which = filter_of(session_type, user_id, component_id, session_name, start_timestamp, end_timestamp)
         size, skip = page_of(limit, page)
+        total_of(total)
         order = order_of(sort_by, sort_order)
         connection = await self._connection()
         with self._translated("listing sessions"):
@@ -253,25 +267,36 @@ class MongoDb:
             parsed = [connection.parse(await runs.completed(connection, document)) for document in found]
             if deserialize:
                 return parsed
-            total = await sessions.count_sessions(connection, which)
-        return [session.to_dict(include_runs=include_runs) for session in parsed], total
+            number = None if total is None else await sessions.count_sessions(connection, which, exact=total == "exact")
+        return [session.to_dict(include_runs=include_runs) for session in parsed], number
 
     async def count_sessions(
         self,
         session_type: SessionType | str | None = None,
         user_id: str | None = None,
         component_id: str | None = None,
+        total: Total = "exact",
     ) -> int:
-        """How many sessions there are, by type, user and component. One command."""
+        """How many sessions there are, by type, user and component. One command.
+
+        ``total="exact"`` walks all entries of an index. ``"estimated"`` takes the same time at any number: without a filter it is the
+        server's own figure, which may be off after a crash; with one it stops at 10,000, which then means that many or more.
+        """
         self._check_user(user_id, "count_sessions()")
+        if total_of(total) is None:
+            raise ConfigurationError("count_sessions() counts: total is 'exact' or 'estimated'")
+        which = filter_of(session_type, user_id, component_id)
         connection = await self._connection()
         with self._translated("counting sessions"):
-            return await sessions.count_sessions(connection, filter_of(session_type, user_id, component_id))
+            return await sessions.count_sessions(connection, which, exact=total == "exact")
 
     async def get_all_session_ids(
         self, user_id: str | None = None, entity_id: str | None = None, session_type: SessionType | str | None = None
     ) -> list[str]:
-        """The ids of all sessions, of all of a user's, or of all of a component's (``entity_id``); the last used first."""
+        """The ids of all sessions, of all of a user's, or of all of a component's (``entity_id``); the last used first.
+
+        One find that an index answers alone.
+        """
         self._check_user(user_id, "get_all_session_ids()")
         connection = await self._connection()
         with self._translated("listing session ids"):
@@ -284,6 +309,35 @@ class MongoDb:
                 projection={"session_id": 1, "_id": 0},
             )
         return [document["session_id"] for document in found]
+
+    async def search_sessions(
+        self,
+        query: str,
+        user_id: str | None = None,
+        *,
+        session_type: SessionType | str | None = None,
+        component_id: str | None = None,
+        limit: int = 20,
+    ) -> list[SessionMatch]:
+        """The user's sessions in which the words were said, best first; needs ``MongoDb(…, search=True)``.
+
+        ``query`` is MongoDB's: any of the words, every ``"phrase in quotes"``, none of the words with a ``-minus``; case and accents do
+        not matter, words are whole. Searched are the content of all messages, archived ones too, and the session's name. Without
+        ``user_id`` it searches the sessions that belong to nobody. Two commands, and no documents but the user's own.
+        See :func:`agno_mongo.db.search.search_sessions`.
+        """
+        self._check_user(user_id, "search_sessions()")
+        check_query(query)
+        size, _ = page_of(limit or 0, None)
+        # A filter of all types would make the server look at each document twice.
+        which = {} if session_type is None and component_id is None else filter_of(session_type, None, component_id)
+        if not self.search:
+            raise ConfigurationError("search_sessions() needs a text index, which is kept only with MongoDb(…, search=True)")
+        connection = await self._connection()
+        if not connection.text_indexes:
+            raise ConfigurationError("search_sessions() needs a server: mongomock has no text index")
+        with self._translated("searching sessions"):
+            return await search_sessions(connection, query, user_id, which, size)
 
     async def upsert_session(self, session: Session, deserialize: bool = True) -> Any:
         """Store a session that was made or changed in memory, as a whole; give it back as stored.
@@ -434,6 +488,28 @@ class MongoDb:
         connection = await self._connection()
         with self._translated(f"deleting {len(ids)} sessions"):
             return await sessions.delete_sessions(connection, {"session_id": {"$in": ids}, **scope_of(None, user_id)})
+
+    def watch(
+        self, session_id: str | None = None, user_id: str | None = None, *, resume_after: str | None = None
+    ) -> SessionWatch:
+        """What happens to one session, or to all of a user's, as it happens: an asynchronous iterator of SessionEvent.
+
+        ::
+
+            async with db.watch(user_id="john") as events:
+                async for event in events:
+                    ...
+
+        Sessions may be made later; with neither argument all are watched. ``resume_after`` is the ``token`` of the last event that was
+        seen: the watch goes on behind it. Only deletions can be missed then, of sessions that were gone when it went on. With both
+        arguments, a session of anybody else raises SessionOwnedByAnotherUser. Needs a replica set. Opening takes three commands and reads
+        the ids of the sessions, of all of them if all are watched. In blocking code, ``with db.blocking.watch(…) as events``.
+        """
+        if session_id is None:
+            self._check_user(user_id, "watch()")
+        else:
+            self._check(session_id, user_id)
+        return SessionWatch(self._connection, self._translated, WatchScope(session_id=session_id, user_id=user_id), resume_after)
 
     async def health(self) -> Health:
         """Ask the server how it is. Raises what every other call would raise too. Two commands."""

@@ -17,6 +17,7 @@ import pymongo.errors
 from pymongo import DESCENDING, ReturnDocument
 
 from agno_mongo.db import archive, media
+from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.translation import PATH_NOT_VIABLE
@@ -24,6 +25,12 @@ from agno_mongo.db.upcasting import upcast
 from agno_mongo.errors import SessionChanged, SessionNotFound, SessionOwnedByAnotherUser, SessionTypeMismatch
 
 NEWEST_FIRST: Final = (("updated_at", DESCENDING), ("touched_at", DESCENDING))
+
+EVERY_TYPE: Final = {"session_type": {"$in": [kind.value for kind in SessionType]}}
+"""The filter of a list that is not filtered. With the types named, an index serves its order."""
+
+ESTIMATE_LIMIT: Final = 10_000
+"""How far an estimate counts."""
 
 ATTEMPTS: Final = 100
 """How often a change is laid on newer ones. Fifty writers of one key need a handful."""
@@ -100,9 +107,17 @@ async def list_sessions(
     return found
 
 
-async def count_sessions(connection: Connection, which: Mapping[str, Any]) -> int:
-    """How many sessions match. One aggregate over an index."""
-    return int(await connection.collection.count_documents(dict(which)))
+async def count_sessions(connection: Connection, which: Mapping[str, Any], *, exact: bool = True) -> int:
+    """How many sessions match. One command: an aggregate that walks the entries of an index.
+
+    Not ``exact``: at most ESTIMATE_LIMIT entries are walked, and what stands for it then means that many or more; of all sessions
+    (``which`` names nothing but all types) it is the collection's own count, which costs nothing.
+    """
+    if exact:
+        return int(await connection.collection.count_documents(dict(which)))
+    if which == EVERY_TYPE:
+        return int(await connection.collection.estimated_document_count())
+    return int(await connection.collection.count_documents(dict(which), limit=ESTIMATE_LIMIT))
 
 
 async def set_fields(

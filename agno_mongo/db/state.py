@@ -227,13 +227,17 @@ def rebase(changes: Iterable[Change], theirs: Mapping[str, Any]) -> tuple[list[C
             rebased[change.path] = change
             continue
         if change.after is MISSING and not whole:
+            # Gone with its parent, and to be looked after should the parent come back.
+            parent = change.path[:depth]
+            rebased.setdefault(parent, Change(parent, found, found))
             continue
         if whole and same(found, change.after):
             # Already so; it is written again all the same, so that its guard sees whether it stays so until then.
             rebased[change.path] = Change(change.path, found, change.after)
             continue
         if whole and change.before is MISSING and isinstance(found, dict) and isinstance(change.after, dict):
-            pending += reversed(difference({}, change.after, change.path))
+            within = difference({}, change.after, change.path)
+            pending += reversed(within or [Change(change.path, found, found)])
             continue
         moved = Change(change.path[:depth], found, _nested(change.path[depth:], change.after))
         if not whole or not same(found, change.before):

@@ -11,7 +11,6 @@ import contextlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from time import time
 from typing import Any, Literal
 
 import pymongo.errors
@@ -134,20 +133,22 @@ async def _upsert_begin(connection: Connection, begin: RunBegin) -> dict[str, An
         which["runs.run_id"] = {"$ne": begin.run_id}
     # What others have begun is not this run's business, and may be large.
     projection = {"runs": {"$slice": -begin.runs_wanted} if begin.runs_wanted else 0, "active_runs": 0}
-    update = _begin_update(begin)
+    update = _begin_update(begin, connection.now())
     for _ in range(3):
+        asked = connection.clock.local()
         with contextlib.suppress(pymongo.errors.DuplicateKeyError):
             document: dict[str, Any] = await connection.collection.find_one_and_update(
                 which, update, projection=projection, upsert=True, return_document=ReturnDocument.AFTER
             )
+            # What the server has just written tells its clock, at no further cost.
+            connection.clock.heard(document.get("touched_at"), asked)
             return document
         # Either another caller made the session in the same moment, or it is not ours to use.
         await _explain_refusal(connection, begin)
     raise StoreError(f"session {begin.key.session_id!r} could neither be made nor found")
 
 
-def _begin_update(begin: RunBegin) -> dict[str, Any]:
-    now = time()
+def _begin_update(begin: RunBegin, now: float) -> dict[str, Any]:
     key = begin.key
     created: dict[str, Any] = {kind.id_field: None for kind in SessionType}
     created[key.session_type.id_field] = begin.component_id
@@ -217,7 +218,7 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
     for attempt in range(ATTEMPTS):
         # The run itself must not depend on winning a race: the last attempt takes the state as it then is.
         guard = states.guard_of(changes, state_revision) if attempt < ATTEMPTS - 1 else {}
-        done = await _try_finish(connection, end, _finish_update(end, changes, size, has_media), guard)
+        done = await _try_finish(connection, end, _finish_update(end, changes, size, has_media, connection.now()), guard)
         if done is not None:
             return RunEnded(tuple(conflicts), _overflows(done, end.history_runs))
         stored = await _still_open(connection, end)
@@ -256,10 +257,10 @@ def _overflows(done: Mapping[str, Any], history_runs: int) -> bool:
     return archive.overflows(runs=runs, size=done.get("tail_bytes") or 0, history_runs=history_runs)
 
 
-def _finish_update(end: RunEnd, changes: Sequence[states.Change], size: int, has_media: bool) -> dict[str, Any]:
+def _finish_update(end: RunEnd, changes: Sequence[states.Change], size: int, has_media: bool, now: float) -> dict[str, Any]:
     of_state = states.update_of(changes)
     to_set = of_state["$set"] | _media_flag(has_media)
-    update = touch(time())
+    update = touch(now)
     update["$inc"] |= {"run_count": len(end.runs), "tail_bytes": size}
     update["$inc"] |= {f"{METRICS}.{name}": amount for name, amount in end.counters.items() if amount}
     if changes:
@@ -334,6 +335,6 @@ async def renew_lease(connection: Connection, key: SessionKey, run_id: str, leas
     """Say that a long run is still alive; False if it is not open any more. One update by ``session_id``."""
     active = f"active_runs.{values.encode_key(run_id)}"
     result = await connection.collection.update_one(
-        {**key.filter, active: {"$exists": True}}, {"$set": {f"{active}.lease_until": time() + lease}}
+        {**key.filter, active: {"$exists": True}}, {"$set": {f"{active}.lease_until": connection.now() + lease}}
     )
     return bool(result.matched_count)

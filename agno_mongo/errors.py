@@ -14,6 +14,7 @@
      │   ├─ SessionOwnedByAnotherUser
      │   ├─ SessionTypeMismatch
      │   ├─ SessionChanged          somebody else wrote to it since it was read
+     │   ├─ SessionBusy             other runs are going on there, and this one does not wait for them any longer
      │   ├─ UserRequired
      │   ├─ RunNotFound
      │   └─ RunAlreadyFinished
@@ -33,6 +34,7 @@ Errors of the driver and of the ``openai`` client are translated where they are 
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 
@@ -120,6 +122,18 @@ class SessionTypeMismatch(SessionError):
 
 class SessionChanged(SessionError):
     """The session was written to since it was read; nothing was overwritten. Read it again and repeat the change."""
+
+
+class SessionBusy(SessionError):
+    """Other runs are going on in the session, and this one does not wait for them, or not any longer. Nothing of it is stored.
+
+    ``runs_ahead`` is how many they are, ``lease_until`` until when they count as alive should none of them show life any more.
+    """
+
+    def __init__(self, message: str, *, session_id: str, runs_ahead: int, lease_until: datetime) -> None:
+        super().__init__(message, session_id=session_id)
+        self.runs_ahead = runs_ahead
+        self.lease_until = lease_until
 
 
 class UserRequired(SessionError):

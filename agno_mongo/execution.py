@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 from uuid import uuid4
 
 from agno_mongo.db import state as states
@@ -19,11 +19,13 @@ from agno_mongo.db import values
 from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.documents import SESSION_CLASSES, Session
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.leases import Ahead, Claim
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import OnStateConflict, RunBegin, RunBegun, RunEnd
 from agno_mongo.errors import (
     DocumentTooLarge,
     ModelError,
+    SessionBusy,
     SessionError,
     StateConflictError,
     StoreError,
@@ -41,12 +43,15 @@ from agno_mongo.run.agent import (
 )
 from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunContext, RunStatus
 from agno_mongo.run.state import Addition
+from agno_mongo.upkeep import Upkeep
 
 LEASE = 60.0
 """Seconds for which a run counts as alive without a sign of life. Renewed at a third of it while the run goes on."""
 
 _LOOKS = 1000
 """How often a state that a thread is changing is looked at."""
+
+ConcurrentRuns = Literal["allow", "reject", "queue"]
 
 T = TypeVar("T")
 
@@ -57,7 +62,8 @@ class Settings:
 
     ``default_state`` is what a new session starts with, ``run_state`` what this call lays over it; ``overwrite_state`` puts
     ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on.
-    ``raise_errors`` raises a model's error after the run is stored with status ERROR.
+    ``raise_errors`` raises a model's error after the run is stored with status ERROR. ``concurrent_runs`` says what a run does that
+    meets others in its session; ``queue_timeout`` is in seconds.
     """
 
     key: SessionKey
@@ -71,6 +77,8 @@ class Settings:
     on_state_conflict: OnStateConflict = "ours"
     raise_errors: bool = False
     reused_id: bool = False
+    concurrent_runs: ConcurrentRuns = "allow"
+    queue_timeout: float = 60.0
     lease: ClassVar[float] = LEASE
 
 
@@ -87,6 +95,7 @@ class Execution:
         self._base_state: dict[str, Any] = {}
         self._state_revision: int | None = None
         self._attempt = str(uuid4()) if settings.reused_id else None
+        self._upkeep: Upkeep | None = None
         self.run = run
 
     def event(self, kind: Callable[..., T], **data: Any) -> T:
@@ -148,28 +157,58 @@ class Execution:
             runs_wanted=settings.history_runs,
             lease=settings.lease,
             reused_id=settings.reused_id,
+            yields=settings.concurrent_runs != "allow",
         )
         begun, cancelled = await uninterrupted(lambda: self._begun(begin))
-        self.session, self._base_state, self._state_revision = begun.session, begun.state, begun.state_revision
-        state = run_state if settings.overwrite_state else states.merge(states.merge(default, begun.state), run_state)
-        self.context = RunContext(
-            run_id=begin.run_id,
-            session_id=settings.key.session_id,
-            user_id=settings.key.user_id,
-            session_state=values.decode(state),
-            metadata=values.decode(metadata),
-        )
+        self._enter(begun, begin, run_state)
         try:
             if cancelled is not None:
                 raise cancelled
+            if begun.ahead:
+                self._enter(await self._turn(begin, begun.ahead), begin, run_state)
             await self._load_more_history()
+        except SessionBusy:
+            assert self._upkeep is not None
+            _, cancelled = await uninterrupted(self._upkeep.give_up)
+            if cancelled is not None:
+                raise cancelled from None
+            raise
         except BaseException as error:
             self._close_run(error)
             await self._stored(error)
             raise
 
     async def _begun(self, begin: RunBegin) -> RunBegun:
-        return await self._db.begin_run(begin) if self._db is not None else _unstored(begin)
+        if self._db is None:
+            return _unstored(begin)
+        claim = Claim(key=begin.key, run_id=begin.run_id, attempt=self._attempt)
+        self._upkeep = Upkeep(self._db, claim, begin.lease)
+        return await self._db.begin_run(begin)
+
+    def _enter(self, begun: RunBegun, begin: RunBegin, run_state: dict[str, Any]) -> None:
+        """Go on from the session as it is: once when the run has begun, and again when it has waited for others."""
+        settings = self._settings
+        self.session, self._base_state, self._state_revision = begun.session, begun.state, begun.state_revision
+        stored = states.merge(begin.state, begun.state)
+        state = run_state if settings.overwrite_state else states.merge(stored, run_state)
+        self.context = RunContext(
+            run_id=begin.run_id,
+            session_id=settings.key.session_id,
+            user_id=settings.key.user_id,
+            session_state=values.decode(state),
+            metadata=values.decode(begin.metadata),
+        )
+
+    async def _turn(self, begin: RunBegin, ahead: Ahead) -> RunBegun:
+        """Wait for those ahead, or refuse to; then see what they have left behind. The run's input is stored meanwhile."""
+        assert self._db is not None
+        assert self._upkeep is not None
+        settings = self._settings
+        await self._upkeep.turn(ahead, settings.queue_timeout if settings.concurrent_runs == "queue" else None)
+        return await self._db.read_run_again(begin, self._upkeep.claim)
+
+    def _alive(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._upkeep is None else self._upkeep.alive()
 
     async def _load_more_history(self) -> None:
         """Where runs that failed are among the newest, look further back. One read then, rarely more."""
@@ -179,33 +218,6 @@ class Execution:
         further = await session_with_runs(self._db, self._settings.key, told=wanted)
         # Deleted meanwhile? finish_run will say so.
         session.runs = session.runs if further is None else further.runs
-
-    @asynccontextmanager
-    async def _alive(self) -> AsyncGenerator[None, None]:
-        """Renew the run's lease while it goes on. A short run is over before the first renewal."""
-        if self._db is None:
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        renewals: list[asyncio.Task[None]] = []
-        timer = loop.call_later(self._settings.lease / 3, lambda: renewals.append(loop.create_task(self._renew_lease())))
-        try:
-            yield
-        finally:
-            timer.cancel()
-            for renewal in renewals:
-                renewal.cancel()
-                await asyncio.gather(renewal, return_exceptions=True)
-
-    async def _renew_lease(self) -> None:
-        assert self._db is not None
-        settings = self._settings
-        while True:
-            # A server that is away for a moment is met again at the next renewal, or by finish_run.
-            with suppress(StoreError):
-                if not await self._db.renew_lease(settings.key, self.context.run_id, settings.lease):
-                    return
-            await asyncio.sleep(settings.lease / 3)
 
     def _close_run(self, failure: BaseException | None) -> None:
         run = self.run

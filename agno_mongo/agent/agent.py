@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, TypedDict, overload
+from typing import Any, Literal, TypedDict, TypeVar, overload
 from uuid import uuid4
 
 from typing_extensions import Unpack
@@ -20,7 +20,7 @@ from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import OnStateConflict
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.execution import Execution, Settings
+from agno_mongo.execution import ConcurrentRuns, Execution, Settings
 from agno_mongo.messages import Message
 from agno_mongo.model_loop import ModelLoop
 from agno_mongo.models.base import Model, default_model
@@ -33,6 +33,8 @@ from agno_mongo.run.agent import (
     StateConflictEvent,
 )
 from agno_mongo.tools.function import Function, functions_of
+
+ChoiceT = TypeVar("ChoiceT", bound=str)
 
 
 class RunOptions(TypedDict, total=False):
@@ -61,6 +63,8 @@ class Agent(SessionAccessors):
     through ``run_context.session_state``. ``overwrite_db_session_state``: a call's ``session_state`` replaces what is stored.
     ``on_state_conflict``: when two runs changed the same key at once, ``"ours"`` keeps the later run's value,
     ``"raise"`` the earlier's and raises StateConflictError.
+    ``concurrent_runs``: what a run does that meets others in its session: go on beside them (``"allow"``), raise SessionBusy (``"reject"``), or
+    wait until all who came before it have finished (``"queue"``), at most ``queue_timeout`` seconds.
 
     ``add_history_to_context``: show the model earlier runs of the session: the last ``num_history_runs`` that came to an answer, or at
     most ``num_history_messages`` messages. ``description``, ``instructions``, ``markdown`` make up the system message.
@@ -83,6 +87,8 @@ class Agent(SessionAccessors):
         session_state: Mapping[str, Any] | None = None,
         overwrite_db_session_state: bool = False,
         on_state_conflict: OnStateConflict = "ours",
+        concurrent_runs: ConcurrentRuns = "allow",
+        queue_timeout: float = 60.0,
         add_history_to_context: bool = False,
         num_history_runs: int | None = None,
         num_history_messages: int | None = None,
@@ -120,6 +126,8 @@ class Agent(SessionAccessors):
         self.session_state = dict(session_state or {})
         self.overwrite_db_session_state = overwrite_db_session_state
         self.on_state_conflict = _one_of("on_state_conflict", on_state_conflict, ("ours", "raise"))
+        self.concurrent_runs = _one_of("concurrent_runs", concurrent_runs, ("allow", "reject", "queue"))
+        self.queue_timeout = _seconds("queue_timeout", queue_timeout)
         self.add_history_to_context = add_history_to_context
         self.num_history_runs = _count("num_history_runs", num_history_runs)
         self.num_history_messages = _count("num_history_messages", num_history_messages)
@@ -271,6 +279,8 @@ class Agent(SessionAccessors):
             metadata=metadata,
             history_runs=self._runs_looked_back_on(options),
             on_state_conflict=self.on_state_conflict,
+            concurrent_runs=self.concurrent_runs,
+            queue_timeout=self.queue_timeout,
             raise_errors=self.raise_model_errors,
             reused_id=run_id is not None,
         )
@@ -417,7 +427,13 @@ def _count(name: str, value: int | None) -> int | None:
     return value
 
 
-def _one_of(name: str, value: OnStateConflict, known: tuple[OnStateConflict, ...]) -> OnStateConflict:
+def _seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise ConfigurationError(f"{name} is a number of seconds, not {value!r}")
+    return value
+
+
+def _one_of(name: str, value: ChoiceT, known: tuple[ChoiceT, ...]) -> ChoiceT:
     if value not in known:
         raise ConfigurationError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
     return value

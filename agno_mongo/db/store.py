@@ -1,4 +1,4 @@
-"""The commands of a run, two as a rule. Each function's first line is its promise; then commands, index, and what a concurrent
+"""The two commands of a run. Each function's first line is its promise; then commands, index, and what a concurrent
 caller sees.
 
 All of them work on one document and are atomic by that. They carry ``session_id``, which a sharded cluster routes by, owner and type.
@@ -22,6 +22,8 @@ from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import Session
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.leases import NOBODY, Ahead
+from agno_mongo.db.runs import EVERYTHING
 from agno_mongo.db.sessions import ATTEMPTS, lift, refuse_if_foreign, touch
 from agno_mongo.db.translation import NOT_VIABLE
 from agno_mongo.db.upcasting import SCHEMA_VERSION
@@ -42,7 +44,7 @@ class RunBegin:
 
     ``state``, ``metadata`` and ``component`` count only if the session is made by this run. ``runs_wanted`` is how many of
     the newest runs to load. ``reused_id`` says that ``run_id`` came from outside and may have been used before, ``has_media`` that
-    ``input`` refers to content that is stored apart.
+    ``input`` refers to content that is stored apart, ``yields`` that the run wants to know who is ahead of it.
     """
 
     key: SessionKey
@@ -56,15 +58,19 @@ class RunBegin:
     lease: float
     reused_id: bool
     has_media: bool = False
+    yields: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunBegun:
-    """The session as ``begin_run`` found it, with its newest runs; ``state`` is encoded, as stored."""
+    """The session as ``begin_run`` found it, with its newest runs; ``state`` is encoded, as stored. ``ahead`` are the runs that were
+    going on, if the run yields to them.
+    """
 
     session: Session
     state: dict[str, Any]
     state_revision: int | None
+    ahead: Ahead = NOBODY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +114,9 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
     begin = replace(begin, input=stored_input, has_media=stored_input is not begin.input)
     try:
         document = await _upsert_begin(connection, begin)
+        # As it was at the first time; who came since waits for this run.
+        others, name = document.get("active_runs") or {}, values.encode_key(begin.run_id)
+        ahead = Ahead.of(others, name, connection.now(), came_again=begin.reused_id)
         if "schema_version" not in document:
             await lift(connection, begin.key.session_id)
             document = await _upsert_begin(connection, begin)
@@ -117,6 +126,12 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
         if begin.has_media:
             await media.free_runs(connection, begin.key, [begin.run_id])
         raise
+    return await begun_of(connection, document, ahead)
+
+
+async def begun_of(connection: Connection, document: dict[str, Any], ahead: Ahead = NOBODY) -> RunBegun:
+    """The stored session as a run begins with it. What others have begun is not part of it. No command, or one find for large content."""
+    document.pop("active_runs", None)
     if document.get("has_media"):
         document["runs"] = await media.restored(connection, document.get("runs"))
     stored_state = (document.get("session_data") or {}).get("session_state")
@@ -124,15 +139,23 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
         session=connection.parse(document),
         state=stored_state if isinstance(stored_state, dict) else {},
         state_revision=document.get("state_revision"),
+        ahead=ahead,
     )
+
+
+def wanted_runs(count: int) -> dict[str, Any]:
+    """The projection of the newest ``count`` runs, beside which all other fields stay."""
+    return {"runs": {"$slice": -count}, **EVERYTHING} if count else {"runs": 0}
 
 
 async def _upsert_begin(connection: Connection, begin: RunBegin) -> dict[str, Any]:
     which = begin.key.filter
     if begin.reused_id:
         which["runs.run_id"] = {"$ne": begin.run_id}
-    # What others have begun is not this run's business, and may be large.
-    projection = {"runs": {"$slice": -begin.runs_wanted} if begin.runs_wanted else 0, "active_runs": 0}
+    projection = wanted_runs(begin.runs_wanted)
+    if not begin.yields:
+        # What others have begun is not this run's business then, and may be large.
+        projection["active_runs"] = 0
     update = _begin_update(begin, connection.now())
     for _ in range(3):
         asked = connection.clock.local()
@@ -329,12 +352,3 @@ def _finished_already(key: SessionKey, run_id: str) -> RunAlreadyFinished:
         session_id=key.session_id,
         run_id=run_id,
     )
-
-
-async def renew_lease(connection: Connection, key: SessionKey, run_id: str, lease: float) -> bool:
-    """Say that a long run is still alive; False if it is not open any more. One update by ``session_id``."""
-    active = f"active_runs.{values.encode_key(run_id)}"
-    result = await connection.collection.update_one(
-        {**key.filter, active: {"$exists": True}}, {"$set": {f"{active}.lease_until": connection.now() + lease}}
-    )
-    return bool(result.matched_count)

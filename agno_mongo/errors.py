@@ -17,7 +17,8 @@
      │   ├─ SessionBusy             other runs are going on there, and this one does not wait for them any longer
      │   ├─ UserRequired
      │   ├─ RunNotFound
-     │   └─ RunAlreadyFinished
+     │   ├─ RunAlreadyFinished
+     │   └─ RunTakenOver            its lease had run out, and another process went on with it
      ├─ StateConflictError          two runs changed the same key and the policy is "raise"; the run is kept
      ├─ StateTypeError              a counter that is no number, a list that is none (also a TypeError)
      ├─ UnstorableValueError        a value that BSON cannot hold (also a ValueError)
@@ -150,6 +151,14 @@ class RunNotFound(SessionError):
 
 class RunAlreadyFinished(SessionError):
     """A run with this ``run_id`` is already stored in the session, from another call; ``get_run_output(run_id)`` reads it."""
+
+    def __init__(self, message: str, *, session_id: str, run_id: str) -> None:
+        super().__init__(message, session_id=session_id)
+        self.run_id = run_id
+
+
+class RunTakenOver(SessionError):
+    """The run showed no life until its lease ran out, and another process went on with it. What this one did since is not stored."""
 
     def __init__(self, message: str, *, session_id: str, run_id: str) -> None:
         super().__init__(message, session_id=session_id)

@@ -52,6 +52,7 @@ _LOOKS = 1000
 """How often a state that a thread is changing is looked at."""
 
 ConcurrentRuns = Literal["allow", "reject", "queue"]
+CheckpointWhen = Literal["runs", "tool-batch"]
 
 T = TypeVar("T")
 
@@ -63,7 +64,8 @@ class Settings:
     ``default_state`` is what a new session starts with, ``run_state`` what this call lays over it; ``overwrite_state`` puts
     ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on.
     ``raise_errors`` raises a model's error after the run is stored with status ERROR. ``concurrent_runs`` says what a run does that
-    meets others in its session; ``queue_timeout`` is in seconds.
+    meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
+    round of tools too.
     """
 
     key: SessionKey
@@ -79,6 +81,7 @@ class Settings:
     reused_id: bool = False
     concurrent_runs: ConcurrentRuns = "allow"
     queue_timeout: float = 60.0
+    checkpoint: CheckpointWhen = "runs"
     lease: ClassVar[float] = LEASE
 
 
@@ -207,6 +210,20 @@ class Execution:
         await self._upkeep.turn(ahead, settings.queue_timeout if settings.concurrent_runs == "queue" else None)
         return await self._db.read_run_again(begin, self._upkeep.claim)
 
+    async def checkpoint(self) -> None:
+        """Store what the run has so far, if the component wants that. For moments when every tool call has its result."""
+        if self._upkeep is None or self._settings.checkpoint == "runs":
+            return
+        _, changes, _ = self._changed_state()
+        await self._upkeep.checkpoint(self.run.to_dict(), changes)
+
+    def _changed_state(self) -> tuple[dict[str, Any], list[states.Change], list[UnstorableValueError]]:
+        """The state as the run has it by now, what it changed there, and what of it cannot be stored."""
+        with self.context.state.held() as additions:
+            state, unstorable = encoded_state(self.context.session_state, self._base_state)
+            added = encoded_additions(additions)
+        return state, states.changes_of(self._base_state, state, added), unstorable
+
     def _alive(self) -> AbstractAsyncContextManager[None]:
         return nullcontext() if self._upkeep is None else self._upkeep.alive()
 
@@ -256,9 +273,7 @@ class Execution:
         return conflicts
 
     async def _finish(self) -> tuple[tuple[str, ...], list[UnstorableValueError]]:
-        with self.context.state.held() as additions:
-            state, unstorable = encoded_state(self.context.session_state, self._base_state)
-            added = encoded_additions(additions)
+        state, changes, unstorable = self._changed_state()
         self.run.session_state = values.decode(state)
         if self._db is None:
             return (), unstorable
@@ -270,7 +285,7 @@ class Execution:
             key=self._settings.key,
             run_id=self.context.run_id,
             runs=[record],
-            changes=states.changes_of(self._base_state, state, added),
+            changes=changes,
             counters=_counters(self.run.metrics),
             state_revision=self._state_revision,
             attempt=self._attempt,

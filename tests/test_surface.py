@@ -96,6 +96,7 @@ def test_the_older_name_of_get_session_messages_works() -> None:
         ({"num_history_messages": "3"}, ConfigurationError, "num_history_messages"),
         ({"on_state_conflict": "theirs"}, ConfigurationError, "one of 'ours', 'raise'"),
         ({"concurrent_runs": "forbid"}, ConfigurationError, "one of 'allow', 'reject', 'queue'"),
+        ({"checkpoint": "always"}, ConfigurationError, "one of 'runs', 'tool-batch'"),
         ({"queue_timeout": -1}, ConfigurationError, "queue_timeout is a number of seconds"),
         ({"queue_timeout": float("nan")}, ConfigurationError, "queue_timeout is a number of seconds"),
         ({"queue_timeout": "soon"}, ConfigurationError, "queue_timeout is a number of seconds"),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -19,11 +17,10 @@ from agno_mongo.execution import Settings
 from agno_mongo.models.base import ModelRequest
 from agno_mongo.run import RunContext, RunStatus
 from agno_mongo.testing import ScriptedModel, ToolCall
+from tests.processes import child
 from tests.test_commands import Recorder, recorded
 
 __all__ = ["recorded"]
-
-ROOT = Path(__file__).parent.parent
 
 
 class Held:
@@ -232,10 +229,3 @@ async def test_a_turn_that_meets_nobody_is_two_commands(recorded: tuple[MongoDb,
     recorder.sent.clear()
     await agent.arun("go")
     assert recorder.names == ["findAndModify", "findAndModify"]
-
-
-async def child(what: str, url: str, db_name: str, argument: str, environment: dict[str, str]) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.turn_process", what, url, db_name, argument,
-        cwd=ROOT, env=environment,
-    )  # fmt: skip

@@ -20,7 +20,7 @@ from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import OnStateConflict
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.execution import ConcurrentRuns, Execution, Settings
+from agno_mongo.execution import CheckpointWhen, ConcurrentRuns, Execution, Settings
 from agno_mongo.messages import Message
 from agno_mongo.model_loop import ModelLoop
 from agno_mongo.models.base import Model, default_model
@@ -65,6 +65,8 @@ class Agent(SessionAccessors):
     ``"raise"`` the earlier's and raises StateConflictError.
     ``concurrent_runs``: what a run does that meets others in its session: go on beside them (``"allow"``), raise SessionBusy (``"reject"``), or
     wait until all who came before it have finished (``"queue"``), at most ``queue_timeout`` seconds.
+    ``checkpoint``: ``"tool-batch"`` stores a run after each round of tools too, one update more for each, so that a crash leaves those rounds;
+    ``continue_run`` goes on from there.
 
     ``add_history_to_context``: show the model earlier runs of the session: the last ``num_history_runs`` that came to an answer, or at
     most ``num_history_messages`` messages. ``description``, ``instructions``, ``markdown`` make up the system message.
@@ -89,6 +91,7 @@ class Agent(SessionAccessors):
         on_state_conflict: OnStateConflict = "ours",
         concurrent_runs: ConcurrentRuns = "allow",
         queue_timeout: float = 60.0,
+        checkpoint: CheckpointWhen = "runs",
         add_history_to_context: bool = False,
         num_history_runs: int | None = None,
         num_history_messages: int | None = None,
@@ -128,6 +131,7 @@ class Agent(SessionAccessors):
         self.on_state_conflict = _one_of("on_state_conflict", on_state_conflict, ("ours", "raise"))
         self.concurrent_runs = _one_of("concurrent_runs", concurrent_runs, ("allow", "reject", "queue"))
         self.queue_timeout = _seconds("queue_timeout", queue_timeout)
+        self.checkpoint = _one_of("checkpoint", checkpoint, ("runs", "tool-batch"))
         self.add_history_to_context = add_history_to_context
         self.num_history_runs = _count("num_history_runs", num_history_runs)
         self.num_history_messages = _count("num_history_messages", num_history_messages)
@@ -281,6 +285,7 @@ class Agent(SessionAccessors):
             on_state_conflict=self.on_state_conflict,
             concurrent_runs=self.concurrent_runs,
             queue_timeout=self.queue_timeout,
+            checkpoint=self.checkpoint,
             raise_errors=self.raise_model_errors,
             reused_id=run_id is not None,
         )
@@ -301,6 +306,7 @@ class Agent(SessionAccessors):
                 agent=self,
                 event=execution.event,
                 stream=stream,
+                after_tools=execution.checkpoint,
             )
             async with aclosing(loop.events()) as events:
                 async for event in events:

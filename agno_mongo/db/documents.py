@@ -22,7 +22,7 @@ from agno_mongo import history
 from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.upcasting import SCHEMA_VERSION, upcast
-from agno_mongo.messages import Message, StoredModel
+from agno_mongo.messages import Message, Metrics, StoredModel, ToolExecution
 from agno_mongo.run import RunInput, RunOutput, RunStatus, TeamRunOutput, WorkflowRunOutput
 from agno_mongo.run.base import BaseRunOutput
 
@@ -42,7 +42,8 @@ class SessionSummary(StoredModel):
 class ActiveRun(StoredModel):
     """A run that was begun and has not finished: its input, and until when its process must have shown life.
 
-    ``started_at`` and ``lease_until`` are Unix seconds, by the server's clock.
+    ``started_at`` and ``lease_until`` are Unix seconds, by the server's clock. ``messages``, ``tools`` and ``metrics`` are there
+    if the run keeps checkpoints, as far as its finished rounds of tools; ``continued_by`` if another process has taken it over.
     """
 
     input: Any = None
@@ -50,6 +51,9 @@ class ActiveRun(StoredModel):
     lease_until: float = 0
     parent_run_id: str | None = None
     messages: list[Message] | None = None
+    tools: list[ToolExecution] | None = None
+    metrics: Metrics | None = None
+    continued_by: str | None = None
 
 
 def run_from_dict(data: dict[str, Any]) -> AnyRun:
@@ -170,6 +174,8 @@ class Session(Document):
                 "user_id": self.user_id,
                 "input": RunInput(input_content=active.input),
                 "messages": active.messages,
+                "tools": active.tools,
+                "metrics": active.metrics,
                 "created_at": int(active.started_at),
                 "status": RunStatus.running if active.lease_until > now else RunStatus.interrupted,
                 self.TYPE.id_field: self.component_id,

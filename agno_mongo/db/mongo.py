@@ -27,6 +27,7 @@ from agno_mongo.db.arguments import (
     total_of,
 )
 from agno_mongo.db.base import SessionType
+from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection, Connections, check_url
 from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, AnyRun, Session
 from agno_mongo.db.leases import Ahead, Claim
@@ -167,6 +168,12 @@ class MongoDb:
         connection = await self._connection()
         with self._translated(f"beginning a run in session {begin.key.session_id!r}"):
             return await open_runs.read_again(connection, begin, claim)
+
+    async def checkpoint_run(self, point: Checkpoint) -> None:
+        """Store what a run has so far. See :func:`agno_mongo.db.open_runs.checkpoint`."""
+        connection = await self._connection()
+        with self._translated(f"storing a checkpoint of run {point.claim.run_id!r}"):
+            await open_runs.checkpoint(connection, point)
 
     async def leave_run(self, claim: Claim) -> None:
         """Take back that a run has begun. See :func:`agno_mongo.db.open_runs.leave`."""

@@ -6,10 +6,13 @@ the run, so that a process that was thought dead cannot touch a run that another
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agno_mongo.db import media
+from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.leases import Ahead, Claim
-from agno_mongo.db.store import RunBegin, RunBegun, begun_of, wanted_runs
+from agno_mongo.db.store import RunBegin, RunBegun, begun_of, still_open, wanted_runs
 from agno_mongo.errors import SessionNotFound
 
 
@@ -35,6 +38,31 @@ async def read_again(connection: Connection, begin: RunBegin, claim: Claim) -> R
             session_id=begin.key.session_id,
         )
     return await begun_of(connection, document)
+
+
+async def checkpoint(connection: Connection, point: Checkpoint) -> None:
+    """Put what the run has so far under its entry, and renew its lease. One update by ``session_id``, of what is new since the last one.
+
+    Nobody else sees anything of it but the run's progress. Large content costs what :mod:`agno_mongo.db.media` says. Raises
+    SessionNotFound if the session was deleted, RunAlreadyFinished or RunTakenOver if the run is not this process's any more.
+    """
+    point = await _stored_apart(connection, point)
+    result = await connection.collection.update_one(point.claim.filter, point.update(connection.now()))
+    if not result.matched_count:
+        await still_open(connection, point.claim)
+
+
+async def _stored_apart(connection: Connection, point: Checkpoint) -> Checkpoint:
+    """The same with references in the place of large content."""
+    lists = (point.messages, point.tools, point.changes)
+    claim = point.claim
+    messages, tools, changes = kept = [
+        [await media.stored_apart(connection, claim.key, claim.run_id, part) for part in parts] for parts in lists
+    ]
+    has_media = any(
+        part is not before for parts, whole in zip(kept, lists, strict=True) for part, before in zip(parts, whole, strict=True)
+    )
+    return replace(point, messages=messages, tools=tools, changes=changes, has_media=has_media)
 
 
 async def leave(connection: Connection, claim: Claim) -> None:

@@ -22,13 +22,14 @@ from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import Session
 from agno_mongo.db.keys import SessionKey
-from agno_mongo.db.leases import NOBODY, Ahead
+from agno_mongo.db.leases import NOBODY, Ahead, Claim
 from agno_mongo.db.runs import EVERYTHING
 from agno_mongo.db.sessions import ATTEMPTS, lift, refuse_if_foreign, touch
 from agno_mongo.db.translation import NOT_VIABLE
 from agno_mongo.db.upcasting import SCHEMA_VERSION
 from agno_mongo.errors import (
     RunAlreadyFinished,
+    RunTakenOver,
     SessionError,
     SessionNotFound,
     StoreError,
@@ -76,8 +77,8 @@ class RunBegun:
 @dataclass(frozen=True, kw_only=True)
 class RunEnd:
     """What ``finish_run`` writes. ``runs`` are encoded, members before their parent; ``changes`` are to the state;
-    ``counters`` are added to the session's metrics. ``attempt`` tells two calls apart that were given the same run id.
-    ``history_runs`` is how many runs a move to the archive should leave within reach.
+    ``counters`` are added to the session's metrics. ``attempt`` and ``continued_by``: see Claim. ``history_runs`` is how many runs a
+    move to the archive should leave within reach.
     """
 
     key: SessionKey
@@ -87,8 +88,14 @@ class RunEnd:
     counters: Mapping[str, float]
     state_revision: int | None
     attempt: str | None = None
+    continued_by: str | None = None
     on_state_conflict: OnStateConflict = "ours"
     history_runs: int = 0
+
+    @property
+    def claim(self) -> Claim:
+        """Whose run it is to finish."""
+        return Claim(key=self.key, run_id=self.run_id, continued_by=self.continued_by, attempt=self.attempt)
 
 
 @dataclass(frozen=True)
@@ -206,7 +213,7 @@ async def _refuse_archived(connection: Connection, begin: RunBegin, document: di
         return
     active = f"active_runs.{values.encode_key(begin.run_id)}"
     await connection.collection.update_one(begin.key.filter, {"$unset": {active: ""}})
-    raise _finished_already(begin.key, begin.run_id)
+    raise finished_already(begin.key, begin.run_id)
 
 
 async def _explain_refusal(connection: Connection, begin: RunBegin) -> None:
@@ -223,7 +230,7 @@ async def _explain_refusal(connection: Connection, begin: RunBegin) -> None:
     if begin.reused_id:
         stored = {"session_id": begin.key.session_id, "runs.run_id": begin.run_id}
         if await connection.collection.find_one(stored, projection={"_id": 1}):
-            raise _finished_already(begin.key, begin.run_id)
+            raise finished_already(begin.key, begin.run_id)
 
 
 async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
@@ -244,7 +251,7 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
         done = await _try_finish(connection, end, _finish_update(end, changes, size, has_media, connection.now()), guard)
         if done is not None:
             return RunEnded(tuple(conflicts), _overflows(done, end.history_runs))
-        stored = await _still_open(connection, end)
+        stored = await still_open(connection, end.claim)
         if stored is None:
             break
         theirs = (stored.get("session_data") or {}).get("session_state") or {}
@@ -289,7 +296,7 @@ def _finish_update(end: RunEnd, changes: Sequence[states.Change], size: int, has
     if changes:
         update["$inc"] |= {"state_revision": 1, **of_state["$inc"]}
     update["$push"] = {"runs": {"$each": list(end.runs)}, **of_state["$push"]}
-    update["$unset"] = {f"active_runs.{values.encode_key(end.run_id)}": "", **of_state["$unset"]}
+    update["$unset"] = {end.claim.entry: "", **of_state["$unset"]}
     if to_set:
         update["$set"] = to_set
     return update
@@ -298,7 +305,7 @@ def _finish_update(end: RunEnd, changes: Sequence[states.Change], size: int, has
 async def _try_finish(
     connection: Connection, end: RunEnd, update: Mapping[str, Any], guard: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    which = {**end.key.filter, f"active_runs.{values.encode_key(end.run_id)}": {"$exists": True}, **guard}
+    which = {**end.claim.filter, **guard}
     counts = {"run_count": 1, "archived_runs": 1, "tail_bytes": 1, "_id": 0}
     try:
         done: dict[str, Any] | None = await connection.collection.find_one_and_update(
@@ -312,40 +319,52 @@ async def _try_finish(
     return done
 
 
-async def _still_open(connection: Connection, end: RunEnd) -> dict[str, Any] | None:
-    """The state as it is stored by now; None if this run is stored already. One read, three at most."""
-    active = values.encode_key(end.run_id)
+async def still_open(connection: Connection, claim: Claim) -> dict[str, Any] | None:
+    """The state as it is stored by now; None if this run is stored already. One read, three at most.
+
+    Raises SessionNotFound if the session was deleted, RunTakenOver and RunAlreadyFinished if another process went on with the run.
+    """
+    key, active = claim.key, claim.entry
+    fields = (states.STATE, "state_revision", f"{active}.started_at", f"{active}.continued_by")
     stored: dict[str, Any] | None = await connection.collection.find_one(
-        end.key.filter,
-        projection={states.STATE: 1, "state_revision": 1, f"active_runs.{active}.started_at": 1, **archive.ARCHIVE_FIELDS},
+        key.filter, projection={**dict.fromkeys(fields, 1), **archive.ARCHIVE_FIELDS}
     )
-    if stored is not None and active in (stored.get("active_runs") or {}):
+    if stored is not None and (entry := (stored.get("active_runs") or {}).get(claim.name)) is not None:
+        if entry.get("continued_by") != claim.continued_by:
+            raise RunTakenOver(
+                f"run {claim.run_id!r} of session {key.session_id!r} showed no life until its lease ran out, and another process went on "
+                "with it; what this one did since is not stored",
+                session_id=key.session_id,
+                run_id=claim.run_id,
+            )
         return stored
     if stored is not None:
-        finished = await _finished_run(connection, stored, end)
+        finished = await finished_run(connection, stored, claim)
         if finished is not None:
-            if finished.get("attempt") != end.attempt:
-                raise _finished_already(end.key, end.run_id)
+            if finished.get("attempt") != claim.attempt:
+                raise finished_already(key, claim.run_id)
             return None
-    await media.free_runs(connection, end.key, [end.run_id])
+    await media.free_runs(connection, key, [claim.run_id])
     raise SessionNotFound(
-        f"session {end.key.session_id!r} was deleted while run {end.run_id!r} went on; the run was not stored",
-        session_id=end.key.session_id,
+        f"session {key.session_id!r} was deleted while run {claim.run_id!r} went on; the run was not stored",
+        session_id=key.session_id,
     )
 
 
-async def _finished_run(connection: Connection, session: Mapping[str, Any], end: RunEnd) -> dict[str, Any] | None:
+async def finished_run(connection: Connection, session: Mapping[str, Any], claim: Claim) -> dict[str, Any] | None:
+    """The run as it is stored, in the tail or in the archive; None if it is not. One find, two at most."""
     in_the_tail = await connection.collection.find_one(
-        {**end.key.filter, "runs.run_id": end.run_id}, projection={"runs": {"$elemMatch": {"run_id": end.run_id}}}
+        {**claim.key.filter, "runs.run_id": claim.run_id}, projection={"runs": {"$elemMatch": {"run_id": claim.run_id}}}
     )
     if in_the_tail is not None:
         run: dict[str, Any] = in_the_tail["runs"][0]
         return run
-    archived = await archive.find(connection, session, end.run_id)
+    archived = await archive.find(connection, session, claim.run_id)
     return None if archived is None else archived[1]
 
 
-def _finished_already(key: SessionKey, run_id: str) -> RunAlreadyFinished:
+def finished_already(key: SessionKey, run_id: str) -> RunAlreadyFinished:
+    """The error of a run that cannot begin, go on or finish because it has finished."""
     return RunAlreadyFinished(
         f"session {key.session_id!r} already has a finished run {run_id!r}; "
         "get_run_output() reads it, and a new run needs a new run_id",

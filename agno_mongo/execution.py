@@ -7,7 +7,7 @@ the middle.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -17,7 +17,8 @@ from uuid import uuid4
 from agno_mongo.db import state as states
 from agno_mongo.db import values
 from agno_mongo.db.arguments import check_run_id
-from agno_mongo.db.documents import SESSION_CLASSES, Session
+from agno_mongo.db.checkpoints import with_changes
+from agno_mongo.db.documents import SESSION_CLASSES, ActiveRun, Session
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import Ahead, Claim
 from agno_mongo.db.mongo import MongoDb
@@ -28,20 +29,22 @@ from agno_mongo.errors import (
     SessionBusy,
     SessionError,
     StateConflictError,
+    StateTypeError,
     StoreError,
     UnstorableValueError,
 )
-from agno_mongo.history import told_runs
-from agno_mongo.messages import TOKEN_COUNTERS, Metrics
+from agno_mongo.history import finished_rounds, told_runs
+from agno_mongo.messages import TOKEN_COUNTERS, Message, Metrics
 from agno_mongo.run.agent import (
     RunCompletedEvent,
+    RunContinuedEvent,
     RunErrorEvent,
     RunOutput,
     RunOutputEvent,
     RunStartedEvent,
     StateConflictEvent,
 )
-from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunContext, RunStatus
+from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunContext, RunInput, RunStatus
 from agno_mongo.run.state import Addition
 from agno_mongo.upkeep import Upkeep
 
@@ -65,7 +68,7 @@ class Settings:
     ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on.
     ``raise_errors`` raises a model's error after the run is stored with status ERROR. ``concurrent_runs`` says what a run does that
     meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
-    round of tools too.
+    round of tools too. ``continues``: the run is an interrupted one, which goes on.
     """
 
     key: SessionKey
@@ -82,11 +85,14 @@ class Settings:
     concurrent_runs: ConcurrentRuns = "allow"
     queue_timeout: float = 60.0
     checkpoint: CheckpointWhen = "runs"
+    continues: bool = False
     lease: ClassVar[float] = LEASE
 
 
 class Execution:
-    """One run between its two commands. ``run``, ``session`` and ``context`` are there once it has begun."""
+    """One run between its two commands. ``run``, ``session`` and ``context`` are there once it has begun; ``finished_rounds`` are the
+    messages from which a continued run goes on, the user's and all that followed.
+    """
 
     session: Session
     context: RunContext
@@ -97,9 +103,12 @@ class Execution:
         self._started = perf_counter()
         self._base_state: dict[str, Any] = {}
         self._state_revision: int | None = None
-        self._attempt = str(uuid4()) if settings.reused_id else None
+        self._attempt = str(uuid4()) if settings.reused_id or settings.continues else None
+        self._continued_by = self._attempt if settings.continues else None
         self._upkeep: Upkeep | None = None
+        self._earlier_changes: list[dict[str, Any]] = []
         self.run = run
+        self.finished_rounds: list[Message] = []
 
     def event(self, kind: Callable[..., T], **data: Any) -> T:
         """An event of this run."""
@@ -123,7 +132,7 @@ class Execution:
         failure: BaseException | None = None
         try:
             async with self._alive(), aclosing(body(self)) as events:
-                yield self.event(RunStartedEvent, model=self.run.model or "", model_provider=self.run.model_provider or "")
+                yield self._first_event()
                 async for event in events:
                     yield event
         except BaseException as error:  # noqa: BLE001 - raised again below, once the run is stored
@@ -141,6 +150,10 @@ class Execution:
                 metrics=self.run.metrics,
                 session_state=self.run.session_state,
             )
+
+    def _first_event(self) -> RunOutputEvent:
+        who = {"model": self.run.model or "", "model_provider": self.run.model_provider or ""}
+        return self.event(RunContinuedEvent, **who) if self._settings.continues else self.event(RunStartedEvent, **who)
 
     async def _begin(self) -> None:
         settings = self._settings
@@ -163,6 +176,7 @@ class Execution:
             yields=settings.concurrent_runs != "allow",
         )
         begun, cancelled = await uninterrupted(lambda: self._begun(begin))
+        self._resume(begun.entry or {})
         self._enter(begun, begin, run_state)
         try:
             if cancelled is not None:
@@ -170,30 +184,52 @@ class Execution:
             if begun.ahead:
                 self._enter(await self._turn(begin, begun.ahead), begin, run_state)
             await self._load_more_history()
-        except SessionBusy:
-            assert self._upkeep is not None
-            _, cancelled = await uninterrupted(self._upkeep.give_up)
-            if cancelled is not None:
-                raise cancelled from None
-            raise
         except BaseException as error:
-            self._close_run(error)
-            await self._stored(error)
+            await self._not_begun(error)
             raise
 
     async def _begun(self, begin: RunBegin) -> RunBegun:
         if self._db is None:
             return _unstored(begin)
-        claim = Claim(key=begin.key, run_id=begin.run_id, attempt=self._attempt)
+        claim = Claim(key=begin.key, run_id=begin.run_id, continued_by=self._continued_by, attempt=self._attempt)
         self._upkeep = Upkeep(self._db, claim, begin.lease)
+        if self._settings.continues:
+            return await self._db.take_over_run(claim, begin)
         return await self._db.begin_run(begin)
+
+    def _resume(self, entry: Mapping[str, Any]) -> None:
+        """Take up what an interrupted run has stored: its input, and what a checkpoint has of it. A run that begins has nothing yet."""
+        if not entry:
+            return
+        active = ActiveRun.model_validate(values.decode(dict(entry)))
+        self.run.input = RunInput(input_content=active.input)
+        self.run.created_at = int(active.started_at)
+        self.run.metrics = active.metrics
+        self.finished_rounds = [message for message in finished_rounds(active.messages or ()) if message.role != "system"]
+        answered = {message.tool_call_id for message in self.finished_rounds if message.role == "tool"}
+        past = RunOutput(messages=self.finished_rounds, tools=active.tools)
+        self.run.tools = [tool for tool in past.tools or () if tool.tool_call_id in answered] or None
+        self._earlier_changes = entry.get("state_changes") or []
+
+    async def _not_begun(self, error: BaseException) -> None:
+        """What is left of a run that did not come to its body: nothing, if others were ahead; else a run that failed, or was cancelled.
+        One that was to go on stays interrupted.
+        """
+        if self._upkeep is not None and (self._settings.continues or isinstance(error, SessionBusy)):
+            _, cancelled = await uninterrupted(self._upkeep.give_up)
+            if cancelled is not None:
+                raise cancelled
+            return
+        self._close_run(error)
+        await self._stored(error)
 
     def _enter(self, begun: RunBegun, begin: RunBegin, run_state: dict[str, Any]) -> None:
         """Go on from the session as it is: once when the run has begun, and again when it has waited for others."""
         settings = self._settings
         self.session, self._base_state, self._state_revision = begun.session, begun.state, begun.state_revision
-        stored = states.merge(begin.state, begun.state)
-        state = run_state if settings.overwrite_state else states.merge(stored, run_state)
+        earlier = [] if settings.overwrite_state else self._earlier_changes
+        changed = with_changes(states.merge(begin.state, begun.state), [change for change in earlier if "added" not in change])
+        state = run_state if settings.overwrite_state else states.merge(changed, run_state)
         self.context = RunContext(
             run_id=begin.run_id,
             session_id=settings.key.session_id,
@@ -201,6 +237,9 @@ class Execution:
             session_state=values.decode(state),
             metadata=values.decode(begin.metadata),
         )
+        for change in earlier:
+            if "added" in change:
+                _add_again(self.context, change)
 
     async def _turn(self, begin: RunBegin, ahead: Ahead) -> RunBegun:
         """Wait for those ahead, or refuse to; then see what they have left behind. The run's input is stored meanwhile."""
@@ -289,6 +328,7 @@ class Execution:
             counters=_counters(self.run.metrics),
             state_revision=self._state_revision,
             attempt=self._attempt,
+            continued_by=self._continued_by,
             on_state_conflict=self._settings.on_state_conflict,
             history_runs=self._settings.history_runs,
         )
@@ -334,6 +374,19 @@ def encoded_state(state: Any, base: dict[str, Any]) -> tuple[dict[str, Any], lis
             return _encoded_keys(list(state.items()), base)
     wrong = "session_state cannot be stored: a tool that outlived the run keeps changing it"
     return base, [UnstorableValueError(wrong, path="session_state", value=None)]
+
+
+def _add_again(context: RunContext, change: Mapping[str, Any]) -> None:
+    """What an interrupted run had added to the state is added to what stands there now; where that cannot be, its value is put there."""
+    path = [values.decode_key(key) for key in change["path"]]
+    after, added = values.decode(change["after"]), values.decode(change["added"])
+    try:
+        if isinstance(added, list):
+            context.state.append(path, *added)
+        else:
+            context.state.increment(path, added)
+    except (StateTypeError, UnstorableValueError):
+        context.session_state = with_changes(context.session_state, [{"path": path, "after": after}])
 
 
 def encoded_additions(additions: Sequence[Addition]) -> list[tuple[tuple[str, ...], Any]]:

@@ -99,6 +99,6 @@ class Upkeep:
         self._sent = {name: len(parts) for name, parts in lists.items()}
 
     async def give_up(self) -> None:
-        """Take back that the run has begun. If the server is away, its lease runs out instead."""
+        """Take back that the run has begun, or was taken over. If the server is away, its lease runs out instead."""
         with suppress(StoreError):
             await self._db.leave_run(self.claim)

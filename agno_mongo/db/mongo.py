@@ -175,8 +175,15 @@ class MongoDb:
         with self._translated(f"storing a checkpoint of run {point.claim.run_id!r}"):
             await open_runs.checkpoint(connection, point)
 
+    async def take_over_run(self, claim: Claim, begin: RunBegin) -> RunBegun:
+        """Go on with a run whose process died. See :func:`agno_mongo.db.open_runs.take_over`."""
+        self._check(claim.key.session_id, claim.key.user_id)
+        connection = await self._connection()
+        with self._translated(f"continuing run {claim.run_id!r} of session {claim.key.session_id!r}"):
+            return await open_runs.take_over(connection, claim, begin)
+
     async def leave_run(self, claim: Claim) -> None:
-        """Take back that a run has begun. See :func:`agno_mongo.db.open_runs.leave`."""
+        """Take back that a run has begun, or was taken over. See :func:`agno_mongo.db.open_runs.leave`."""
         connection = await self._connection()
         with self._translated(f"taking back run {claim.run_id!r} of session {claim.key.session_id!r}"):
             await open_runs.leave(connection, claim)

@@ -7,13 +7,17 @@ the run, so that a process that was thought dead cannot touch a run that another
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from agno_mongo.db import media
+from pymongo import ReturnDocument
+
+from agno_mongo.db import archive, media
 from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection
-from agno_mongo.db.leases import Ahead, Claim
-from agno_mongo.db.store import RunBegin, RunBegun, begun_of, still_open, wanted_runs
-from agno_mongo.errors import SessionNotFound
+from agno_mongo.db.leases import NOBODY, Ahead, Claim, moment_of
+from agno_mongo.db.sessions import refuse_if_foreign, touch
+from agno_mongo.db.store import RunBegin, RunBegun, begun_of, finished_already, finished_run, still_open, wanted_runs
+from agno_mongo.errors import RunNotFound, SessionBusy, SessionError, SessionNotFound
 
 
 async def renew_lease(connection: Connection, claim: Claim, lease: float) -> bool:
@@ -66,6 +70,66 @@ async def _stored_apart(connection: Connection, point: Checkpoint) -> Checkpoint
 
 
 async def leave(connection: Connection, claim: Claim) -> None:
-    """Take back that a run has begun. One update and a find, more if its input was stored apart; repeating it changes nothing."""
+    """Take back that a run has begun; give back a run that was taken over, so that it is interrupted as before.
+
+    One update; for the first a find too, and more if its input was stored apart. Repeating it changes nothing.
+    """
+    if claim.continued_by is not None:
+        ended = {f"{claim.entry}.lease_until": connection.now()}
+        await connection.collection.update_one(claim.filter, {"$set": ended})
+        return
     await connection.collection.update_one(claim.filter, {"$unset": {claim.entry: ""}})
     await media.free_runs(connection, claim.key, [claim.run_id])
+
+
+async def take_over(connection: Connection, claim: Claim, begin: RunBegin) -> RunBegun:
+    """Go on with a run whose lease has run out: it is ``claim``'s from now on. Returns the session and all that the run has stored.
+
+    One findAndModify by ``session_id``, one find more for large content, up to three to say why it was refused. Of several that try at once one gets the run.
+    Repeating it with the same claim changes nothing but the lease. Raises SessionNotFound, SessionOwnedByAnotherUser, SessionTypeMismatch,
+    RunNotFound, RunAlreadyFinished, and SessionBusy while the run is alive; nothing has changed then.
+    """
+    now, asked = connection.now(), connection.clock.local()
+    lease, token = f"{claim.entry}.lease_until", f"{claim.entry}.continued_by"
+    which = {**claim.key.filter, "$or": [{lease: {"$lte": now}}, {token: claim.continued_by}]}
+    update = {**touch(now), "$set": {lease: now + begin.lease, token: claim.continued_by}}
+    document: dict[str, Any] | None = await connection.collection.find_one_and_update(
+        which, update, projection=wanted_runs(begin.runs_wanted), return_document=ReturnDocument.AFTER
+    )
+    if document is None:
+        raise await _why_not(connection, claim)
+    connection.clock.heard(document.get("touched_at"), asked)
+    active_runs = document["active_runs"]
+    ahead = Ahead.of(active_runs, claim.name, now, came_again=True) if begin.yields else NOBODY
+    entry = active_runs[claim.name]
+    if document.get("has_media"):
+        entry = await media.restored(connection, entry)
+    return replace(await begun_of(connection, document, ahead), entry=entry)
+
+
+async def _why_not(connection: Connection, claim: Claim) -> SessionError:
+    key, run_id = claim.key, claim.run_id
+    found: dict[str, Any] | None = await connection.collection.find_one(
+        {"session_id": key.session_id},
+        projection={"session_type": 1, "user_id": 1, f"{claim.entry}.lease_until": 1, **archive.ARCHIVE_FIELDS},
+    )
+    if found is None:
+        return SessionNotFound(f"there is no session {key.session_id!r}", session_id=key.session_id)
+    refuse_if_foreign(found, key)
+    entry = (found.get("active_runs") or {}).get(claim.name)
+    if entry is not None:
+        until = moment_of(entry["lease_until"])
+        return SessionBusy(
+            f"run {run_id!r} of session {key.session_id!r} is going on: its process has shown life, its lease holds until "
+            f"{until:%Y-%m-%d %H:%M:%S} UTC; a run can be continued once its lease has run out",
+            session_id=key.session_id,
+            runs_ahead=1,
+            lease_until=until,
+        )
+    if await finished_run(connection, found, claim) is not None:
+        return finished_already(key, run_id)
+    return RunNotFound(
+        f"session {key.session_id!r} has no run {run_id!r}, neither finished nor interrupted",
+        session_id=key.session_id,
+        run_id=run_id,
+    )

@@ -65,13 +65,14 @@ class RunBegin:
 @dataclass(frozen=True, kw_only=True)
 class RunBegun:
     """The session as ``begin_run`` found it, with its newest runs; ``state`` is encoded, as stored. ``ahead`` are the runs that were
-    going on, if the run yields to them.
+    going on, if the run yields to them; ``entry`` is what a run that is continued has stored, encoded.
     """
 
     session: Session
     state: dict[str, Any]
     state_revision: int | None
     ahead: Ahead = NOBODY
+    entry: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ the middle.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, ClassVar, Literal, TypeVar
@@ -29,7 +29,6 @@ from agno_mongo.errors import (
     SessionBusy,
     SessionError,
     StateConflictError,
-    StateTypeError,
     StoreError,
     UnstorableValueError,
 )
@@ -45,14 +44,11 @@ from agno_mongo.run.agent import (
     StateConflictEvent,
 )
 from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunContext, RunInput, RunStatus
-from agno_mongo.run.state import Addition
 from agno_mongo.upkeep import Upkeep
+from agno_mongo.working_state import add_again, encoded_additions, encoded_state
 
 LEASE = 60.0
 """Seconds for which a run counts as alive without a sign of life. Renewed at a third of it while the run goes on."""
-
-_LOOKS = 1000
-"""How often a state that a thread is changing is looked at."""
 
 ConcurrentRuns = Literal["allow", "reject", "queue"]
 CheckpointWhen = Literal["runs", "tool-batch"]
@@ -239,7 +235,7 @@ class Execution:
         )
         for change in earlier:
             if "added" in change:
-                _add_again(self.context, change)
+                add_again(self.context, change)
 
     async def _turn(self, begin: RunBegin, ahead: Ahead) -> RunBegun:
         """Wait for those ahead, or refuse to; then see what they have left behind. The run's input is stored meanwhile."""
@@ -359,57 +355,6 @@ async def session_with_runs(
 def _counters(metrics: Metrics) -> dict[str, float]:
     counters: dict[str, float] = {name: getattr(metrics, name) for name in TOKEN_COUNTERS}
     return counters | ({"cost": metrics.cost} if metrics.cost else {})
-
-
-def encoded_state(state: Any, base: dict[str, Any]) -> tuple[dict[str, Any], list[UnstorableValueError]]:
-    """The state to store. A key whose value cannot be stored keeps the value it had, and its error is returned.
-
-    A tool's thread that outlives its run may still be changing the state; it is looked at again until it holds still.
-    """
-    if not isinstance(state, dict):
-        wrong = f"session_state cannot be stored: it is a dict, and a tool put {type(state).__name__} in its place"
-        return base, [UnstorableValueError(wrong, path="session_state", value=state)]
-    for _ in range(_LOOKS):
-        with suppress(RuntimeError):
-            return _encoded_keys(list(state.items()), base)
-    wrong = "session_state cannot be stored: a tool that outlived the run keeps changing it"
-    return base, [UnstorableValueError(wrong, path="session_state", value=None)]
-
-
-def _add_again(context: RunContext, change: Mapping[str, Any]) -> None:
-    """What an interrupted run had added to the state is added to what stands there now; where that cannot be, its value is put there."""
-    path = [values.decode_key(key) for key in change["path"]]
-    after, added = values.decode(change["after"]), values.decode(change["added"])
-    try:
-        if isinstance(added, list):
-            context.state.append(path, *added)
-        else:
-            context.state.increment(path, added)
-    except (StateTypeError, UnstorableValueError):
-        context.session_state = with_changes(context.session_state, [{"path": path, "after": after}])
-
-
-def encoded_additions(additions: Sequence[Addition]) -> list[tuple[tuple[str, ...], Any]]:
-    """What ``run_context.state`` recorded, by encoded path. What cannot be stored is left out; ``encoded_state`` names it."""
-    encoded: list[tuple[tuple[str, ...], Any]] = []
-    for addition in additions:
-        with suppress(UnstorableValueError):
-            path = tuple(key for name in addition.path for key in values.encode({name: None}, path="session_state"))
-            encoded.append((path, values.encode(addition.added, path="session_state")))
-    return encoded
-
-
-def _encoded_keys(items: list[tuple[Any, Any]], base: dict[str, Any]) -> tuple[dict[str, Any], list[UnstorableValueError]]:
-    encoded: dict[str, Any] = {}
-    errors: list[UnstorableValueError] = []
-    for key, value in items:
-        try:
-            encoded |= values.encode({key: value}, path="session_state")
-        except UnstorableValueError as error:
-            errors.append(error)
-            with suppress(UnstorableValueError):
-                encoded |= {name: base[name] for name in values.encode({key: None}, path="session_state") if name in base}
-    return encoded, errors
 
 
 def _unstored(begin: RunBegin) -> RunBegun:

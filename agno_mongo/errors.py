@@ -14,9 +14,11 @@
      │   ├─ SessionOwnedByAnotherUser
      │   ├─ SessionTypeMismatch
      │   ├─ SessionChanged          somebody else wrote to it since it was read
+     │   ├─ SessionBusy             other runs are going on there, and this one does not wait for them any longer
      │   ├─ UserRequired
      │   ├─ RunNotFound
-     │   └─ RunAlreadyFinished
+     │   ├─ RunAlreadyFinished
+     │   └─ RunTakenOver            its lease had run out, and another process went on with it
      ├─ StateConflictError          two runs changed the same key and the policy is "raise"; the run is kept
      ├─ StateTypeError              a counter that is no number, a list that is none (also a TypeError)
      ├─ UnstorableValueError        a value that BSON cannot hold (also a ValueError)
@@ -33,6 +35,7 @@ Errors of the driver and of the ``openai`` client are translated where they are 
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 
@@ -122,6 +125,18 @@ class SessionChanged(SessionError):
     """The session was written to since it was read; nothing was overwritten. Read it again and repeat the change."""
 
 
+class SessionBusy(SessionError):
+    """Other runs are going on in the session, and this one does not wait for them, or not any longer. Nothing of it is stored.
+
+    ``runs_ahead`` is how many they are, ``lease_until`` until when they count as alive should none of them show life any more.
+    """
+
+    def __init__(self, message: str, *, session_id: str, runs_ahead: int, lease_until: datetime) -> None:
+        super().__init__(message, session_id=session_id)
+        self.runs_ahead = runs_ahead
+        self.lease_until = lease_until
+
+
 class UserRequired(SessionError):
     """The db was made with ``require_user_id=True`` and the call names no user."""
 
@@ -136,6 +151,14 @@ class RunNotFound(SessionError):
 
 class RunAlreadyFinished(SessionError):
     """A run with this ``run_id`` is already stored in the session, from another call; ``get_run_output(run_id)`` reads it."""
+
+    def __init__(self, message: str, *, session_id: str, run_id: str) -> None:
+        super().__init__(message, session_id=session_id)
+        self.run_id = run_id
+
+
+class RunTakenOver(SessionError):
+    """The run showed no life until its lease ran out, and another process went on with it. What this one did since is not stored."""
 
     def __init__(self, message: str, *, session_id: str, run_id: str) -> None:
         super().__init__(message, session_id=session_id)

@@ -7,46 +7,51 @@ the middle.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 from uuid import uuid4
 
 from agno_mongo.db import state as states
 from agno_mongo.db import values
 from agno_mongo.db.arguments import check_run_id
-from agno_mongo.db.documents import SESSION_CLASSES, Session
+from agno_mongo.db.checkpoints import with_changes
+from agno_mongo.db.documents import SESSION_CLASSES, ActiveRun, Session
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.leases import Ahead, Claim
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import OnStateConflict, RunBegin, RunBegun, RunEnd
 from agno_mongo.errors import (
     DocumentTooLarge,
     ModelError,
+    SessionBusy,
     SessionError,
     StateConflictError,
     StoreError,
     UnstorableValueError,
 )
-from agno_mongo.history import told_runs
-from agno_mongo.messages import TOKEN_COUNTERS, Metrics
+from agno_mongo.history import finished_rounds, told_runs
+from agno_mongo.messages import TOKEN_COUNTERS, Message, Metrics
 from agno_mongo.run.agent import (
     RunCompletedEvent,
+    RunContinuedEvent,
     RunErrorEvent,
     RunOutput,
     RunOutputEvent,
     RunStartedEvent,
     StateConflictEvent,
 )
-from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunContext, RunStatus
-from agno_mongo.run.state import Addition
+from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunContext, RunInput, RunStatus
+from agno_mongo.upkeep import Upkeep
+from agno_mongo.working_state import add_again, encoded_additions, encoded_state
 
 LEASE = 60.0
 """Seconds for which a run counts as alive without a sign of life. Renewed at a third of it while the run goes on."""
 
-_LOOKS = 1000
-"""How often a state that a thread is changing is looked at."""
+ConcurrentRuns = Literal["allow", "reject", "queue"]
+CheckpointWhen = Literal["runs", "tool-batch"]
 
 T = TypeVar("T")
 
@@ -57,7 +62,9 @@ class Settings:
 
     ``default_state`` is what a new session starts with, ``run_state`` what this call lays over it; ``overwrite_state`` puts
     ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on.
-    ``raise_errors`` raises a model's error after the run is stored with status ERROR.
+    ``raise_errors`` raises a model's error after the run is stored with status ERROR. ``concurrent_runs`` says what a run does that
+    meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
+    round of tools too. ``continues``: the run is an interrupted one, which goes on.
     """
 
     key: SessionKey
@@ -71,11 +78,17 @@ class Settings:
     on_state_conflict: OnStateConflict = "ours"
     raise_errors: bool = False
     reused_id: bool = False
+    concurrent_runs: ConcurrentRuns = "allow"
+    queue_timeout: float = 60.0
+    checkpoint: CheckpointWhen = "runs"
+    continues: bool = False
     lease: ClassVar[float] = LEASE
 
 
 class Execution:
-    """One run between its two commands. ``run``, ``session`` and ``context`` are there once it has begun."""
+    """One run between its two commands. ``run``, ``session`` and ``context`` are there once it has begun; ``finished_rounds`` are the
+    messages from which a continued run goes on, the user's and all that followed.
+    """
 
     session: Session
     context: RunContext
@@ -86,8 +99,12 @@ class Execution:
         self._started = perf_counter()
         self._base_state: dict[str, Any] = {}
         self._state_revision: int | None = None
-        self._attempt = str(uuid4()) if settings.reused_id else None
+        self._attempt = str(uuid4()) if settings.reused_id or settings.continues else None
+        self._continued_by = self._attempt if settings.continues else None
+        self._upkeep: Upkeep | None = None
+        self._earlier_changes: list[dict[str, Any]] = []
         self.run = run
+        self.finished_rounds: list[Message] = []
 
     def event(self, kind: Callable[..., T], **data: Any) -> T:
         """An event of this run."""
@@ -111,7 +128,7 @@ class Execution:
         failure: BaseException | None = None
         try:
             async with self._alive(), aclosing(body(self)) as events:
-                yield self.event(RunStartedEvent, model=self.run.model or "", model_provider=self.run.model_provider or "")
+                yield self._first_event()
                 async for event in events:
                     yield event
         except BaseException as error:  # noqa: BLE001 - raised again below, once the run is stored
@@ -129,6 +146,10 @@ class Execution:
                 metrics=self.run.metrics,
                 session_state=self.run.session_state,
             )
+
+    def _first_event(self) -> RunOutputEvent:
+        who = {"model": self.run.model or "", "model_provider": self.run.model_provider or ""}
+        return self.event(RunContinuedEvent, **who) if self._settings.continues else self.event(RunStartedEvent, **who)
 
     async def _begin(self) -> None:
         settings = self._settings
@@ -148,28 +169,98 @@ class Execution:
             runs_wanted=settings.history_runs,
             lease=settings.lease,
             reused_id=settings.reused_id,
+            yields=settings.concurrent_runs != "allow",
         )
         begun, cancelled = await uninterrupted(lambda: self._begun(begin))
+        self._resume(begun.entry or {})
+        self._enter(begun, begin, run_state)
+        try:
+            if cancelled is not None:
+                raise cancelled
+            if begun.ahead:
+                self._enter(await self._turn(begin, begun.ahead), begin, run_state)
+            await self._load_more_history()
+        except BaseException as error:
+            await self._not_begun(error)
+            raise
+
+    async def _begun(self, begin: RunBegin) -> RunBegun:
+        if self._db is None:
+            return _unstored(begin)
+        claim = Claim(key=begin.key, run_id=begin.run_id, continued_by=self._continued_by, attempt=self._attempt)
+        self._upkeep = Upkeep(self._db, claim, begin.lease)
+        if self._settings.continues:
+            return await self._db.take_over_run(claim, begin)
+        return await self._db.begin_run(begin)
+
+    def _resume(self, entry: Mapping[str, Any]) -> None:
+        """Take up what an interrupted run has stored: its input, and what a checkpoint has of it. A run that begins has nothing yet."""
+        if not entry:
+            return
+        active = ActiveRun.model_validate(values.decode(dict(entry)))
+        self.run.input = RunInput(input_content=active.input)
+        self.run.created_at = int(active.started_at)
+        self.run.metrics = active.metrics
+        self.finished_rounds = [message for message in finished_rounds(active.messages or ()) if message.role != "system"]
+        answered = {message.tool_call_id for message in self.finished_rounds if message.role == "tool"}
+        past = RunOutput(messages=self.finished_rounds, tools=active.tools)
+        self.run.tools = [tool for tool in past.tools or () if tool.tool_call_id in answered] or None
+        self._earlier_changes = entry.get("state_changes") or []
+
+    async def _not_begun(self, error: BaseException) -> None:
+        """What is left of a run that did not come to its body: nothing, if others were ahead; else a run that failed, or was cancelled.
+        One that was to go on stays interrupted.
+        """
+        if self._upkeep is not None and (self._settings.continues or isinstance(error, SessionBusy)):
+            _, cancelled = await uninterrupted(self._upkeep.give_up)
+            if cancelled is not None:
+                raise cancelled
+            return
+        self._close_run(error)
+        await self._stored(error)
+
+    def _enter(self, begun: RunBegun, begin: RunBegin, run_state: dict[str, Any]) -> None:
+        """Go on from the session as it is: once when the run has begun, and again when it has waited for others."""
+        settings = self._settings
         self.session, self._base_state, self._state_revision = begun.session, begun.state, begun.state_revision
-        state = run_state if settings.overwrite_state else states.merge(states.merge(default, begun.state), run_state)
+        earlier = [] if settings.overwrite_state else self._earlier_changes
+        changed = with_changes(states.merge(begin.state, begun.state), [change for change in earlier if "added" not in change])
+        state = run_state if settings.overwrite_state else states.merge(changed, run_state)
         self.context = RunContext(
             run_id=begin.run_id,
             session_id=settings.key.session_id,
             user_id=settings.key.user_id,
             session_state=values.decode(state),
-            metadata=values.decode(metadata),
+            metadata=values.decode(begin.metadata),
         )
-        try:
-            if cancelled is not None:
-                raise cancelled
-            await self._load_more_history()
-        except BaseException as error:
-            self._close_run(error)
-            await self._stored(error)
-            raise
+        for change in earlier:
+            if "added" in change:
+                add_again(self.context, change)
 
-    async def _begun(self, begin: RunBegin) -> RunBegun:
-        return await self._db.begin_run(begin) if self._db is not None else _unstored(begin)
+    async def _turn(self, begin: RunBegin, ahead: Ahead) -> RunBegun:
+        """Wait for those ahead, or refuse to; then see what they have left behind. The run's input is stored meanwhile."""
+        assert self._db is not None
+        assert self._upkeep is not None
+        settings = self._settings
+        await self._upkeep.turn(ahead, settings.queue_timeout if settings.concurrent_runs == "queue" else None)
+        return await self._db.read_run_again(begin, self._upkeep.claim)
+
+    async def checkpoint(self) -> None:
+        """Store what the run has so far, if the component wants that. For moments when every tool call has its result."""
+        if self._upkeep is None or self._settings.checkpoint == "runs":
+            return
+        _, changes, _ = self._changed_state()
+        await self._upkeep.checkpoint(self.run.to_dict(), changes)
+
+    def _changed_state(self) -> tuple[dict[str, Any], list[states.Change], list[UnstorableValueError]]:
+        """The state as the run has it by now, what it changed there, and what of it cannot be stored."""
+        with self.context.state.held() as additions:
+            state, unstorable = encoded_state(self.context.session_state, self._base_state)
+            added = encoded_additions(additions)
+        return state, states.changes_of(self._base_state, state, added), unstorable
+
+    def _alive(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._upkeep is None else self._upkeep.alive()
 
     async def _load_more_history(self) -> None:
         """Where runs that failed are among the newest, look further back. One read then, rarely more."""
@@ -179,33 +270,6 @@ class Execution:
         further = await session_with_runs(self._db, self._settings.key, told=wanted)
         # Deleted meanwhile? finish_run will say so.
         session.runs = session.runs if further is None else further.runs
-
-    @asynccontextmanager
-    async def _alive(self) -> AsyncGenerator[None, None]:
-        """Renew the run's lease while it goes on. A short run is over before the first renewal."""
-        if self._db is None:
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        renewals: list[asyncio.Task[None]] = []
-        timer = loop.call_later(self._settings.lease / 3, lambda: renewals.append(loop.create_task(self._renew_lease())))
-        try:
-            yield
-        finally:
-            timer.cancel()
-            for renewal in renewals:
-                renewal.cancel()
-                await asyncio.gather(renewal, return_exceptions=True)
-
-    async def _renew_lease(self) -> None:
-        assert self._db is not None
-        settings = self._settings
-        while True:
-            # A server that is away for a moment is met again at the next renewal, or by finish_run.
-            with suppress(StoreError):
-                if not await self._db.renew_lease(settings.key, self.context.run_id, settings.lease):
-                    return
-            await asyncio.sleep(settings.lease / 3)
 
     def _close_run(self, failure: BaseException | None) -> None:
         run = self.run
@@ -244,9 +308,7 @@ class Execution:
         return conflicts
 
     async def _finish(self) -> tuple[tuple[str, ...], list[UnstorableValueError]]:
-        with self.context.state.held() as additions:
-            state, unstorable = encoded_state(self.context.session_state, self._base_state)
-            added = encoded_additions(additions)
+        state, changes, unstorable = self._changed_state()
         self.run.session_state = values.decode(state)
         if self._db is None:
             return (), unstorable
@@ -258,10 +320,11 @@ class Execution:
             key=self._settings.key,
             run_id=self.context.run_id,
             runs=[record],
-            changes=states.changes_of(self._base_state, state, added),
+            changes=changes,
             counters=_counters(self.run.metrics),
             state_revision=self._state_revision,
             attempt=self._attempt,
+            continued_by=self._continued_by,
             on_state_conflict=self._settings.on_state_conflict,
             history_runs=self._settings.history_runs,
         )
@@ -292,44 +355,6 @@ async def session_with_runs(
 def _counters(metrics: Metrics) -> dict[str, float]:
     counters: dict[str, float] = {name: getattr(metrics, name) for name in TOKEN_COUNTERS}
     return counters | ({"cost": metrics.cost} if metrics.cost else {})
-
-
-def encoded_state(state: Any, base: dict[str, Any]) -> tuple[dict[str, Any], list[UnstorableValueError]]:
-    """The state to store. A key whose value cannot be stored keeps the value it had, and its error is returned.
-
-    A tool's thread that outlives its run may still be changing the state; it is looked at again until it holds still.
-    """
-    if not isinstance(state, dict):
-        wrong = f"session_state cannot be stored: it is a dict, and a tool put {type(state).__name__} in its place"
-        return base, [UnstorableValueError(wrong, path="session_state", value=state)]
-    for _ in range(_LOOKS):
-        with suppress(RuntimeError):
-            return _encoded_keys(list(state.items()), base)
-    wrong = "session_state cannot be stored: a tool that outlived the run keeps changing it"
-    return base, [UnstorableValueError(wrong, path="session_state", value=None)]
-
-
-def encoded_additions(additions: Sequence[Addition]) -> list[tuple[tuple[str, ...], Any]]:
-    """What ``run_context.state`` recorded, by encoded path. What cannot be stored is left out; ``encoded_state`` names it."""
-    encoded: list[tuple[tuple[str, ...], Any]] = []
-    for addition in additions:
-        with suppress(UnstorableValueError):
-            path = tuple(key for name in addition.path for key in values.encode({name: None}, path="session_state"))
-            encoded.append((path, values.encode(addition.added, path="session_state")))
-    return encoded
-
-
-def _encoded_keys(items: list[tuple[Any, Any]], base: dict[str, Any]) -> tuple[dict[str, Any], list[UnstorableValueError]]:
-    encoded: dict[str, Any] = {}
-    errors: list[UnstorableValueError] = []
-    for key, value in items:
-        try:
-            encoded |= values.encode({key: value}, path="session_state")
-        except UnstorableValueError as error:
-            errors.append(error)
-            with suppress(UnstorableValueError):
-                encoded |= {name: base[name] for name in values.encode({key: None}, path="session_state") if name in base}
-    return encoded, errors
 
 
 def _unstored(begin: RunBegin) -> RunBegun:

@@ -6,6 +6,7 @@ runs are never part of it, nor are system messages of earlier runs, nor tool cal
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 
 from agno_mongo.messages import Message
@@ -66,6 +67,22 @@ def context(
     told = conversation(runs, last_n_runs=num_history_runs, limit=num_history_messages, skip_roles=("system", "developer"))
     copies = [message.model_copy(update={"from_history": True}) for message in told]
     return without_loose_tool_messages(copies)
+
+
+def finished_rounds(messages: Sequence[Message]) -> list[Message]:
+    """The messages up to the last round of tools in which every call has its result: what an interrupted run goes on from.
+
+    A round that was not finished is left out whole; its tools will be called again.
+    """
+    kept: list[Message] = []
+    for index, message in enumerate(messages):
+        if message.tool_calls:
+            answers = itertools.takewhile(lambda following: following.role == "tool", messages[index + 1 :])
+            answered = {answer.tool_call_id for answer in answers}
+            if not all(call.get("id") in answered for call in message.tool_calls):
+                break
+        kept.append(message)
+    return kept
 
 
 def without_loose_tool_messages(messages: Sequence[Message]) -> list[Message]:

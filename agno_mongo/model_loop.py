@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -37,7 +37,8 @@ class ModelLoop:
     """One run's conversation with the model.
 
     ``run`` is written to as things happen, so that whatever interrupts the loop leaves the run as far as it came: its messages
-    (``messages`` is the run's own list), tools, metrics, and the text so far as ``content``.
+    (``messages`` is the run's own list), tools, metrics, and the text so far as ``content``. ``after_tools`` is
+    awaited after each round of tools, when every call has its result.
     """
 
     model: Model
@@ -48,6 +49,7 @@ class ModelLoop:
     agent: Any
     event: MakeEvent
     stream: bool = False
+    after_tools: Callable[[], Awaitable[None]] | None = None
     _metrics: Metrics = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,6 +67,8 @@ class ModelLoop:
             async with aclosing(self._call_tools(calls)) as events:
                 async for event in events:
                     yield event
+            if self.after_tools is not None:
+                await self.after_tools()
         yield self.event(RunContentCompletedEvent)
 
     async def _ask(self) -> AsyncGenerator[RunOutputEvent, None]:

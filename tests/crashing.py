@@ -284,7 +284,7 @@ async def session_is_usable(witness: Witness, report: Report) -> str:
     witness.sent.clear()
     run = await agent.arun(question(AFTERWARDS), run_id=AFTERWARDS)
     expected = [f"begin_run {AFTERWARDS}", f"finish_run {AFTERWARDS}"]
-    sent = [command for command in witness.sent if command not in {"ping", "buildInfo", "listCollections", "createIndexes"}]
+    sent = [command for command in witness.sent if command not in {"hello", "buildInfo", "listCollections", "createIndexes"}]
     assert sent == expected, sent
     assert run.status == RunStatus.completed
     told = [] if before is None else [run.run_id for run in before.runs]

@@ -15,6 +15,7 @@ from agno_mongo.db import state as states
 from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.leases import Claim
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import RunBegin, RunBegun, RunEnd
 from agno_mongo.errors import (
@@ -166,9 +167,9 @@ class TestARun:
 
     async def test_keeps_its_lease_as_long_as_it_is_renewed(self, db: MongoDb) -> None:
         run_id, _ = await begin(db, lease=-1)
-        assert await db.renew_lease(key_of(), run_id, 60)
+        assert await db.renew_lease(Claim(key=key_of(), run_id=run_id), 60)
         assert (await db.get_session("s")).interrupted_runs == []
-        assert not await db.renew_lease(key_of(), "another", 60)
+        assert not await db.renew_lease(Claim(key=key_of(), run_id="another"), 60)
 
     @pytest.mark.parametrize("run_id", ["a.b", "$x", "%2E", "ü 💬", "a" * 300])
     async def test_may_have_any_text_as_its_id(self, db: MongoDb, run_id: str) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, TypedDict, overload
+from typing import Any, Literal, TypeVar, overload
 from uuid import uuid4
 
 from typing_extensions import Unpack
 
 from agno_mongo import history, renamed, terminal
+from agno_mongo.agent.continuing import ContinueOptions, Continuing
 from agno_mongo.agent.prompt import Instructions, stored_input, system_message, user_messages
 from agno_mongo.agent.sessions import SessionAccessors
 from agno_mongo.blocking import blocking, portal
@@ -20,7 +21,7 @@ from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import OnStateConflict
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.execution import Execution, Settings
+from agno_mongo.execution import CheckpointWhen, ConcurrentRuns, Execution, Settings
 from agno_mongo.messages import Message
 from agno_mongo.model_loop import ModelLoop
 from agno_mongo.models.base import Model, default_model
@@ -34,23 +35,20 @@ from agno_mongo.run.agent import (
 )
 from agno_mongo.tools.function import Function, functions_of
 
+ChoiceT = TypeVar("ChoiceT", bound=str)
 
-class RunOptions(TypedDict, total=False):
+
+class RunOptions(ContinueOptions, total=False):
     """What a single run may set differently from its agent.
 
     ``session_id`` and ``user_id`` say whose conversation goes on; ``session_state`` is laid over what is stored; ``run_id`` is a
     new id of the caller's own.
     """
 
-    session_id: str | None
-    user_id: str | None
-    session_state: dict[str, Any] | None
     run_id: str | None
-    add_history_to_context: bool | None
-    metadata: dict[str, Any] | None
 
 
-class Agent(SessionAccessors):
+class Agent(Continuing, SessionAccessors):
     """A model with instructions, tools and a session.
 
     ``model``: who answers; OpenAIChat by default. ``db``: where sessions live; without one nothing is remembered.
@@ -61,6 +59,10 @@ class Agent(SessionAccessors):
     through ``run_context.session_state``. ``overwrite_db_session_state``: a call's ``session_state`` replaces what is stored.
     ``on_state_conflict``: when two runs changed the same key at once, ``"ours"`` keeps the later run's value,
     ``"raise"`` the earlier's and raises StateConflictError.
+    ``concurrent_runs``: what a run does that meets others in its session: go on beside them (``"allow"``), raise SessionBusy (``"reject"``), or
+    wait until all who came before it have finished (``"queue"``), at most ``queue_timeout`` seconds.
+    ``checkpoint``: ``"tool-batch"`` stores a run after each round of tools too, one update more for each, so that a crash leaves those rounds;
+    ``continue_run`` goes on from there.
 
     ``add_history_to_context``: show the model earlier runs of the session: the last ``num_history_runs`` that came to an answer, or at
     most ``num_history_messages`` messages. ``description``, ``instructions``, ``markdown`` make up the system message.
@@ -83,6 +85,9 @@ class Agent(SessionAccessors):
         session_state: Mapping[str, Any] | None = None,
         overwrite_db_session_state: bool = False,
         on_state_conflict: OnStateConflict = "ours",
+        concurrent_runs: ConcurrentRuns = "allow",
+        queue_timeout: float = 60.0,
+        checkpoint: CheckpointWhen = "runs",
         add_history_to_context: bool = False,
         num_history_runs: int | None = None,
         num_history_messages: int | None = None,
@@ -120,6 +125,9 @@ class Agent(SessionAccessors):
         self.session_state = dict(session_state or {})
         self.overwrite_db_session_state = overwrite_db_session_state
         self.on_state_conflict = _one_of("on_state_conflict", on_state_conflict, ("ours", "raise"))
+        self.concurrent_runs = _one_of("concurrent_runs", concurrent_runs, ("allow", "reject", "queue"))
+        self.queue_timeout = _seconds("queue_timeout", queue_timeout)
+        self.checkpoint = _one_of("checkpoint", checkpoint, ("runs", "tool-batch"))
         self.add_history_to_context = add_history_to_context
         self.num_history_runs = _count("num_history_runs", num_history_runs)
         self.num_history_messages = _count("num_history_messages", num_history_messages)
@@ -221,19 +229,19 @@ class Agent(SessionAccessors):
             return portal.iterate(events)
         return portal.call(self._run(input, options))
 
-    async def _run(self, given: Any, options: RunOptions) -> RunOutput:
-        asked = user_messages(given)
-        execution = self._execution(given, options)
+    async def _run(self, given: Any, options: RunOptions, *, continued: str | None = None) -> RunOutput:
+        asked = None if continued is not None else user_messages(given)
+        execution = self._execution(given, options, continued)
         async with aclosing(execution.events(self._body(asked, options, stream=False))) as events:
             async for _ in events:
                 pass
         return execution.run
 
     async def _stream(
-        self, given: Any, options: RunOptions, *, every_step: bool, with_output: bool
+        self, given: Any, options: RunOptions, *, every_step: bool, with_output: bool, continued: str | None = None
     ) -> AsyncGenerator[RunOutputEvent | RunOutput, None]:
-        asked = user_messages(given)
-        execution = self._execution(given, options)
+        asked = None if continued is not None else user_messages(given)
+        execution = self._execution(given, options, continued)
         async with aclosing(execution.events(self._body(asked, options, stream=True))) as events:
             async for event in events:
                 if every_step or isinstance(event, _ALWAYS_STREAMED):
@@ -241,22 +249,25 @@ class Agent(SessionAccessors):
         if with_output:
             yield execution.run
 
-    def _execution(self, given: Any, options: RunOptions) -> Execution:
-        renamed.refuse_unknown("run()", options, RunOptions.__annotations__)
+    def _execution(self, given: Any, options: RunOptions, continued: str | None) -> Execution:
+        """The bracket of a run on ``given``, or of the run ``continued``, which goes on."""
+        known = ContinueOptions if continued is not None else RunOptions
+        renamed.refuse_unknown("run()" if continued is None else "continue_run()", options, known.__annotations__)
         for name in ("session_state", "metadata"):
             if not isinstance(options.get(name, {}), (Mapping, type(None))):
                 raise ConfigurationError(f"{name} is a dict, not {type(options.get(name)).__name__}")
         user_id = self._user(options.get("user_id"))
-        session_id = self._session_for(options.get("session_id"), user_id)
+        wanted = options.get("session_id")
+        session_id = self._session_for(wanted, user_id) if continued is None else self._asked_for(wanted, user_id)[1]
         metadata = {**(self.metadata or {}), **(options.get("metadata") or {})} or None
-        run_id = options.get("run_id")
+        run_id = options.get("run_id") if continued is None else continued
         run = RunOutput(
             run_id=str(uuid4()) if run_id is None else check_run_id(run_id),
             agent_id=self.id,
             agent_name=self.name,
             session_id=session_id,
             user_id=user_id,
-            input=RunInput(input_content=stored_input(given)),
+            input=RunInput(input_content=stored_input(given)) if continued is None else None,
             model=self.model.id,
             model_provider=self.model.provider,
             metadata=metadata,
@@ -271,13 +282,17 @@ class Agent(SessionAccessors):
             metadata=metadata,
             history_runs=self._runs_looked_back_on(options),
             on_state_conflict=self.on_state_conflict,
+            concurrent_runs=self.concurrent_runs,
+            queue_timeout=self.queue_timeout,
+            checkpoint=self.checkpoint,
             raise_errors=self.raise_model_errors,
             reused_id=run_id is not None,
+            continues=continued is not None,
         )
         return Execution(self.db, run, settings)
 
     def _body(
-        self, asked: Sequence[Message], options: RunOptions, *, stream: bool
+        self, asked: Sequence[Message] | None, options: RunOptions, *, stream: bool
     ) -> Callable[[Execution], AsyncGenerator[RunOutputEvent, None]]:
         async def body(execution: Execution) -> AsyncGenerator[RunOutputEvent, None]:
             messages = execution.run.messages = execution.context.messages
@@ -291,6 +306,7 @@ class Agent(SessionAccessors):
                 agent=self,
                 event=execution.event,
                 stream=stream,
+                after_tools=execution.checkpoint,
             )
             async with aclosing(loop.events()) as events:
                 async for event in events:
@@ -298,8 +314,10 @@ class Agent(SessionAccessors):
 
         return body
 
-    async def _fill(self, messages: list[Message], asked: Sequence[Message], options: RunOptions, execution: Execution) -> None:
-        """The messages that the model is sent first: system, history, the user's own."""
+    async def _fill(
+        self, messages: list[Message], asked: Sequence[Message] | None, options: RunOptions, execution: Execution
+    ) -> None:
+        """The messages that the model is sent first: system, history, the user's own; and what a run that goes on had done before."""
         system = await system_message(
             description=self.description,
             instructions=self.instructions,
@@ -315,6 +333,9 @@ class Agent(SessionAccessors):
                 num_history_runs=self._num_history_runs,
                 num_history_messages=self.num_history_messages,
             )
+        if asked is None:
+            given = execution.run.input
+            asked = execution.finished_rounds or user_messages(given.input_content if given is not None else None)
         messages += asked
 
     def _looks_back(self, options: RunOptions) -> bool:
@@ -417,7 +438,13 @@ def _count(name: str, value: int | None) -> int | None:
     return value
 
 
-def _one_of(name: str, value: OnStateConflict, known: tuple[OnStateConflict, ...]) -> OnStateConflict:
+def _seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise ConfigurationError(f"{name} is a number of seconds, not {value!r}")
+    return value
+
+
+def _one_of(name: str, value: ChoiceT, known: tuple[ChoiceT, ...]) -> ChoiceT:
     if value not in known:
         raise ConfigurationError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
     return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from time import time
+from datetime import datetime, timezone
 from typing import Any, Final
 
 from bson import ObjectId
@@ -32,7 +32,7 @@ async def fork(
         original = await _read(connection, session_id, check)
         end = await _end(connection, original, at_run)
         copy = {name: value for name, value in original.items() if name not in _NOT_INHERITED}
-        copy |= await _cut(connection, original, end) | _as_new(original, new_session_id, at_run)
+        copy |= await _cut(connection, original, end) | _as_new(original, new_session_id, at_run, connection.now())
         if original.get("has_media"):
             await media.share(connection, session_id, new_session_id)
         await _insert(connection, copy)
@@ -61,7 +61,7 @@ async def rewind(connection: Connection, session_id: str, check: Check, *, to_ru
         fields |= {"archive_id": ObjectId(), "rewound_from": copy_as}
         unchanged = {"_id": original["_id"], "session_id": session_id, "revision": original.get("revision")}
         rewound: dict[str, Any] | None = await connection.collection.find_one_and_update(
-            unchanged, {"$set": fields, **touch(time())}, return_document=ReturnDocument.AFTER
+            unchanged, {"$set": fields, **touch(connection.now())}, return_document=ReturnDocument.AFTER
         )
         if rewound is not None:
             if copy_as is None:
@@ -108,8 +108,7 @@ async def _cut(connection: Connection, session: Mapping[str, Any], end: int) -> 
     }
 
 
-def _as_new(original: Mapping[str, Any], new_session_id: str, at_run: str | None) -> dict[str, Any]:
-    now = time()
+def _as_new(original: Mapping[str, Any], new_session_id: str, at_run: str | None, now: float) -> dict[str, Any]:
     # Tokens are counted where they were spent.
     data = {name: value for name, value in (original.get("session_data") or {}).items() if name != "session_metrics"}
     return {
@@ -120,7 +119,8 @@ def _as_new(original: Mapping[str, Any], new_session_id: str, at_run: str | None
         "forked_from": {"session_id": original["session_id"], "run_id": at_run},
         "active_runs": {},
         "created_at": int(now),
-        **touch(now)["$max"],
+        "updated_at": int(now),
+        "touched_at": datetime.fromtimestamp(now, timezone.utc).replace(tzinfo=None),
         "revision": 1,
     }
 

@@ -11,6 +11,8 @@ import contextlib
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from time import time
 from typing import Any, Final
 
 import pymongo
@@ -34,6 +36,9 @@ TIMEOUT_MS = 30_000
 
 INDEXING_TIMEOUT = 24 * 3600
 """How many seconds the making of a text index over an existing collection may take. If it is given up it starts anew."""
+
+_MILLISECOND = 0.001
+"""What BSON's datetimes are cut to."""
 
 _BEANIE_LOCK = threading.Lock()
 """``init_beanie`` writes to the shared base classes; two threads must not do it at once."""
@@ -75,6 +80,38 @@ _CHUNK_INDEXES = [
 ]
 
 
+class ServerClock:
+    """The server's time, as far as it is known here: this machine's clock and its distance from the server's.
+
+    Machines' clocks may be a minute apart, so what one of them writes for others to judge (until when a run counts as alive, when a session was
+    touched) is in the server's time. Every answer that carries a moment of the server's says where the distance must lie; the distance kept
+    moves only if it lies outside, so that the clock does not waver with the network.
+    """
+
+    def __init__(self, local: Callable[[], float] = time) -> None:
+        self.local = local
+        self._ahead: float | None = None
+
+    def now(self) -> float:
+        """Unix seconds by the server's clock."""
+        return self.local() + (self._ahead or 0.0)
+
+    def heard(self, moment: Any, asked: float) -> None:
+        """The server's clock showed ``moment`` (a naive datetime in UTC, to the millisecond) between ``asked``, local time, and now.
+
+        At first the distance is taken from the middle of the round trip. What is no datetime tells nothing.
+        """
+        if not isinstance(moment, datetime):
+            return
+        server = moment.replace(tzinfo=timezone.utc).timestamp()
+        least, most = server - self.local(), server + _MILLISECOND - asked
+        middle = (least + most) / 2
+        if least > most:
+            # This machine's clock was set back meanwhile.
+            return
+        self._ahead = middle if self._ahead is None else min(max(self._ahead, least), most)
+
+
 @dataclass
 class Connection:
     """What one event loop uses: the client, the database, its collections, the documents bound to the sessions."""
@@ -86,6 +123,7 @@ class Connection:
     media_files: Any
     media_chunks: Any
     documents: dict[SessionType, type[Session]]
+    clock: ServerClock
     text_indexes: tuple[IndexModel, ...] = ()
     background: Background = field(default_factory=Background)
     _indexed: set[str] = field(default_factory=set)
@@ -93,17 +131,26 @@ class Connection:
 
     @classmethod
     def of(
-        cls, client: Any, database: Any, documents: dict[SessionType, type[Session]], text_indexes: tuple[IndexModel, ...]
+        cls,
+        client: Any,
+        database: Any,
+        documents: dict[SessionType, type[Session]],
+        clock: ServerClock,
+        text_indexes: tuple[IndexModel, ...],
     ) -> Connection:
         """The connection to the collections beside the one that the documents are bound to."""
         collection = documents[SessionType.AGENT].get_pymongo_collection()
         archive, files, chunks = (
             database.get_collection(f"{collection.name}_{part}") for part in ("archive", "media.files", "media.chunks")
         )
-        return cls(client, database, collection, archive, files, chunks, documents, text_indexes)
+        return cls(client, database, collection, archive, files, chunks, documents, clock, text_indexes)
+
+    def now(self) -> float:
+        """Unix seconds by the server's clock."""
+        return self.clock.now()
 
     def parse(self, document: dict[str, Any]) -> Session:
-        """A stored document as the session class that fits it."""
+        """A stored document as the session class that fits it. Its runs' leases are judged by the server's time of this moment."""
         kind = document.get("session_type")
         fitting = SessionType(kind) if kind in SessionType._value2member_map_ else SessionType.AGENT
         try:
@@ -111,6 +158,7 @@ class Connection:
         except ValueError as error:
             session_id = str(document.get("session_id"))
             raise CorruptSession(f"session {session_id!r} cannot be read: {error}", session_id=session_id) from error
+        session.set_read_at(self.now())
         return session
 
     async def ensure_indexes(self) -> None:
@@ -138,7 +186,7 @@ class Connection:
 
 
 class Connections:
-    """Hands every event loop its :class:`Connection`."""
+    """Hands every event loop its :class:`Connection`. ``clock`` is this machine's, in Unix seconds."""
 
     def __init__(
         self,
@@ -148,8 +196,10 @@ class Connections:
         db_name: str,
         session_table: str,
         text_indexes: tuple[IndexModel, ...] = (),
+        clock: Callable[[], float] = time,
     ) -> None:
         self._text_indexes = text_indexes
+        self.clock = clock
         self._url = url
         self._client = client
         self._db_name = db_name
@@ -179,13 +229,21 @@ class Connections:
         try:
             with translated("connecting", self.address):
                 database = drivers.database_of(client, self._db_name)
+                clock = await self._clock_of(database)
                 documents = await _bind(database, self._session_table)
         except BaseException:
             if self._client is None:
                 await drivers.close_client(client)
             raise
         # The mock has no text index.
-        return Connection.of(client, database, documents, () if drivers.is_mock(client) else self._text_indexes)
+        return Connection.of(client, database, documents, clock, () if drivers.is_mock(client) else self._text_indexes)
+
+    async def _clock_of(self, database: Any) -> ServerClock:
+        """The server's clock. One command, which also finds out whether a server is there at all."""
+        clock = ServerClock(self.clock)
+        asked = clock.local()
+        clock.heard((await database.command("hello")).get("localTime"), asked)
+        return clock
 
     async def _new_client(self) -> Any:
         assert self._url is not None
@@ -225,8 +283,6 @@ async def _leave_open(connection: Connection) -> None:
 
 
 async def _bind(database: Any, session_table: str) -> dict[SessionType, type[Session]]:
-    # A server that is away must not make others wait for the lock.
-    await database.command("ping")
     # Polled, because a wait in a thread that is cancelled would take the lock and never give it back.
     while not _BEANIE_LOCK.acquire(blocking=False):  # noqa: ASYNC110
         await asyncio.sleep(0.005)

@@ -16,13 +16,13 @@ from typing import Any, ClassVar, TypeVar, cast
 from beanie import Document, init_beanie
 from beanie.odm.fields import ExpressionField
 from bson import ObjectId
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from agno_mongo import history
 from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.upcasting import SCHEMA_VERSION, upcast
-from agno_mongo.messages import Message, StoredModel
+from agno_mongo.messages import Message, Metrics, StoredModel, ToolExecution
 from agno_mongo.run import RunInput, RunOutput, RunStatus, TeamRunOutput, WorkflowRunOutput
 from agno_mongo.run.base import BaseRunOutput
 
@@ -42,7 +42,8 @@ class SessionSummary(StoredModel):
 class ActiveRun(StoredModel):
     """A run that was begun and has not finished: its input, and until when its process must have shown life.
 
-    ``started_at`` and ``lease_until`` are Unix seconds.
+    ``started_at`` and ``lease_until`` are Unix seconds, by the server's clock. ``messages``, ``tools`` and ``metrics`` are there
+    if the run keeps checkpoints, as far as its finished rounds of tools; ``continued_by`` if another process has taken it over.
     """
 
     input: Any = None
@@ -50,6 +51,9 @@ class ActiveRun(StoredModel):
     lease_until: float = 0
     parent_run_id: str | None = None
     messages: list[Message] | None = None
+    tools: list[ToolExecution] | None = None
+    metrics: Metrics | None = None
+    continued_by: str | None = None
 
 
 def run_from_dict(data: dict[str, Any]) -> AnyRun:
@@ -105,6 +109,8 @@ class Session(Document):
 
     TYPE: ClassVar[SessionType]
 
+    _read_at: float | None = PrivateAttr(default=None)
+
     class Settings:
         name = DEFAULT_SESSION_TABLE
         is_root = True
@@ -144,6 +150,10 @@ class Session(Document):
         """The id of the agent, team or workflow that the session belongs to."""
         return cast("str | None", getattr(self, self.TYPE.id_field))
 
+    def set_read_at(self, moment: float) -> None:
+        """Say when, by the server's clock, the session was read: leases are judged by that. Without it, by the clock of this machine."""
+        self._read_at = moment
+
     @property
     def interrupted_runs(self) -> list[BaseRunOutput]:
         """Runs whose process died before they finished: the user's input, and status INTERRUPTED."""
@@ -151,11 +161,12 @@ class Session(Document):
 
     @property
     def unfinished_runs(self) -> list[BaseRunOutput]:
-        """All runs begun and not finished, oldest first: RUNNING while their lease holds, then INTERRUPTED."""
+        """All runs begun and not finished, oldest first: RUNNING if their lease held when the session was read, else INTERRUPTED."""
         begun = sorted(self.active_runs.items(), key=lambda item: item[1].started_at)
-        return [self._unfinished(run_id, active) for run_id, active in begun]
+        now = time() if self._read_at is None else self._read_at
+        return [self._unfinished(run_id, active, now) for run_id, active in begun]
 
-    def _unfinished(self, run_id: str, active: ActiveRun) -> BaseRunOutput:
+    def _unfinished(self, run_id: str, active: ActiveRun, now: float) -> BaseRunOutput:
         return _RUN_CLASSES[self.TYPE].model_validate(
             {
                 "run_id": run_id,
@@ -163,8 +174,10 @@ class Session(Document):
                 "user_id": self.user_id,
                 "input": RunInput(input_content=active.input),
                 "messages": active.messages,
+                "tools": active.tools,
+                "metrics": active.metrics,
                 "created_at": int(active.started_at),
-                "status": RunStatus.running if active.lease_until > time() else RunStatus.interrupted,
+                "status": RunStatus.running if active.lease_until > now else RunStatus.interrupted,
                 self.TYPE.id_field: self.component_id,
             }
         )

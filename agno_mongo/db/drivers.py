@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timezone
 from threading import RLock
 from typing import Any
 
@@ -233,7 +234,7 @@ class _MockDatabase(_Database):
     async def command(self, command: Any, *args: Any, **kwargs: Any) -> Any:
         name = command if isinstance(command, str) else next(iter(command))
         if name in {"ping", "hello"}:
-            return {"ok": 1.0, "isWritablePrimary": True}
+            return {"ok": 1.0, "isWritablePrimary": True, "localTime": datetime.now(timezone.utc).replace(tzinfo=None)}
         return await self._inner.command(command, *args, **kwargs)
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 from typing_extensions import Self
 
 from agno_mongo.blocking import Blocking
-from agno_mongo.db import archive, branches, drivers, runs, sessions, store, values
+from agno_mongo.db import archive, branches, drivers, open_runs, runs, sessions, store, values
 from agno_mongo.db.arguments import (
     Total,
     check_id,
@@ -27,9 +27,10 @@ from agno_mongo.db.arguments import (
     total_of,
 )
 from agno_mongo.db.base import SessionType
+from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection, Connections, check_url
 from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, AnyRun, Session
-from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.leases import Ahead, Claim
 from agno_mongo.db.search import SEARCH_INDEX, SessionMatch, check_query, search_sessions
 from agno_mongo.db.state import STATE
 from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded
@@ -148,11 +149,44 @@ class MongoDb:
         with self._translated(what):
             await archive.move(connection, end.key, history_runs=end.history_runs)
 
-    async def renew_lease(self, key: SessionKey, run_id: str, lease: float) -> bool:
-        """Say that a long run is alive; False if it is not open any more."""
+    # A run that takes longer, or waits for others.
+
+    async def renew_lease(self, claim: Claim, lease: float) -> bool:
+        """Say that a long run is alive; False if it is not open any more. See :func:`agno_mongo.db.open_runs.renew_lease`."""
         connection = await self._connection()
-        with self._translated(f"renewing the lease of run {run_id!r}"):
-            return await store.renew_lease(connection, key, run_id, lease)
+        with self._translated(f"renewing the lease of run {claim.run_id!r}"):
+            return await open_runs.renew_lease(connection, claim, lease)
+
+    async def still_ahead(self, claim: Claim, ahead: Ahead) -> Ahead:
+        """Who of those ahead is still there. See :func:`agno_mongo.db.open_runs.still_ahead`."""
+        connection = await self._connection()
+        with self._translated(f"waiting for a turn in session {claim.key.session_id!r}"):
+            return await open_runs.still_ahead(connection, claim, ahead)
+
+    async def read_run_again(self, begin: RunBegin, claim: Claim) -> RunBegun:
+        """The session as it is once a run's turn has come. See :func:`agno_mongo.db.open_runs.read_again`."""
+        connection = await self._connection()
+        with self._translated(f"beginning a run in session {begin.key.session_id!r}"):
+            return await open_runs.read_again(connection, begin, claim)
+
+    async def checkpoint_run(self, point: Checkpoint) -> None:
+        """Store what a run has so far. See :func:`agno_mongo.db.open_runs.checkpoint`."""
+        connection = await self._connection()
+        with self._translated(f"storing a checkpoint of run {point.claim.run_id!r}"):
+            await open_runs.checkpoint(connection, point)
+
+    async def take_over_run(self, claim: Claim, begin: RunBegin) -> RunBegun:
+        """Go on with a run whose process died. See :func:`agno_mongo.db.open_runs.take_over`."""
+        self._check(claim.key.session_id, claim.key.user_id)
+        connection = await self._connection()
+        with self._translated(f"continuing run {claim.run_id!r} of session {claim.key.session_id!r}"):
+            return await open_runs.take_over(connection, claim, begin)
+
+    async def leave_run(self, claim: Claim) -> None:
+        """Take back that a run has begun, or was taken over. See :func:`agno_mongo.db.open_runs.leave`."""
+        connection = await self._connection()
+        with self._translated(f"taking back run {claim.run_id!r} of session {claim.key.session_id!r}"):
+            await open_runs.leave(connection, claim)
 
     # Sessions.
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timezone
-from time import time
 from typing import Any, Final, NoReturn
 
 import pymongo.errors
@@ -37,9 +35,8 @@ ATTEMPTS: Final = 100
 
 
 def touch(now: float) -> dict[str, Any]:
-    """The part of every write that says when it was and that it was. ``touched_at`` orders within a second."""
-    moment = datetime.fromtimestamp(now, timezone.utc).replace(tzinfo=None)
-    return {"$max": {"updated_at": int(now), "touched_at": moment}, "$inc": {"revision": 1}}
+    """The part of every write that says when it was and that it was, in the server's time. ``touched_at`` orders within a second."""
+    return {"$max": {"updated_at": int(now)}, "$currentDate": {"touched_at": True}, "$inc": {"revision": 1}}
 
 
 def refuse_if_foreign(document: Mapping[str, Any], key: SessionKey) -> None:
@@ -127,7 +124,7 @@ async def set_fields(
 
     One findAndModify; three commands more for a session that Agno wrote and no run has lifted yet.
     """
-    update = {**touch(time()), "$set": dict(fields)}
+    update = {**touch(connection.now()), "$set": dict(fields)}
     if of_state:
         update["$inc"]["state_revision"] = 1
     for last_try in (False, True):
@@ -179,7 +176,7 @@ async def _put_in_place(
     connection: Connection, key: SessionKey, document: Mapping[str, Any], revision: int
 ) -> dict[str, Any] | None:
     fixed = {*key.filter, "revision", "state_revision", "updated_at", "touched_at"}
-    update = {**touch(time()), "$set": {name: value for name, value in document.items() if name not in fixed}}
+    update = {**touch(connection.now()), "$set": {name: value for name, value in document.items() if name not in fixed}}
     update["$inc"]["state_revision"] = 1
     if "runs" not in document:
         update["$setOnInsert"] = {"runs": [], "run_count": 0, "archived_runs": 0, "tail_bytes": 0}

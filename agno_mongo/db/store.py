@@ -1,4 +1,4 @@
-"""The commands of a run, two as a rule. Each function's first line is its promise; then commands, index, and what a concurrent
+"""The two commands of a run. Each function's first line is its promise; then commands, index, and what a concurrent
 caller sees.
 
 All of them work on one document and are atomic by that. They carry ``session_id``, which a sharded cluster routes by, owner and type.
@@ -11,7 +11,6 @@ import contextlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from time import time
 from typing import Any, Literal
 
 import pymongo.errors
@@ -23,11 +22,14 @@ from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import Session
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.leases import NOBODY, Ahead, Claim
+from agno_mongo.db.runs import EVERYTHING
 from agno_mongo.db.sessions import ATTEMPTS, lift, refuse_if_foreign, touch
 from agno_mongo.db.translation import NOT_VIABLE
 from agno_mongo.db.upcasting import SCHEMA_VERSION
 from agno_mongo.errors import (
     RunAlreadyFinished,
+    RunTakenOver,
     SessionError,
     SessionNotFound,
     StoreError,
@@ -43,7 +45,7 @@ class RunBegin:
 
     ``state``, ``metadata`` and ``component`` count only if the session is made by this run. ``runs_wanted`` is how many of
     the newest runs to load. ``reused_id`` says that ``run_id`` came from outside and may have been used before, ``has_media`` that
-    ``input`` refers to content that is stored apart.
+    ``input`` refers to content that is stored apart, ``yields`` that the run wants to know who is ahead of it.
     """
 
     key: SessionKey
@@ -57,22 +59,27 @@ class RunBegin:
     lease: float
     reused_id: bool
     has_media: bool = False
+    yields: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunBegun:
-    """The session as ``begin_run`` found it, with its newest runs; ``state`` is encoded, as stored."""
+    """The session as ``begin_run`` found it, with its newest runs; ``state`` is encoded, as stored. ``ahead`` are the runs that were
+    going on, if the run yields to them; ``entry`` is what a run that is continued has stored, encoded.
+    """
 
     session: Session
     state: dict[str, Any]
     state_revision: int | None
+    ahead: Ahead = NOBODY
+    entry: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunEnd:
     """What ``finish_run`` writes. ``runs`` are encoded, members before their parent; ``changes`` are to the state;
-    ``counters`` are added to the session's metrics. ``attempt`` tells two calls apart that were given the same run id.
-    ``history_runs`` is how many runs a move to the archive should leave within reach.
+    ``counters`` are added to the session's metrics. ``attempt`` and ``continued_by``: see Claim. ``history_runs`` is how many runs a
+    move to the archive should leave within reach.
     """
 
     key: SessionKey
@@ -82,8 +89,14 @@ class RunEnd:
     counters: Mapping[str, float]
     state_revision: int | None
     attempt: str | None = None
+    continued_by: str | None = None
     on_state_conflict: OnStateConflict = "ours"
     history_runs: int = 0
+
+    @property
+    def claim(self) -> Claim:
+        """Whose run it is to finish."""
+        return Claim(key=self.key, run_id=self.run_id, continued_by=self.continued_by, attempt=self.attempt)
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,9 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
     begin = replace(begin, input=stored_input, has_media=stored_input is not begin.input)
     try:
         document = await _upsert_begin(connection, begin)
+        # As it was at the first time; who came since waits for this run.
+        others, name = document.get("active_runs") or {}, values.encode_key(begin.run_id)
+        ahead = Ahead.of(others, name, connection.now(), came_again=begin.reused_id)
         if "schema_version" not in document:
             await lift(connection, begin.key.session_id)
             document = await _upsert_begin(connection, begin)
@@ -118,6 +134,12 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
         if begin.has_media:
             await media.free_runs(connection, begin.key, [begin.run_id])
         raise
+    return await begun_of(connection, document, ahead)
+
+
+async def begun_of(connection: Connection, document: dict[str, Any], ahead: Ahead = NOBODY) -> RunBegun:
+    """The stored session as a run begins with it. What others have begun is not part of it. No command, or one find for large content."""
+    document.pop("active_runs", None)
     if document.get("has_media"):
         document["runs"] = await media.restored(connection, document.get("runs"))
     stored_state = (document.get("session_data") or {}).get("session_state")
@@ -125,29 +147,39 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
         session=connection.parse(document),
         state=stored_state if isinstance(stored_state, dict) else {},
         state_revision=document.get("state_revision"),
+        ahead=ahead,
     )
+
+
+def wanted_runs(count: int) -> dict[str, Any]:
+    """The projection of the newest ``count`` runs, beside which all other fields stay."""
+    return {"runs": {"$slice": -count}, **EVERYTHING} if count else {"runs": 0}
 
 
 async def _upsert_begin(connection: Connection, begin: RunBegin) -> dict[str, Any]:
     which = begin.key.filter
     if begin.reused_id:
         which["runs.run_id"] = {"$ne": begin.run_id}
-    # What others have begun is not this run's business, and may be large.
-    projection = {"runs": {"$slice": -begin.runs_wanted} if begin.runs_wanted else 0, "active_runs": 0}
-    update = _begin_update(begin)
+    projection = wanted_runs(begin.runs_wanted)
+    if not begin.yields:
+        # What others have begun is not this run's business then, and may be large.
+        projection["active_runs"] = 0
+    update = _begin_update(begin, connection.now())
     for _ in range(3):
+        asked = connection.clock.local()
         with contextlib.suppress(pymongo.errors.DuplicateKeyError):
             document: dict[str, Any] = await connection.collection.find_one_and_update(
                 which, update, projection=projection, upsert=True, return_document=ReturnDocument.AFTER
             )
+            # What the server has just written tells its clock, at no further cost.
+            connection.clock.heard(document.get("touched_at"), asked)
             return document
         # Either another caller made the session in the same moment, or it is not ours to use.
         await _explain_refusal(connection, begin)
     raise StoreError(f"session {begin.key.session_id!r} could neither be made nor found")
 
 
-def _begin_update(begin: RunBegin) -> dict[str, Any]:
-    now = time()
+def _begin_update(begin: RunBegin, now: float) -> dict[str, Any]:
     key = begin.key
     created: dict[str, Any] = {kind.id_field: None for kind in SessionType}
     created[key.session_type.id_field] = begin.component_id
@@ -182,7 +214,7 @@ async def _refuse_archived(connection: Connection, begin: RunBegin, document: di
         return
     active = f"active_runs.{values.encode_key(begin.run_id)}"
     await connection.collection.update_one(begin.key.filter, {"$unset": {active: ""}})
-    raise _finished_already(begin.key, begin.run_id)
+    raise finished_already(begin.key, begin.run_id)
 
 
 async def _explain_refusal(connection: Connection, begin: RunBegin) -> None:
@@ -199,7 +231,7 @@ async def _explain_refusal(connection: Connection, begin: RunBegin) -> None:
     if begin.reused_id:
         stored = {"session_id": begin.key.session_id, "runs.run_id": begin.run_id}
         if await connection.collection.find_one(stored, projection={"_id": 1}):
-            raise _finished_already(begin.key, begin.run_id)
+            raise finished_already(begin.key, begin.run_id)
 
 
 async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
@@ -217,10 +249,10 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
     for attempt in range(ATTEMPTS):
         # The run itself must not depend on winning a race: the last attempt takes the state as it then is.
         guard = states.guard_of(changes, state_revision) if attempt < ATTEMPTS - 1 else {}
-        done = await _try_finish(connection, end, _finish_update(end, changes, size, has_media), guard)
+        done = await _try_finish(connection, end, _finish_update(end, changes, size, has_media, connection.now()), guard)
         if done is not None:
             return RunEnded(tuple(conflicts), _overflows(done, end.history_runs))
-        stored = await _still_open(connection, end)
+        stored = await still_open(connection, end.claim)
         if stored is None:
             break
         theirs = (stored.get("session_data") or {}).get("session_state") or {}
@@ -256,16 +288,16 @@ def _overflows(done: Mapping[str, Any], history_runs: int) -> bool:
     return archive.overflows(runs=runs, size=done.get("tail_bytes") or 0, history_runs=history_runs)
 
 
-def _finish_update(end: RunEnd, changes: Sequence[states.Change], size: int, has_media: bool) -> dict[str, Any]:
+def _finish_update(end: RunEnd, changes: Sequence[states.Change], size: int, has_media: bool, now: float) -> dict[str, Any]:
     of_state = states.update_of(changes)
     to_set = of_state["$set"] | _media_flag(has_media)
-    update = touch(time())
+    update = touch(now)
     update["$inc"] |= {"run_count": len(end.runs), "tail_bytes": size}
     update["$inc"] |= {f"{METRICS}.{name}": amount for name, amount in end.counters.items() if amount}
     if changes:
         update["$inc"] |= {"state_revision": 1, **of_state["$inc"]}
     update["$push"] = {"runs": {"$each": list(end.runs)}, **of_state["$push"]}
-    update["$unset"] = {f"active_runs.{values.encode_key(end.run_id)}": "", **of_state["$unset"]}
+    update["$unset"] = {end.claim.entry: "", **of_state["$unset"]}
     if to_set:
         update["$set"] = to_set
     return update
@@ -274,7 +306,7 @@ def _finish_update(end: RunEnd, changes: Sequence[states.Change], size: int, has
 async def _try_finish(
     connection: Connection, end: RunEnd, update: Mapping[str, Any], guard: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    which = {**end.key.filter, f"active_runs.{values.encode_key(end.run_id)}": {"$exists": True}, **guard}
+    which = {**end.claim.filter, **guard}
     counts = {"run_count": 1, "archived_runs": 1, "tail_bytes": 1, "_id": 0}
     try:
         done: dict[str, Any] | None = await connection.collection.find_one_and_update(
@@ -288,52 +320,55 @@ async def _try_finish(
     return done
 
 
-async def _still_open(connection: Connection, end: RunEnd) -> dict[str, Any] | None:
-    """The state as it is stored by now; None if this run is stored already. One read, three at most."""
-    active = values.encode_key(end.run_id)
+async def still_open(connection: Connection, claim: Claim) -> dict[str, Any] | None:
+    """The state as it is stored by now; None if this run is stored already. One read, three at most.
+
+    Raises SessionNotFound if the session was deleted, RunTakenOver and RunAlreadyFinished if another process went on with the run.
+    """
+    key, active = claim.key, claim.entry
+    fields = (states.STATE, "state_revision", f"{active}.started_at", f"{active}.continued_by")
     stored: dict[str, Any] | None = await connection.collection.find_one(
-        end.key.filter,
-        projection={states.STATE: 1, "state_revision": 1, f"active_runs.{active}.started_at": 1, **archive.ARCHIVE_FIELDS},
+        key.filter, projection={**dict.fromkeys(fields, 1), **archive.ARCHIVE_FIELDS}
     )
-    if stored is not None and active in (stored.get("active_runs") or {}):
+    if stored is not None and (entry := (stored.get("active_runs") or {}).get(claim.name)) is not None:
+        if entry.get("continued_by") != claim.continued_by:
+            raise RunTakenOver(
+                f"run {claim.run_id!r} of session {key.session_id!r} showed no life until its lease ran out, and another process went on "
+                "with it; what this one did since is not stored",
+                session_id=key.session_id,
+                run_id=claim.run_id,
+            )
         return stored
     if stored is not None:
-        finished = await _finished_run(connection, stored, end)
+        finished = await finished_run(connection, stored, claim)
         if finished is not None:
-            if finished.get("attempt") != end.attempt:
-                raise _finished_already(end.key, end.run_id)
+            if finished.get("attempt") != claim.attempt:
+                raise finished_already(key, claim.run_id)
             return None
-    await media.free_runs(connection, end.key, [end.run_id])
+    await media.free_runs(connection, key, [claim.run_id])
     raise SessionNotFound(
-        f"session {end.key.session_id!r} was deleted while run {end.run_id!r} went on; the run was not stored",
-        session_id=end.key.session_id,
+        f"session {key.session_id!r} was deleted while run {claim.run_id!r} went on; the run was not stored",
+        session_id=key.session_id,
     )
 
 
-async def _finished_run(connection: Connection, session: Mapping[str, Any], end: RunEnd) -> dict[str, Any] | None:
+async def finished_run(connection: Connection, session: Mapping[str, Any], claim: Claim) -> dict[str, Any] | None:
+    """The run as it is stored, in the tail or in the archive; None if it is not. One find, two at most."""
     in_the_tail = await connection.collection.find_one(
-        {**end.key.filter, "runs.run_id": end.run_id}, projection={"runs": {"$elemMatch": {"run_id": end.run_id}}}
+        {**claim.key.filter, "runs.run_id": claim.run_id}, projection={"runs": {"$elemMatch": {"run_id": claim.run_id}}}
     )
     if in_the_tail is not None:
         run: dict[str, Any] = in_the_tail["runs"][0]
         return run
-    archived = await archive.find(connection, session, end.run_id)
+    archived = await archive.find(connection, session, claim.run_id)
     return None if archived is None else archived[1]
 
 
-def _finished_already(key: SessionKey, run_id: str) -> RunAlreadyFinished:
+def finished_already(key: SessionKey, run_id: str) -> RunAlreadyFinished:
+    """The error of a run that cannot begin, go on or finish because it has finished."""
     return RunAlreadyFinished(
         f"session {key.session_id!r} already has a finished run {run_id!r}; "
         "get_run_output() reads it, and a new run needs a new run_id",
         session_id=key.session_id,
         run_id=run_id,
     )
-
-
-async def renew_lease(connection: Connection, key: SessionKey, run_id: str, lease: float) -> bool:
-    """Say that a long run is still alive; False if it is not open any more. One update by ``session_id``."""
-    active = f"active_runs.{values.encode_key(run_id)}"
-    result = await connection.collection.update_one(
-        {**key.filter, active: {"$exists": True}}, {"$set": {f"{active}.lease_until": time() + lease}}
-    )
-    return bool(result.matched_count)

@@ -33,6 +33,7 @@ class RunEvent(str, Enum):
     """The names of the events, Agno's."""
 
     run_started = "RunStarted"
+    run_continued = "RunContinued"
     run_content = "RunContent"
     run_content_completed = "RunContentCompleted"
     run_completed = "RunCompleted"
@@ -70,6 +71,15 @@ class RunStartedEvent(BaseRunEvent):
     """The user's input is stored; the model has not been asked yet."""
 
     event: str = RunEvent.run_started.value
+    model: str = ""
+    model_provider: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContinuedEvent(BaseRunEvent):
+    """An interrupted run is this process's now and goes on; the model has not been asked yet."""
+
+    event: str = RunEvent.run_continued.value
     model: str = ""
     model_provider: str = ""
 
@@ -167,6 +177,7 @@ class StateConflictEvent(BaseRunEvent):
 
 RunOutputEvent: TypeAlias = (
     RunStartedEvent
+    | RunContinuedEvent
     | RunContentEvent
     | RunContentCompletedEvent
     | RunCompletedEvent

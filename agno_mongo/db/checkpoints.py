@@ -1,0 +1,73 @@
+"""What a run has come to so far, as it is put under its entry in ``active_runs`` and taken from there. Nothing is sent from here.
+
+State stands there as changes, not applied: other runs do not see the state of a run that has not finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from agno_mongo.db.leases import Claim
+from agno_mongo.db.state import MISSING, Change
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The run's messages and tools since its last checkpoint, or all of them if ``whole``; its metrics and its changes to the state so far.
+    All is encoded; ``lease`` is in seconds, ``has_media`` says that there are references to content that is stored apart.
+    """
+
+    claim: Claim
+    lease: float
+    messages: Sequence[dict[str, Any]]
+    tools: Sequence[dict[str, Any]]
+    metrics: Mapping[str, Any]
+    changes: Sequence[dict[str, Any]]
+    whole: bool
+    has_media: bool = False
+
+    def update(self, now: float) -> dict[str, Any]:
+        """The update of the run's entry. Messages are added to those that are there; only a first checkpoint, or one after a failure,
+        puts all of them in their place.
+        """
+        entry = self.claim.entry
+        lists: dict[str, list[Any]] = {f"{entry}.messages": list(self.messages), f"{entry}.tools": list(self.tools)}
+        to_set: dict[str, Any] = {
+            f"{entry}.metrics": dict(self.metrics),
+            f"{entry}.state_changes": list(self.changes),
+            f"{entry}.lease_until": now + self.lease,
+        }
+        if self.has_media:
+            to_set["has_media"] = True
+        if self.whole:
+            return {"$set": {**to_set, **lists}}
+        return {"$set": to_set, "$push": {path: {"$each": added} for path, added in lists.items()}}
+
+
+def stored_changes(changes: Iterable[Change]) -> list[dict[str, Any]]:
+    """Changes as a checkpoint has them: the path, what the run put there, if it put anything, and what it only added, if it did so."""
+    return [
+        {"path": list(change.path)}
+        | {name: value for name in ("after", "added") if (value := getattr(change, name)) is not MISSING}
+        for change in changes
+    ]
+
+
+def with_changes(state: Mapping[str, Any], stored: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """A copy of the state with a checkpoint's changes laid on it. Where a parent is no dict, one takes its place."""
+    changed = deepcopy(dict(state))
+    for change in stored:
+        *parents, last = change["path"]
+        below = changed
+        for step in parents:
+            if not isinstance(below.get(step), dict):
+                below[step] = {}
+            below = below[step]
+        if "after" in change:
+            below[last] = deepcopy(change["after"])
+        else:
+            below.pop(last, None)
+    return changed

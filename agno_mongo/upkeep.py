@@ -1,0 +1,104 @@
+"""What an open run needs between its two commands: its lease renewed, its turn awaited, its checkpoints stored.
+
+A short run without checkpoints that waits for nobody sends no command from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+from typing import Any, Final
+
+from agno_mongo.db import values
+from agno_mongo.db.checkpoints import Checkpoint, stored_changes
+from agno_mongo.db.leases import Ahead, Claim
+from agno_mongo.db.mongo import MongoDb
+from agno_mongo.db.state import Change
+from agno_mongo.errors import DocumentTooLarge, StoreError, StoreUnavailable
+
+_FIRST_LOOK: Final = 0.02
+_RARELY: Final = 0.5
+"""Seconds between two looks at who is still ahead: soon after somebody left, then more and more rarely."""
+
+
+class Upkeep:
+    """Keeps a run going that ``claim`` says is this process's, with leases of ``lease`` seconds."""
+
+    def __init__(self, db: MongoDb, claim: Claim, lease: float) -> None:
+        self._db = db
+        self.claim: Final = claim
+        self._lease = lease
+        self._sent: dict[str, int] = {}
+        self._full = False
+
+    @asynccontextmanager
+    async def alive(self) -> AsyncGenerator[None, None]:
+        """Renew the run's lease while it goes on. A short run is over before the first renewal."""
+        loop = asyncio.get_running_loop()
+        renewals: list[asyncio.Task[None]] = []
+        timer = loop.call_later(self._lease / 3, lambda: renewals.append(loop.create_task(self._renew())))
+        try:
+            yield
+        finally:
+            timer.cancel()
+            for renewal in renewals:
+                renewal.cancel()
+                await asyncio.gather(renewal, return_exceptions=True)
+
+    async def _renew(self) -> None:
+        while True:
+            # A server that is away for a moment is met again at the next renewal, or by finish_run.
+            with suppress(StoreError):
+                if not await self._db.renew_lease(self.claim, self._lease):
+                    return
+            await asyncio.sleep(self._lease / 3)
+
+    async def turn(self, ahead: Ahead, timeout: float | None) -> None:
+        """Wait until all who are ahead have finished, or until their leases have run out.
+
+        Raises SessionBusy after ``timeout`` seconds, at once without one. A look is one find of a few bytes; a server that is away is
+        asked again.
+        """
+        if timeout is None:
+            raise ahead.busy(self.claim.key.session_id)
+        deadline = monotonic() + timeout
+        pause = _FIRST_LOOK
+        async with self.alive():
+            while ahead:
+                left = deadline - monotonic()
+                if left <= 0:
+                    raise ahead.busy(self.claim.key.session_id, timeout)
+                await asyncio.sleep(min(pause, left))
+                before = len(ahead)
+                with suppress(StoreUnavailable):
+                    ahead = await self._db.still_ahead(self.claim, ahead)
+                pause = _FIRST_LOOK if len(ahead) < before else min(2 * pause, _RARELY)
+
+    async def checkpoint(self, record: Mapping[str, Any], changes: Sequence[Change]) -> None:
+        """Store what the run has so far: ``record`` is the run as it would be stored, ``changes`` what it did to the state.
+
+        Only what is new since the last checkpoint is sent. It may fail without harm, and then the next one sends all again; the run's
+        outcome is stored by finish_run in any case. Raises SessionError if the run cannot be stored at all any more.
+        """
+        if self._full:
+            return
+        sent, self._sent = self._sent, {}
+        lists: dict[str, list[Any]] = {name: record.get(name) or [] for name in ("messages", "tools")}
+        new = {name: parts[sent.get(name, 0) :] for name, parts in lists.items()}
+        encoded, _ = values.encode_lenient({**new, "metrics": record.get("metrics") or {}}, path="run")
+        point = Checkpoint(claim=self.claim, lease=self._lease, changes=stored_changes(changes), whole=not sent, **encoded)
+        try:
+            await self._db.checkpoint_run(point)
+        except DocumentTooLarge:
+            self._full = True
+        except StoreError:
+            # The server is away for a moment. Whether it has stored this one is not known.
+            return
+        self._sent = {name: len(parts) for name, parts in lists.items()}
+
+    async def give_up(self) -> None:
+        """Take back that the run has begun, or was taken over. If the server is away, its lease runs out instead."""
+        with suppress(StoreError):
+            await self._db.leave_run(self.claim)

@@ -1,0 +1,67 @@
+"""A run's working copy of the session state, on its way to the store and back from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from agno_mongo.db import values
+from agno_mongo.db.checkpoints import with_changes
+from agno_mongo.errors import StateTypeError, UnstorableValueError
+from agno_mongo.run.base import RunContext
+from agno_mongo.run.state import Addition
+
+_LOOKS: Final = 1000
+"""How often a state that a thread is changing is looked at."""
+
+
+def encoded_state(state: Any, base: dict[str, Any]) -> tuple[dict[str, Any], list[UnstorableValueError]]:
+    """The state to store. A key whose value cannot be stored keeps the value it had, and its error is returned.
+
+    A tool's thread that outlives its run may still be changing the state; it is looked at again until it holds still.
+    """
+    if not isinstance(state, dict):
+        wrong = f"session_state cannot be stored: it is a dict, and a tool put {type(state).__name__} in its place"
+        return base, [UnstorableValueError(wrong, path="session_state", value=state)]
+    for _ in range(_LOOKS):
+        with suppress(RuntimeError):
+            return _encoded_keys(list(state.items()), base)
+    wrong = "session_state cannot be stored: a tool that outlived the run keeps changing it"
+    return base, [UnstorableValueError(wrong, path="session_state", value=None)]
+
+
+def add_again(context: RunContext, change: Mapping[str, Any]) -> None:
+    """What an interrupted run had added to the state is added to what stands there now; where that cannot be, its value is put there."""
+    path = [values.decode_key(key) for key in change["path"]]
+    after, added = values.decode(change["after"]), values.decode(change["added"])
+    try:
+        if isinstance(added, list):
+            context.state.append(path, *added)
+        else:
+            context.state.increment(path, added)
+    except (StateTypeError, UnstorableValueError):
+        context.session_state = with_changes(context.session_state, [{"path": path, "after": after}])
+
+
+def encoded_additions(additions: Sequence[Addition]) -> list[tuple[tuple[str, ...], Any]]:
+    """What ``run_context.state`` recorded, by encoded path. What cannot be stored is left out; ``encoded_state`` names it."""
+    encoded: list[tuple[tuple[str, ...], Any]] = []
+    for addition in additions:
+        with suppress(UnstorableValueError):
+            path = tuple(key for name in addition.path for key in values.encode({name: None}, path="session_state"))
+            encoded.append((path, values.encode(addition.added, path="session_state")))
+    return encoded
+
+
+def _encoded_keys(items: list[tuple[Any, Any]], base: dict[str, Any]) -> tuple[dict[str, Any], list[UnstorableValueError]]:
+    encoded: dict[str, Any] = {}
+    errors: list[UnstorableValueError] = []
+    for key, value in items:
+        try:
+            encoded |= values.encode({key: value}, path="session_state")
+        except UnstorableValueError as error:
+            errors.append(error)
+            with suppress(UnstorableValueError):
+                encoded |= {name: base[name] for name in values.encode({key: None}, path="session_state") if name in base}
+    return encoded, errors

@@ -1,0 +1,231 @@
+"""Runs that meet in one session: beside each other, refused, or one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta, timezone
+from time import monotonic
+from typing import Any
+
+import pytest
+from typing_extensions import Self
+
+from agno_mongo.agent import Agent
+from agno_mongo.db.mongo import MongoDb
+from agno_mongo.errors import SessionBusy, SessionNotFound
+from agno_mongo.execution import Settings
+from agno_mongo.models.base import ModelRequest
+from agno_mongo.run import RunContext, RunStatus
+from agno_mongo.testing import ScriptedModel, ToolCall
+from tests.processes import child
+from tests.test_commands import Recorder, recorded
+
+__all__ = ["recorded"]
+
+
+class Held:
+    """A run of ``db`` that goes on until it is let go."""
+
+    def __init__(self, db: MongoDb, **settings: Any) -> None:
+        self._asked, self._let_go = asyncio.Event(), asyncio.Event()
+        self.agent = Agent(model=ScriptedModel(self._hold), db=db, session_id="s", **settings)
+
+    async def _hold(self, _request: ModelRequest) -> str:
+        self._asked.set()
+        await self._let_go.wait()
+        return "done"
+
+    async def __aenter__(self) -> Self:
+        self.task = asyncio.create_task(self.agent.arun("hold"))
+        await self._asked.wait()
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.let_go()
+
+    async def let_go(self) -> None:
+        self._let_go.set()
+        await self.task
+
+
+def agent_on(db: MongoDb, *script: Any, **settings: Any) -> Agent:
+    return Agent(model=ScriptedModel(*script), db=db, session_id="s", **settings)
+
+
+async def inputs(db: MongoDb) -> list[Any]:
+    return [run.input.input_content for run in (await db.get_session("s")).runs]
+
+
+async def waiting(db: MongoDb, count: int) -> None:
+    """Until ``count`` runs are open in the session."""
+    while len((await db.get_session("s")).active_runs) < count:
+        await asyncio.sleep(0.005)
+
+
+class TestAllowed:
+    async def test_runs_go_on_beside_each_other(self, db: MongoDb) -> None:
+        async with Held(db):
+            assert (await agent_on(db, "ok").arun("go")).content == "ok"
+        assert await inputs(db) == ["go", "hold"]
+
+
+class TestRejected:
+    async def test_runs_say_how_many_are_ahead_and_leave_no_trace(self, db: MongoDb) -> None:
+        async with Held(db), Held(db):
+            agent = agent_on(db, concurrent_runs="reject")
+            with pytest.raises(SessionBusy, match=r"session 's': 2 other runs are going on there") as caught:
+                await agent.arun("go")
+            assert caught.value.session_id == "s"
+            assert caught.value.runs_ahead == 2
+            soon = caught.value.lease_until - datetime.now(timezone.utc)
+            assert timedelta(seconds=50) < soon < timedelta(seconds=70)
+            assert len((await db.get_session("s")).active_runs) == 2
+            with pytest.raises(SessionBusy):
+                async for _ in agent.arun("go", stream=True):
+                    pass
+        assert await inputs(db) == ["hold", "hold"]
+        assert (await agent_on(db, "ok", concurrent_runs="reject").arun("go")).content == "ok"
+
+    async def test_runs_do_not_mind_the_dead(self, db: MongoDb, monkeypatch: pytest.MonkeyPatch) -> None:
+        await left_behind(db, monkeypatch)
+        assert (await agent_on(db, "ok", concurrent_runs="reject").arun("go")).content == "ok"
+
+    async def test_one_of_many_at_once_goes_on(self, db: MongoDb) -> None:
+        async def work(_request: ModelRequest) -> str:
+            await asyncio.sleep(0.3)
+            return "ok"
+
+        runs = (agent_on(db, work, concurrent_runs="reject").arun("go") for _ in range(10))
+        outcomes = await asyncio.gather(*runs, return_exceptions=True)
+        assert sum(isinstance(outcome, SessionBusy) for outcome in outcomes) == 9
+        assert len(await inputs(db)) == 1
+
+
+async def left_behind(db: MongoDb, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    """A run as a dead process leaves it: begun, its lease run out."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Settings, "lease", -1.0)
+        async with Held(db, **options) as held:
+            finish_run, db.finish_run = db.finish_run, None  # type: ignore[method-assign, assignment]
+            held.task.cancel()
+            await asyncio.gather(held.task, return_exceptions=True)
+            db.finish_run = finish_run  # type: ignore[method-assign]
+            held.task = asyncio.create_task(asyncio.sleep(0))  # type: ignore[arg-type]
+
+
+class TestQueued:
+    async def test_runs_come_in_the_order_in_which_they_arrived(self, db: MongoDb) -> None:
+        async with Held(db) as held:
+            tasks = []
+            for number in range(5):
+                agent = agent_on(db, "ok", concurrent_runs="queue")
+                # Digits alone are where an order of keys would show that it is none.
+                tasks.append(asyncio.create_task(agent.arun(f"run {number}", run_id=str(5 - number))))
+                await waiting(db, number + 2)
+            await held.let_go()
+            await asyncio.gather(*tasks)
+        assert await inputs(db) == ["hold", *(f"run {number}" for number in range(5))]
+
+    async def test_a_run_sees_what_those_ahead_have_left_behind(self, db: MongoDb) -> None:
+        def count(run_context: RunContext) -> int:
+            run_context.session_state["n"] += 1
+            return run_context.session_state["n"]
+
+        def agent() -> Agent:
+            return agent_on(
+                db, ToolCall("count"), "ok", tools=[count], session_state={"n": 0},
+                add_history_to_context=True, concurrent_runs="queue",
+            )  # fmt: skip
+
+        agents = [agent() for _ in range(5)]
+        runs = await asyncio.gather(*(agent.arun(f"{number}") for number, agent in enumerate(agents)))
+        assert sorted((run.session_state or {})["n"] for run in runs) == [1, 2, 3, 4, 5]
+        assert sorted(len(agent.model.requests[0].messages) for agent in agents) == [1, 5, 9, 13, 13]  # type: ignore[attr-defined]
+
+    async def test_ten_runs_of_two_processes_take_turns(
+        self, mongo_url: str, db_name: str, mongo_db: MongoDb, child_environment: dict[str, str]
+    ) -> None:
+        async with Held(mongo_db) as held:
+            children = [await child("queue", mongo_url, db_name, name, child_environment) for name in "ab"]
+            await waiting(mongo_db, 11)
+            arrived = list((await mongo_db.get_session("s")).active_runs)
+            await held.let_go()
+            assert await asyncio.gather(*(process.wait() for process in children)) == [0, 0]
+        session = await mongo_db.get_session("s")
+        assert session.active_runs == {}
+        assert [run.run_id for run in session.runs] == arrived
+        # Each was shown all that came before it: none began before the one ahead had finished.
+        assert [run.content for run in session.runs[1:]] == [f"{2 * number + 1} messages" for number in range(1, 11)]
+
+    async def test_the_crash_of_the_one_ahead_is_waited_out(
+        self, mongo_url: str, db_name: str, mongo_db: MongoDb, child_environment: dict[str, str]
+    ) -> None:
+        process = await child("die", mongo_url, db_name, "", child_environment)
+        assert await process.wait() == 9
+        run = await agent_on(mongo_db, "ok", concurrent_runs="queue", queue_timeout=10).arun("go")
+        assert run.status == RunStatus.completed
+        session = await mongo_db.get_session("s")
+        assert [run.status for run in session.unfinished_runs] == [RunStatus.interrupted]
+
+    async def test_a_run_gives_up_in_time_and_leaves_no_trace(self, db: MongoDb) -> None:
+        async with Held(db):
+            started = monotonic()
+            with pytest.raises(SessionBusy, match=r"did not finish within queue_timeout=0\.2 s") as caught:
+                await agent_on(db, concurrent_runs="queue", queue_timeout=0.2).arun("go")
+            assert 0.2 <= monotonic() - started < 2
+            assert caught.value.runs_ahead == 1
+            assert len((await db.get_session("s")).active_runs) == 1
+        assert await inputs(db) == ["hold"]
+
+    async def test_a_run_within_a_run_of_the_same_agent_gives_up_and_tells_the_model(self, db: MongoDb) -> None:
+        async def again(agent: Agent) -> str:
+            return str((await agent.arun("inner")).content)
+
+        agent = agent_on(db, ToolCall("again"), "ok", tools=[again], concurrent_runs="queue", queue_timeout=0.1)
+        run = await agent.arun("outer")
+        assert "SessionBusy: session 's': 1 other run is going on there" in str((run.tools or ())[0].result)
+        assert await inputs(db) == ["outer"]
+
+    async def test_a_run_that_is_cancelled_while_it_waits_is_stored_as_cancelled(self, db: MongoDb) -> None:
+        async with Held(db):
+            task = asyncio.create_task(agent_on(db, concurrent_runs="queue").arun("go"))
+            await waiting(db, 2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            session = await db.get_session("s")
+            assert [(run.input.input_content, run.status) for run in session.runs] == [("go", RunStatus.cancelled)]
+            assert len(session.active_runs) == 1
+
+    async def test_a_run_keeps_its_place_however_long_it_waits(self, db: MongoDb, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Settings, "lease", 0.3)
+        async with Held(db) as held:
+            task = asyncio.create_task(agent_on(db, "ok", concurrent_runs="queue").arun("go"))
+            await waiting(db, 2)
+            await asyncio.sleep(0.7)
+            assert [run.status for run in (await db.get_session("s")).unfinished_runs] == [RunStatus.running] * 2
+            await held.let_go()
+            assert (await task).status == RunStatus.completed
+
+    async def test_a_run_whose_session_is_deleted_while_it_waits_says_so(self, db: MongoDb) -> None:
+        held = Held(db)
+        async with held:
+            task = asyncio.create_task(agent_on(db, concurrent_runs="queue").arun("go"))
+            await waiting(db, 2)
+            await db.delete_session("s")
+            with pytest.raises(SessionNotFound, match="was deleted while run"):
+                await task
+            with pytest.raises(SessionNotFound):
+                await held.let_go()
+            held.task = asyncio.create_task(asyncio.sleep(0))  # type: ignore[arg-type]
+        assert await db.get_session("s") is None
+
+
+@pytest.mark.parametrize("mode", ["allow", "reject", "queue"])
+async def test_a_turn_that_meets_nobody_is_two_commands(recorded: tuple[MongoDb, Recorder], mode: Any) -> None:
+    db, recorder = recorded
+    agent = agent_on(db, "ok", "ok", concurrent_runs=mode)
+    await agent.arun("connects")
+    recorder.sent.clear()
+    await agent.arun("go")
+    assert recorder.names == ["findAndModify", "findAndModify"]

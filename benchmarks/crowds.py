@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from contestants import Contestant, everybody
 from contestants.base import SIZES, Turn
-from measuring import order_of, ratio, rss, table
+from measuring import order_of, quiet, ratio, rss, table
 
 THIS = os.path.abspath(__file__)
 LINE_LIMIT = 2**20
@@ -95,9 +95,10 @@ async def _played(process: Any, sessions: int, plan: Plan) -> dict[str, Any]:
 async def _play(contestant: Contestant, sessions: int, after_each_other: int, turns: int) -> dict[str, float]:
     chats = [_chats(contestant, after_each_other, turns) for _ in range(sessions)]
     gc.collect()
+    others = asyncio.all_tasks()
     before, cpu = perf_counter(), process_time()
     await asyncio.gather(*map(_one_by_one, chats))
-    await contestant.settle()
+    await quiet(others)
     seconds, cpu = perf_counter() - before, process_time() - cpu
     return {"turns": sessions * after_each_other * turns, "seconds": seconds, "cpu": cpu, "rss": rss()}
 
@@ -120,7 +121,7 @@ async def serve(number: int, url: str, size: str, turns: int) -> None:
     while line := await asyncio.to_thread(sys.stdin.readline):
         sessions, after_each_other = map(int, line.split())
         found = await _play(contestant, sessions, after_each_other, turns)
-        # What a first session brings with it, connections and code, is no growth.
+        # What the first session brings with it, connections and code, is no growth.
         start = found["rss"] if start is None else start
         print(json.dumps({**found, "growth": found["rss"] - start}), flush=True)
     await contestant.close()

@@ -4,6 +4,7 @@ here.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import statistics
@@ -116,6 +117,13 @@ class Snapshot:
                 await collection.insert_many(documents, ordered=False)
 
 
+async def quiet(others: set[Any]) -> None:
+    """Wait for what was begun behind the caller's back: all tasks but ``others``, for a second at most."""
+    left = asyncio.all_tasks() - others
+    if left:
+        await asyncio.wait(left, timeout=1)
+
+
 def server_cpu(pid: int | None) -> float:
     """CPU seconds that a process has used so far, to 10 ms; NaN where there is no /proc."""
     try:
@@ -192,16 +200,16 @@ def order_of(contestants: Sequence[T], number: int) -> list[T]:
 def import_times(modules: Sequence[str], repeats: int) -> dict[str, tuple[float, float] | None]:
     """Seconds and CPU seconds of each import in a fresh interpreter, medians; None for what is not installed.
 
-    The modules take turns, and a first time is not counted. CPU is what to read on a busy machine.
+    The modules take turns, and of several times the first is not counted. CPU is what to read on a busy machine.
     """
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in modules}
-    for repeat in range(repeats + 1):
+    for repeat in range(repeats + (repeats > 1)):
         for name in modules:
             code = (
                 f"from time import perf_counter as t, process_time as c; s, d = t(), c(); import {name}; print(t() - s, c() - d)"
             )
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-            if done.returncode == 0 and repeat:
+            if done.returncode == 0 and (repeat or repeats == 1):
                 took, cpu = done.stdout.split()[-2:]
                 found[name].append((float(took), float(cpu)))
     return {

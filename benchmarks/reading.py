@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter, process_time
 from typing import Any
+
 from contestants import Contestant
 from contestants.agno_db import Agno
 from contestants.ours import Ours

@@ -20,7 +20,7 @@ from contestants import Contestant, everybody
 from contestants.base import SIZES
 from measuring import table, version_of
 
-IMPORTS = ("agno_mongo", "agno_mongo.agent", "agno_mongo.db.mongo", "agno.agent", "agno.db.mongo", "pymongo", "beanie")
+IMPORTS = ("agno_mongo", "agno_mongo.agent", "agno.agent", "agents", "langgraph.graph", "beanie")
 QUICK_ROUNDS = 5
 
 

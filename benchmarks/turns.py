@@ -8,12 +8,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter, process_time
-from typing import Any
 
 from agno_mongo.db.embedded_server import EmbeddedServer
 from contestants import Contestant
 from contestants.base import Size, Stopped, Turn
-from measuring import Rounds, Wire, order_of, ratio, server_cpu, table
+from measuring import Rounds, Wire, order_of, quiet, ratio, server_cpu, table
 
 LEAST_COUNTED = 50
 
@@ -44,7 +43,8 @@ class Counted:
 
 @dataclass
 class Result:
-    """One contestant at one length. ``stored`` is the number of runs that every turn added, by the contestant's own reading."""
+    """One contestant at one length. ``stored`` is the number of runs that every turn added, by the contestant's own
+    reading; 1 where it was not asked."""
 
     contestant: Contestant
     size: Size
@@ -52,7 +52,7 @@ class Result:
     turns: int = 0
     rounds: Rounds = field(default_factory=Rounds)
     counted: Counted | None = None
-    stored: float = 0
+    stored: float = 1
     messages_shown: int = 0
     stopped: str | None = None
 
@@ -82,8 +82,11 @@ async def measure(contestants: Sequence[Contestant], runs: int, plan: Plan, serv
     for number in range(plan.rounds):
         await _one_round(playing, number, server)
     for result in playing:
-        await _stored(result, server)
-        result.counted = await _counted(result)
+        # Whose turns take seconds is believed at this length, if he was honest at shorter ones.
+        slow = result.rounds.latency > plan.seconds
+        if not slow:
+            await _stored(result, server)
+        result.counted = await _counted(result, 1 if slow else max(result.turns, min(LEAST_COUNTED, result.turns * 3)))
         result.messages_shown = result.contestant.messages_shown
     return results
 
@@ -99,7 +102,7 @@ def sessions_of(runs: int, turns: int) -> int:
 async def _turns_within(result: Result, plan: Plan, server: EmbeddedServer) -> int:
     """How many turns a round has time for, after a first one that warms up."""
     warm = Result(result.contestant, result.size, result.runs, turns=1)
-    for _ in range(2):
+    while len(warm.rounds.medians) < 2 and sum(warm.rounds.medians) < plan.seconds:
         await _one_round([warm], 0, server)
     return max(1, min(plan.turns, int(plan.seconds / warm.rounds.medians[-1])))
 
@@ -132,16 +135,9 @@ async def _block(one: Played, server: EmbeddedServer) -> None:
         started = perf_counter()
         await turn()
         one.times.append(perf_counter() - started)
-    await _quiet(others)
+    await quiet(others)
     one.cpu += process_time() - before
     one.on_server += server_cpu(server.pid) - server_before
-
-
-async def _quiet(others: set[Any]) -> None:
-    """Wait for what the turns left to be done behind the caller's back, which is no affair of the next contestant's."""
-    left = asyncio.all_tasks() - others
-    if left:
-        await asyncio.wait(left, timeout=1)
 
 
 async def _stored(result: Result, server: EmbeddedServer) -> None:
@@ -160,26 +156,25 @@ def _plan(contestant: Contestant, turns: int) -> list[tuple[str, str]]:
     return [(sessions[at % len(sessions)], size.input(at)) for at in range(turns)]
 
 
-async def _counted(result: Result) -> Counted:
-    """The same turns once more, watched and not timed; at least 50 where the round had time for as many."""
+async def _counted(result: Result, turns: int) -> Counted:
+    """Turns once more, watched and not timed; at least 50 where the round had time for as many."""
     contestant = result.contestant
     await contestant.reset()
     await contestant.close()
     wire = Wire()
     await contestant.open(contestant.url, wire)
-    turns = _plan(contestant, max(result.turns, min(LEAST_COUNTED, result.turns * 3)) + 1)
-    first, *rest = contestant.prepared(turns)
+    first, *rest = contestant.prepared(_plan(contestant, turns + 1))
     await contestant.warm()
     others = asyncio.all_tasks()
     await first()
-    await _quiet(others)
+    await quiet(others)
     wire.reset()
     each, before = [], 0
     for turn in rest:
         await turn()
         each.append(len(wire.commands) - before)
         before += each[-1]
-    await _quiet(others)
+    await quiet(others)
     found = Counted(
         len(wire.commands) / len(rest),
         statistics.median(each),

@@ -17,11 +17,12 @@ from measuring import ratio
 from turns import Result
 
 AT_ONCE = 50
+NONE_SET = "none set"
 
 
 @dataclass(frozen=True)
 class Bar:
-    """``met`` is None where nothing was measured."""
+    """``met`` is None where nothing was measured, or no bar is set."""
 
     what: str
     bar: str
@@ -30,7 +31,8 @@ class Bar:
 
     @property
     def cells(self) -> list[str]:
-        return [self.what, self.bar, self.measured, {True: "met", False: "missed", None: "not measured"}[self.met]]
+        unjudged = "-" if self.bar == NONE_SET else "not measured"
+        return [self.what, self.bar, self.measured, {True: "met", False: "missed", None: unjudged}[self.met]]
 
 
 async def runs_at_once(ours: Any) -> tuple[int, int, int]:
@@ -61,7 +63,7 @@ def _of_size(size: str, results: Sequence[Result]) -> Iterator[Bar]:
         if what == "latency":
             yield Bar(f"a turn beside bare PyMongo, {what}, {size}", "≤ 1.3 x", _by_length(times), max(times.values()) <= 1.3)
         else:
-            yield Bar(f"a turn beside bare PyMongo, {what}, {size}", "none set", _by_length(times), None)
+            yield Bar(f"a turn beside bare PyMongo, {what}, {size}", NONE_SET, _by_length(times), None)
     yield _flat(size, ours)
     peers = [result for result in results if result.runs in ours and not isinstance(result.contestant, Bare)]
     for peer in dict.fromkeys(result.contestant.name for result in peers if result.contestant.name != name):

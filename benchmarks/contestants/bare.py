@@ -85,7 +85,7 @@ class Bare(Contestant):
         self._indexes = {name: index for name, index in indexes.items() if name != "_id_"}
         await watched.client.drop_database(watched.database_name)
         await watched.close()
-        self._learned_run = run.run_id
+        self._learned_run, self._learned_texts = run.run_id, (self.size.input(1), run.content)
         self._learned = [command for command in commands if next(iter(command)) == "findAndModify"]
         if names != ["findAndModify"] * 2:
             raise AssertionError(f"a turn of agno_mongo is {names}: bare PyMongo has no two commands to repeat")
@@ -95,15 +95,16 @@ class Bare(Contestant):
         return super().prepared([(self.sessions[at % len(self.sessions)], text) for at, (_, text) in enumerate(plan)])
 
     def bound(self, session_id: str, text: str) -> Turn:
-        del text
-        commands = self._filled(session_id, str(uuid4()))
+        commands = self._filled(session_id, str(uuid4()), text)
         return lambda: self._send(commands)
 
     async def turn(self, session_id: str, text: str) -> None:
         await self.bound(session_id, text)()
 
-    def _filled(self, session_id: str, run_id: str) -> list[dict[str, Any]]:
-        texts = {LEARNED: session_id, self._learned_run: run_id}
+    def _filled(self, session_id: str, run_id: str, text: str) -> list[dict[str, Any]]:
+        self.asked += 1
+        said = {self._learned_texts[0]: text, self._learned_texts[1]: self.size.answer(self.asked)}
+        texts = {LEARNED: session_id, self._learned_run: run_id, **said}
         return [self._arguments(command, texts) for command in self._learned]
 
     def _arguments(self, command: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:

@@ -46,8 +46,8 @@ class RunDocuments(Bare):
             message["content"] = text
         return run
 
-    def _filled(self, session_id: str, run_id: str) -> list[dict[str, Any]]:
-        begin, finish = super()._filled(session_id, run_id)
+    def _filled(self, session_id: str, run_id: str, text: str) -> list[dict[str, Any]]:
+        begin, finish = super()._filled(session_id, run_id, text)
         begin["projection"] = {"runs": 0, "active_runs": 0}
         (run,) = finish["update"].pop("$push")["runs"]["$each"]
         return [begin, finish, run | {"session_id": session_id}]

@@ -4,7 +4,7 @@ VENV ?= .venv
 # Inside an activated environment (and in .ci/run) that one is used, else the project's own.
 BIN := $(if $(shell command -v lint-imports),,$(VENV)/bin/)
 
-.PHONY: setup check test test-versions bench demo clean
+.PHONY: setup check test test-versions bench bench-quick demo clean
 
 setup:  ## A virtual environment with all that the tests need.
 	$(PYTHON) -m venv $(VENV)
@@ -38,8 +38,11 @@ test-versions:  ## Store, runs, values and surface, over mongomock, on the oldes
 	    tests/test_surface.py -k "not pymongo and not motor" || exit 1; \
 	done
 
-bench:  ## What a turn costs, beside bare PyMongo and, where it is installed, Agno.
-	$(BIN)python benchmarks/turn.py
+bench:  ## What agno_mongo costs beside bare PyMongo and its peers, written to docs/benchmarks.md. Some ten minutes on a quiet machine.
+	$(BIN)python benchmarks/run.py
+
+bench-quick:  ## The same in a minute, to see that it works; printed.
+	$(BIN)python benchmarks/run.py --quick
 
 demo:  ## An agent in two processes; the second remembers.
 	$(BIN)agno-mongo demo

@@ -1,7 +1,10 @@
-"""What the benchmark measures with: a listener that counts, documents copied and put back, clocks, tables. No contestant is named here."""
+"""What the benchmarks measure with: a listener that counts, documents copied and put back, clocks, tables. No contestant is named
+here.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import statistics
@@ -10,7 +13,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, TypeVar
 
 import bson
 from bson.codec_options import CodecOptions
@@ -67,14 +71,26 @@ def substituted(value: Any, texts: Mapping[str, str], other: Callable[[Any], Any
     return other(value)
 
 
-def copied(documents: Sequence[dict[str, Any]], texts: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The documents under other names, with ObjectIds of their own that refer to each other as the originals do."""
+def copied(documents: Mapping[str, Sequence[dict[str, Any]]], texts: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
+    """The documents, by collection, with ``texts`` replaced where they are a whole value, and with ObjectIds of their own that
+    refer to each other as the originals do.
+    """
     ids: dict[ObjectId, ObjectId] = {}
 
     def renewed(value: Any) -> Any:
+        if isinstance(value, str):
+            return texts.get(value, value)
+        if isinstance(value, dict):
+            return {key: renewed(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [renewed(part) for part in value]
         return ids.setdefault(value, ObjectId()) if isinstance(value, ObjectId) else value
 
-    return [substituted(document, texts, renewed) for document in documents]
+    return {name: [renewed(document) for document in found] for name, found in documents.items()}
+
+
+PUT_BACK = 12 * 2**20
+"""Bytes of a database that is put back before every round. A larger one is left to grow, by little of what it is."""
 
 
 class Snapshot:
@@ -85,15 +101,13 @@ class Snapshot:
         self._documents = documents
 
     @classmethod
-    async def of(cls, database: Any) -> Snapshot:
+    async def of(cls, database: Any) -> Snapshot | None:
+        """None of a database that is too large for it."""
+        if (await database.command("dbStats"))["dataSize"] > PUT_BACK:
+            return None
         names = [name for name in await database.list_collection_names() if not name.startswith("system.")]
         raw = {name: await database.get_collection(name, codec_options=_RAW).find().to_list() for name in names}
         return cls(database, raw)
-
-    @property
-    def size(self) -> int:
-        """Bytes of BSON, all collections together."""
-        return sum(len(document.raw) for documents in self._documents.values() for document in documents)
 
     async def restore(self) -> None:
         for name, documents in self._documents.items():
@@ -101,6 +115,13 @@ class Snapshot:
             await collection.delete_many({})
             if documents:
                 await collection.insert_many(documents, ordered=False)
+
+
+async def quiet(others: set[Any]) -> None:
+    """Wait for what was begun behind the caller's back: all tasks but ``others``, for a second at most."""
+    left = asyncio.all_tasks() - others
+    if left:
+        await asyncio.wait(left, timeout=1)
 
 
 def server_cpu(pid: int | None) -> float:
@@ -113,25 +134,39 @@ def server_cpu(pid: int | None) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def rss() -> int:
+    """Bytes of memory that this process holds; 0 where there is no /proc."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
 @dataclass
 class Rounds:
-    """What one contestant took, at one length of session. Times in seconds; one entry a round, save ``server_cpu``."""
+    """What one contestant took, in seconds; one entry a round."""
 
-    turns: int
     medians: list[float] = field(default_factory=list)
+    means: list[float] = field(default_factory=list)
     slow: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
-    server_cpu: float = 0.0
+    server_cpu: list[float] = field(default_factory=list)
 
     def add(self, times: Sequence[float], cpu: float, server: float) -> None:
         self.medians.append(statistics.median(times))
+        self.means.append(statistics.mean(times))
         self.slow.append(sorted(times)[math.ceil(0.95 * len(times)) - 1])
-        self.cpu.append(cpu / self.turns)
-        self.server_cpu += server
+        self.cpu.append(cpu / len(times))
+        self.server_cpu.append(server / len(times))
 
     @property
     def latency(self) -> float:
         return statistics.median(self.medians)
+
+    @property
+    def mean(self) -> float:
+        return statistics.median(self.means)
 
     @property
     def latency_95(self) -> float:
@@ -143,30 +178,38 @@ class Rounds:
 
     @property
     def server_cpu_per_turn(self) -> float:
-        return self.server_cpu / (self.turns * len(self.medians))
+        """Of all rounds together: the kernel counts in steps of 10 ms."""
+        return statistics.mean(self.server_cpu)
 
-    def times(self, other: Rounds) -> float:
-        """How many times as long as ``other``: round by round, then the median, so that a slow minute hits both."""
-        return statistics.median(mine / theirs for mine, theirs in zip(self.medians, other.medians, strict=True))
 
-    def cpu_times(self, other: Rounds) -> float:
-        """The same for the client's CPU."""
-        return statistics.median(mine / theirs for mine, theirs in zip(self.cpu, other.cpu, strict=True))
+def ratio(mine: Sequence[float], theirs: Sequence[float]) -> float:
+    """How many times as much: round by round, then the median, so that a slow minute of the machine hits both."""
+    return statistics.median(ours / other for ours, other in zip(mine, theirs, strict=True))
+
+
+T = TypeVar("T")
+
+
+def order_of(contestants: Sequence[T], number: int) -> list[T]:
+    """Everybody first, in the middle, and last in turn; every other round backwards."""
+    shift = number % len(contestants)
+    rotated = [*contestants[shift:], *contestants[:shift]]
+    return rotated[::-1] if number % 2 else rotated
 
 
 def import_times(modules: Sequence[str], repeats: int) -> dict[str, tuple[float, float] | None]:
     """Seconds and CPU seconds of each import in a fresh interpreter, medians; None for what is not installed.
 
-    The modules take turns, and a first time is not counted. CPU is what to read on a busy machine.
+    The modules take turns, and of several times the first is not counted. CPU is what to read on a busy machine.
     """
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in modules}
-    for repeat in range(repeats + 1):
+    for repeat in range(repeats + (repeats > 1)):
         for name in modules:
             code = (
                 f"from time import perf_counter as t, process_time as c; s, d = t(), c(); import {name}; print(t() - s, c() - d)"
             )
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-            if done.returncode == 0 and repeat:
+            if done.returncode == 0 and (repeat or repeats == 1):
                 took, cpu = done.stdout.split()[-2:]
                 found[name].append((float(took), float(cpu)))
     return {
@@ -179,7 +222,8 @@ def version_of(distribution: str) -> str:
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return "not installed"
+        # A package that stands beside the benchmarks, say, and is installed nowhere.
+        return "from its source" if find_spec(distribution) else "not installed"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,9 +1,9 @@
 """Where the client's time goes in a turn of agno_mongo, function by function, beside the same commands sent by bare PyMongo.
 
-    python benchmarks/profile_turn.py [--runs 30] [--turns 400] [--top 40]
+    python benchmarks/profile_turn.py [--size "2 KB"] [--runs 20] [--turns 400] [--top 40]
 
-cProfile charges every call, so the figures are too large, for small functions most; the order is what to read. The
-line above each table is what the turns take without it.
+cProfile charges every call, so the figures are too large, for small functions most; the order is what to read. They are CPU, not
+time that passes. The line above each table is what the turns take without it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import tempfile
 from collections.abc import Sequence
 from time import process_time
 
-from contestants import INPUTS, Bare, Contestant, Ours
-from pymongo import AsyncMongoClient
-
 from agno_mongo.db.embedded_server import EmbeddedServer
+from contestants import Contestant, everybody
+from contestants.base import SIZES
 
 
 async def turns_of(contestant: Contestant, turns: int, profile: cProfile.Profile | None = None) -> float:
     """CPU microseconds a turn."""
-    sessions = contestant.sessions
+    sessions, size = contestant.sessions, contestant.size
     await contestant.reset()
-    prepared = contestant.prepared([(sessions[at % len(sessions)], INPUTS[at % len(INPUTS)]) for at in range(turns)])
+    await contestant.warm()
+    prepared = contestant.prepared([(sessions[at % len(sessions)], size.input(at)) for at in range(turns)])
     if profile is not None:
         profile.enable()
     started = process_time()
@@ -54,29 +54,28 @@ async def run(options: argparse.Namespace) -> None:
         server = EmbeddedServer(folder)
         url = await asyncio.to_thread(server.acquire)
         try:
-            async with AsyncMongoClient(url) as client, AsyncMongoClient(url) as other:
-                ours = Ours("ours")
-                bare = Bare("bare", ours)
-                await ours.open(client)
-                await bare.open(other)
-                await ours.seed(options.runs, min(options.turns, 50))
-                await bare.seed(options.runs, 0)
-                await bare.learn(url)
-                for contestant in (ours, bare):
-                    await turns_of(contestant, options.turns)
-                    plain = sorted([await turns_of(contestant, options.turns) for _ in range(3)])[1]
-                    print(f"\n{contestant.name}: {plain:.0f} microseconds of CPU a turn without a profiler")
-                    profile = cProfile.Profile()
-                    await turns_of(contestant, options.turns, profile)
-                    for order in ("own", "with callees"):
-                        print("\n".join(shown(profile, options.turns, order, options.top)))
+            both = everybody(SIZES[options.size])[:2]
+            for contestant in both:
+                await contestant.open(url)
+            for contestant in both:
+                await contestant.seed(options.runs, min(options.turns, 50))
+                await turns_of(contestant, options.turns)
+                plain = sorted([await turns_of(contestant, options.turns) for _ in range(3)])[1]
+                print(f"\n{contestant.name}: {plain:.0f} microseconds of CPU a turn without a profiler")
+                profile = cProfile.Profile(process_time)
+                await turns_of(contestant, options.turns, profile)
+                for order in ("own", "with callees"):
+                    print("\n".join(shown(profile, options.turns, order, options.top)))
+            for contestant in both:
+                await contestant.close()
         finally:
             await asyncio.to_thread(server.release)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--size", choices=SIZES, default="2 KB")
+    parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--turns", type=int, default=400)
     parser.add_argument("--top", type=int, default=40)
     parser.add_argument("--folder", help="where to make mongod's temporary folder, to choose the disk")

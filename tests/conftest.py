@@ -23,7 +23,7 @@ from tests.llm_servers import aimock, aimock_url
 
 __all__ = ["aimock", "aimock_url"]
 
-SHARED_SETUP = ("hundred_thousand", "nursery", "replicas")
+SHARED_SETUP = ("hundred_thousand", "nursery", "nodes")
 """Fixtures of a module that are dear: the tests that need one run in one process."""
 
 

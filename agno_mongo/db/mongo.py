@@ -77,7 +77,7 @@ class MongoDb:
     :meth:`search_sessions`; over what is there already it is built before the first write or search. ``id`` is for the user's own bookkeeping.
 
     ``retention`` is how long a session is kept after it was last used (``timedelta(days=30)``), with its archive and media; None is for ever.
-    MongoDB looks for what has expired once a minute. Sessions that have no moment of expiry yet get theirs at the first use, see
+    MongoDB looks for what has expired once a minute. Sessions that have no moment of expiry yet get theirs at the first run, see
     :meth:`apply_retention`; a session may have a retention of its own, see :meth:`set_retention`.
 
     The methods are coroutines under Agno's names; ``db.blocking.<name>`` waits for them.
@@ -147,6 +147,9 @@ class MongoDb:
         connection = await self._connection()
         with self._translated(f"beginning a run in session {begin.key.session_id!r}"):
             begun = await store.begin_run(connection, begin)
+        if connection.retention is not None and not connection.retention_applied:
+            connection.retention_applied = True
+            connection.background.start("applying the retention", self._apply_where_missing(connection))
         if begun.session.revision % retired.LOOKED_FOR_EVERY == 0:
             what = f"retiring interrupted runs of session {begin.key.session_id!r}"
             connection.background.start(what, self._retire(connection, begin.key, what))
@@ -169,6 +172,10 @@ class MongoDb:
         with self._translated(what):
             await retired.retire(connection, end.key)
             await archive.move(connection, end.key, history_runs=end.history_runs)
+
+    async def _apply_where_missing(self, connection: Connection) -> None:
+        with self._translated("applying the retention"):
+            await retentions.apply_where_missing(connection)
 
     async def _retire(self, connection: Connection, key: SessionKey, what: str) -> None:
         with self._translated(what):
@@ -581,7 +588,7 @@ class MongoDb:
         """Delete all that is stored of a user, and say how many sessions it was: sessions of every type, forks, archive, media, runs in progress.
 
         A run that is going on ends with SessionNotFound and leaves nothing. Other users' sessions are not touched. Repeating it deletes what
-        the user has stored since, and what a process has left that died while it stored something. Six commands, by the indexes on the user.
+        the user has stored since, and what a process has left that died while it stored something. Seven commands, by the indexes on the user.
         """
         connection = await self._connection()
         with self._translated(f"deleting user {user_id!r}"):
@@ -665,15 +672,7 @@ class MongoDb:
         return (await self._connection()).documents
 
     async def _connection(self) -> Connection:
-        connection = await self._connections.get()
-        if connection.retention is not None and not connection.retention_applied:
-            connection.retention_applied = True
-            connection.background.start("applying the retention", self._apply_where_missing(connection))
-        return connection
-
-    async def _apply_where_missing(self, connection: Connection) -> None:
-        with self._translated("applying the retention"):
-            await retentions.apply_where_missing(connection)
+        return await self._connections.get()
 
     async def close(self) -> None:
         """Close the clients that were made here, on every loop. A client given by the user stays open. May be repeated; the next

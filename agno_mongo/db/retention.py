@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from pymongo import ReturnDocument
+
 from agno_mongo.db import archive
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.expiry import (
@@ -47,26 +49,35 @@ def set_anew(connection: Connection, own: float | None) -> dict[str, datetime]:
 async def outlives_run(connection: Connection, key: SessionKey, session: Mapping[str, Any], lease: float) -> bool:
     """See to it that a session in which a run has begun is there until its lease is renewed; False if it has expired by now.
 
-    No command, as a rule: the run's first has seen to it. One, rarely more, for a session that expires in a database without retention, and
-    where the session's parts would go before it.
+    No command, as a rule: the run's first has seen to it. Two for a session that expires in a database without retention and has less time
+    than that, and what :func:`keep_parts` sends where the session's parts would go before it.
     """
-    if session.get("expires_at") is None:
+    expires_at = session.get("expires_at")
+    if expires_at is None:
         return True
-    if parts_fall_short(session):
-        await keep_parts(connection, session, session["expires_at"])
     # Half of it will do: the lease is renewed at a third.
-    if session["expires_at"] >= moment(connection.now() + lease / 2):
+    needed = moment(connection.now() + lease / 2)
+    own = moment(connection.now() + (retention_of(session, connection.retention) or 0))
+    # A session with a shorter retention of its own gets the database's for as long as the run goes on.
+    if parts_fall_short({**session, "expires_at": min(expires_at, max(own, needed))}):
+        await keep_parts(connection, session, expires_at)
+    if expires_at >= needed:
         return True
-    if await stay(connection, key, lease):
-        return True
+    await stay(connection, key, lease)
     return await connection.collection.find_one(key.filter, projection={"_id": 1}) is not None
 
 
-async def stay(connection: Connection, key: SessionKey, lease: float) -> bool:
-    """Let a session that expires live for ``lease`` seconds at least; False if there is none. One update by ``session_id``."""
-    expires = {**key.filter, "expires_at": {"$ne": None}}
-    result = await connection.collection.update_one(expires, {"$max": {"expires_at": moment(connection.now() + lease)}})
-    return bool(result.matched_count)
+async def stay(connection: Connection, key: SessionKey, lease: float) -> None:
+    """Let a session that expires live for ``lease`` seconds at least, and its parts. One findAndModify by ``session_id``, as a rule."""
+    soonest = moment(connection.now() + lease)
+    session = await connection.collection.find_one_and_update(
+        {**key.filter, "expires_at": {"$lt": soonest}},
+        {"$set": {"expires_at": soonest}},
+        projection=_FIELDS,
+        return_document=ReturnDocument.AFTER,
+    )
+    if session is not None and parts_fall_short(session):
+        await keep_parts(connection, session, session["expires_at"])
 
 
 async def after_run(connection: Connection, key: SessionKey, session: Mapping[str, Any], own: float | None) -> bool:

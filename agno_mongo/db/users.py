@@ -24,11 +24,17 @@ _NOT_OF_THE_HEADER: Final = ("runs", "active_runs")
 async def delete(connection: Connection, user_id: str) -> int:
     """Delete all that belongs to the user, and say how many sessions that was.
 
-    Six commands, each by an index on the user, and a delete more for every thousand files. Sessions go first: a run that ends later finds
+    Seven commands, each by an index on the user, and a delete more for every thousand files. Sessions go first: a run that ends later finds
     nothing to write to and takes back what it has stored beside, a move to the archive and a fork likewise. What a crash left is found by
     the user's id too.
     """
-    deleted = await connection.collection.delete_many({"user_id": user_id})
+    deleted = 0
+    for _ in range(sessions.ATTEMPTS):
+        # A fork made while they are being deleted may stand where the deletion has been already; its maker finds the original still there.
+        count = (await connection.collection.delete_many({"user_id": user_id})).deleted_count
+        deleted += count
+        if not count:
+            break
     await connection.archive.delete_many({"user_id": user_id})
     files = await connection.media_files.find({"metadata.user_id": user_id}, projection={"_id": 1}).to_list(None)
     ids = [file["_id"] for file in files]
@@ -36,7 +42,7 @@ async def delete(connection: Connection, user_id: str) -> int:
         await connection.media_chunks.delete_many({"files_id": {"$in": ids[start : start + _FILES_AT_ONCE]}})
     await connection.media_chunks.delete_many({"user_id": user_id})
     await connection.media_files.delete_many({"metadata.user_id": user_id})
-    return int(deleted.deleted_count)
+    return deleted
 
 
 async def export(connection: Connection, user_id: str) -> AsyncGenerator[str, None]:
@@ -61,42 +67,65 @@ async def export(connection: Connection, user_id: str) -> AsyncGenerator[str, No
         yield _line("session", session_id, session=header)
         number = 0
         async for run in _runs(connection, which, session):
-            yield await _line_of_run(connection, "run", session_id, run, number=number)
+            yield await _long_line("run", session_id, run=run, number=number)
             number += 1
-        for name, entry in (session.get("active_runs") or {}).items():
-            yield await _line_of_run(connection, "active_run", session_id, entry, run_id=decode_key(name))
+        for name, entry in await _active_runs(connection, which, session):
+            yield await _long_line("active_run", session_id, run=entry, run_id=decode_key(name))
 
 
 async def _runs(
-    connection: Connection, which: Mapping[str, Any], session: Mapping[str, Any]
+    connection: Connection, which: Mapping[str, Any], session: dict[str, Any]
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """The runs of a session that was read whole, oldest first, an archive document at a time."""
+    """The runs of a session that was read whole, oldest first and whole, an archive document at a time.
+
+    If they are deleted meanwhile, it goes on with what is left by then.
+    """
     number = looks = 0
-    while number < (archived := session.get("archived_runs") or 0):
+    while True:
         try:
-            page = await archive.read(connection, session, number, min(number + archive.BUCKET_RUNS, archived))
+            page = await _page(connection, session, number)
+            for run in page:
+                whole = await media.restored(connection, run)
+                looks, number = 0, number + 1
+                yield whole
         except CorruptSession:
+            looks += 1
             again = await connection.collection.find_one(which)
             if again is None:
                 return
-            looks += 1
             if looks == _LOOKS:
                 raise
             session = again
-            continue
-        for run in page:
-            yield run
-        number += len(page)
-    for run in (upcast(dict(session)).get("runs") or [])[number - archived :]:
-        yield run
+        else:
+            if not page:
+                return
 
 
-async def _line_of_run(connection: Connection, kind: str, session_id: str, run: dict[str, Any], **more: Any) -> str:
-    whole = await media.restored(connection, run)
-    if whole is run:
-        return _line(kind, session_id, run=run, **more)
+async def _page(connection: Connection, session: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    archived = session.get("archived_runs") or 0
+    if number < archived:
+        return await archive.read(connection, session, number, min(number + archive.BUCKET_RUNS, archived))
+    tail: list[dict[str, Any]] = upcast(session).get("runs") or []
+    return tail[number - archived :]
+
+
+async def _active_runs(
+    connection: Connection, which: Mapping[str, Any], session: Mapping[str, Any]
+) -> list[tuple[str, dict[str, Any]]]:
+    """The runs that were begun and had not finished when the session was read. Large content of one that has ended since may be gone."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for name, entry in (session.get("active_runs") or {}).items():
+        try:
+            found.append((name, await media.restored(connection, entry)))
+        except CorruptSession:
+            if await connection.collection.find_one({**which, f"active_runs.{name}": {"$exists": True}}, {"_id": 1}):
+                raise
+    return found
+
+
+async def _long_line(kind: str, session_id: str, **parts: Any) -> str:
     # It may be a hundred megabytes.
-    return await asyncio.to_thread(_line, kind, session_id, run=whole, **more)
+    return await asyncio.to_thread(_line, kind, session_id, **parts)
 
 
 def _line(kind: str, session_id: str, **parts: Any) -> str:

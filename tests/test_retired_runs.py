@@ -12,6 +12,7 @@ from agno_mongo.agent import Agent
 from agno_mongo.db import archive, retired
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.leases import Claim
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import RunAlreadyFinished
 from agno_mongo.run import RunStatus
@@ -97,7 +98,7 @@ async def test_many_may_retire_them_at_once_and_a_run_that_shows_life_stays(mong
     connection = await mongo_db._connection()
     await Agent(model=ScriptedModel("ok"), db=mongo_db, session_id="s").arun("first")
     await crashes(mongo_db, [30] * 20)
-    renewing = mongo_db.renew_lease(KEY, "dead7", 60)
+    renewing = mongo_db.renew_lease(Claim(key=KEY, run_id="dead7"), 60)
     outcomes = await asyncio.gather(renewing, *[retired.retire(connection, KEY) for _ in range(6)])
     await retired.retire(connection, KEY)
     stored = await document(mongo_db)

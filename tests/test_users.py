@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Coroutine
 from datetime import timezone
 from typing import Any
 
@@ -105,13 +105,14 @@ class TestDeleteUser:
             again.runs = [*again.runs, RunOutput(run_id="new", agent_id="a", content=large("john"))]
             too_long = [{"run_id": f"q{n}", "agent_id": "a", "content": WORDS["john"]} for n in range(9)]
             await connection.collection.update_one({"session_id": "s"}, {"$push": {"runs": {"$each": too_long}}})
-            work: list[Callable[[], Any]] = [
-                lambda: archive.move(connection, key, history_runs=3),
-                lambda: mongo_db.fork_session("s", user_id="john"),
-                lambda: mongo_db.upsert_session(again),
-                lambda: Agent(model=ScriptedModel(large("john")), db=mongo_db, session_id="s", user_id="john").arun("go"),
+            agent = Agent(model=ScriptedModel(large("john")), db=mongo_db, session_id="s", user_id="john")
+            work: list[Coroutine[Any, Any, Any]] = [
+                archive.move(connection, key, history_runs=3),
+                mongo_db.fork_session("s", user_id="john"),
+                mongo_db.upsert_session(again),
+                agent.arun("go"),
             ]
-            begun = [asyncio.ensure_future(start()) for start in work]
+            begun = [asyncio.ensure_future(one) for one in work]
             await asyncio.sleep(attempt / 2000)
             await mongo_db.delete_user("john")
             outcomes = await asyncio.gather(*begun, return_exceptions=True)

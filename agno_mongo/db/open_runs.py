@@ -11,8 +11,7 @@ from typing import Any
 
 from pymongo import ReturnDocument
 
-from agno_mongo.db import archive, media
-from agno_mongo.db import retention
+from agno_mongo.db import archive, media, retention
 from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.leases import NOBODY, Ahead, Claim, moment_of

@@ -51,9 +51,7 @@ async def _retire(
     connection: Connection, key: SessionKey, session: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]
 ) -> int:
     runs = [_run(key, session, name, entry) for name, entry in entries.items()]
-    untouched = {
-        f"active_runs.{name}.{field}": entry.get(field) for name, entry in entries.items() for field in _TOLD_APART_BY
-    }
+    untouched = {f"active_runs.{name}.{field}": entry.get(field) for name, entry in entries.items() for field in _TOLD_APART_BY}
     update = {
         "$push": {"runs": {"$each": runs}},
         "$unset": {f"active_runs.{name}": "" for name in entries},

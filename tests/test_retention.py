@@ -88,8 +88,8 @@ def parts_of(connection: Connection) -> list[tuple[Any, str]]:
 async def ends_of_parts(db: MongoDb) -> list[datetime | None]:
     ends: list[datetime | None] = []
     for collection, field in parts_of(await db._connection()):
-        async for part in collection.find({}, projection={field: 1}):
-            ends.append(part.get("metadata", part).get("expires_at"))
+        parts = await collection.find({}, projection={field: 1}).to_list(None)
+        ends += [part.get("metadata", part).get("expires_at") for part in parts]
     return ends
 
 
@@ -228,6 +228,18 @@ class TestSliding:
             return "ok"
 
         await talker(db, look).arun("go")
+
+    async def test_content_that_is_about_to_go_is_stored_anew(self, shared: Any, db_name: str) -> None:
+        db = kept(shared, db_name, timedelta(days=30))
+        connection = await db._connection()
+        await talker(db, "x" * 100_000).arun("go")
+        await _parts_end(connection, 0.01)
+        # As the server does it: the session first, its parts later.
+        await connection.collection.delete_many({})
+        await talker(db, "x" * 100_000).arun("go")
+        await settled(db)
+        assert await connection.media_files.count_documents({}) == 2
+        assert [run.content for run in (await db.get_session("s")).runs] == ["x" * 100_000]
 
 
 async def _stored_again(db: MongoDb) -> None:

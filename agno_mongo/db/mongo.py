@@ -595,11 +595,13 @@ class MongoDb:
             return await users.delete(connection, check_id("user_id", user_id))
 
     async def export_user(self, user_id: str) -> AsyncGenerator[str, None]:
-        """All that is stored of a user, as lines of JSON, one at a time::
+        """All that is stored of a user, as lines of JSON, one at a time.
+
+        ::
 
             with open("john.jsonl", "w") as file:
                 async for line in db.export_user("john"):
-                    file.write(line + "\\n")
+                    print(line, file=file)
 
         Each line is an object with ``kind`` and ``session_id``:
 

@@ -233,6 +233,7 @@ class TestSliding:
         db = kept(shared, db_name, timedelta(days=30))
         connection = await db._connection()
         await talker(db, "x" * 100_000).arun("go")
+        await settled(db)
         await _parts_end(connection, 0.01)
         # As the server does it: the session first, its parts later.
         await connection.collection.delete_many({})

@@ -118,5 +118,7 @@ async def test_a_process_that_wakes_up_after_days_is_told_that_its_run_has_retir
         await Agent(model=ScriptedModel(sleep_for_days), db=db, session_id="s").arun("good night", run_id="r")
     with pytest.raises(RunAlreadyFinished, match="'r'"):
         await Agent(model=ScriptedModel(), db=db, session_id="s").arun("again", run_id="r")
+    with pytest.raises(RunAlreadyFinished, match="'r'"):
+        await Agent(model=ScriptedModel(), db=db, session_id="s").acontinue_run("r")
     [run] = (await db.get_session("s")).runs
     assert run.input.input_content == "good night"

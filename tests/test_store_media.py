@@ -12,7 +12,7 @@ import pytest
 from agno_mongo.agent import Agent
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.messages import Message, without_media
-from agno_mongo.testing import ScriptedModel
+from agno_mongo.testing import ScriptedModel, ToolCall
 
 IMAGE = bytes(range(256)) * 1000
 URL = f"data:image/png;base64,{base64.b64encode(IMAGE).decode()}"
@@ -57,6 +57,26 @@ async def test_media_are_sent_whole_stored_as_a_note_and_harmless_later(several:
     found = await agent.aget_run_output(run.run_id or "")
     assert found is not None
     assert NOTE in str(found.input)
+
+
+async def test_a_checkpoint_has_a_note_too() -> None:
+    db = InMemoryDb()
+    seen: list[str] = []
+
+    async def look(_request: Any) -> str:
+        seen.append(str((await stored(db))["active_runs"]))
+        return "a gradient"
+
+    def zoom() -> str:
+        """Look closer."""
+        return "closer"
+
+    model = ScriptedModel(ToolCall("zoom"), look)
+    agent = Agent(model=model, db=db, session_id="s", store_media=False, checkpoint="tool-batch", tools=[zoom])
+    await agent.arun(question({"type": "image_url", "image_url": {"url": URL}}))
+    assert "closer" in seen[0]
+    assert URL not in seen[0]
+    assert model.requests[1].messages[0].content[1]["image_url"]["url"] == URL  # type: ignore[index]
 
 
 async def test_media_are_stored_unless_told_otherwise() -> None:

@@ -33,7 +33,7 @@ from agno_mongo.errors import (
     UnstorableValueError,
 )
 from agno_mongo.history import finished_rounds, told_runs
-from agno_mongo.messages import TOKEN_COUNTERS, Message, Metrics
+from agno_mongo.messages import TOKEN_COUNTERS, Message, Metrics, without_media
 from agno_mongo.run.agent import (
     RunCompletedEvent,
     RunContinuedEvent,
@@ -64,7 +64,8 @@ class Settings:
     ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on.
     ``raise_errors`` raises a model's error after the run is stored with status ERROR. ``concurrent_runs`` says what a run does that
     meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
-    round of tools too. ``continues``: the run is an interrupted one, which goes on.
+    round of tools too. ``continues``: the run is an interrupted one, which goes on. Without
+    ``store_media`` a note stands in the place of images, sounds and files.
     """
 
     key: SessionKey
@@ -82,6 +83,7 @@ class Settings:
     queue_timeout: float = 60.0
     checkpoint: CheckpointWhen = "runs"
     continues: bool = False
+    store_media: bool = True
     lease: ClassVar[float] = LEASE
 
 
@@ -161,7 +163,7 @@ class Execution:
         begin = RunBegin(
             key=settings.key,
             run_id=check_run_id(self.run.run_id),
-            input=values.encode(self.run.input and self.run.input.input_content, path="input"),
+            input=values.encode(await self._kept(self.run.input and self.run.input.input_content), path="input"),
             state=default,
             metadata=metadata,
             component_id=settings.component_id,
@@ -250,7 +252,7 @@ class Execution:
         if self._upkeep is None or self._settings.checkpoint == "runs":
             return
         _, changes, _ = self._changed_state()
-        await self._upkeep.checkpoint(self.run.to_dict(), changes)
+        await self._upkeep.checkpoint(await self._record(), changes)
 
     def _changed_state(self) -> tuple[dict[str, Any], list[states.Change], list[UnstorableValueError]]:
         """The state as the run has it by now, what it changed there, and what of it cannot be stored."""
@@ -307,12 +309,22 @@ class Execution:
             )
         return conflicts
 
+    async def _record(self) -> dict[str, Any]:
+        """The run as it is stored."""
+        record = self.run.to_dict()
+        return record | {name: await self._kept(record[name]) for name in ("input", "messages") if name in record}
+
+    async def _kept(self, value: Any) -> Any:
+        """``value`` as far as the component wants it stored."""
+        # A large image takes its time.
+        return value if self._settings.store_media else await asyncio.to_thread(without_media, value)
+
     async def _finish(self) -> tuple[tuple[str, ...], list[UnstorableValueError]]:
         state, changes, unstorable = self._changed_state()
         self.run.session_state = values.decode(state)
         if self._db is None:
             return (), unstorable
-        record, unstorable_parts = values.encode_lenient(self.run.to_dict(), path="run")
+        record, unstorable_parts = values.encode_lenient(await self._record(), path="run")
         if self._attempt is not None:
             record["attempt"] = self._attempt
         assert self.run.metrics is not None
@@ -327,6 +339,7 @@ class Execution:
             continued_by=self._continued_by,
             on_state_conflict=self._settings.on_state_conflict,
             history_runs=self._settings.history_runs,
+            retention=self.session.retention,
         )
         try:
             ended = await self._db.finish_run(end)

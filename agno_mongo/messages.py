@@ -7,9 +7,13 @@ Fields of other versions that these models do not know are kept as they are.
 from __future__ import annotations
 
 import json
+import re
+from base64 import b64decode
 from collections.abc import Iterator
+from hashlib import sha256
 from time import time
 from typing import Any
+from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -127,6 +131,69 @@ class ToolExecution(StoredModel):
     child_run_id: str | None = None
     stop_after_tool_call: bool = False
     created_at: int = Field(default_factory=lambda: int(time()))
+
+
+def without_media(value: Any) -> Any:
+    """A message, an input or another plain value with a note in the place of media: images, sounds and files whose bytes it carries.
+
+    A part of a message's content that carries some becomes a text part, ``[image/png, 31457280 bytes, sha256 9f2c…: not stored]``, which a
+    model can be sent in its place; bytes elsewhere become that text. ``http`` addresses and ids of files stay as they are. The
+    value itself is not changed.
+    """
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return _note("bytes", bytes(value))
+    if isinstance(value, (list, tuple)):
+        return [without_media(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    note = _note_of_part(value)
+    if note is not None:
+        return {"type": "text", "text": note}
+    return {key: without_media(part) for key, part in value.items()}
+
+
+def _note_of_part(part: dict[str, Any]) -> str | None:
+    """The note that stands for a content part, if the part carries the bytes of media."""
+    kind = part.get("type")
+    if not isinstance(kind, str) or kind not in _MEDIA_PARTS:
+        return None
+    inner = part.get(kind, part)
+    fields = inner if isinstance(inner, dict) else {"url": inner}
+    for name in _MEDIA_FIELDS:
+        data = fields.get(name)
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            return _note(_media_type(kind, fields), bytes(data))
+        if isinstance(data, str) and (found := _DATA_URL.match(data)):
+            encoded = data[found.end() :]
+            return _note(found[1] or "text/plain", _from_base64(encoded) if found[2] else unquote_to_bytes(encoded))
+        if isinstance(data, str) and name in {"data", "file_data"}:
+            return _note(_media_type(kind, fields), _from_base64(data))
+    return None
+
+
+def _media_type(kind: str, fields: dict[str, Any]) -> str:
+    given = fields.get("mime_type") or fields.get("media_type")
+    if not given and isinstance(fields.get("format"), str):
+        given = f"{'audio' if 'audio' in kind else kind.partition('_')[0]}/{fields['format']}"
+    return given if isinstance(given, str) else kind
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return b64decode(text, validate=False)
+    except ValueError:
+        return text.encode(errors="surrogatepass")
+
+
+def _note(media_type: str, data: bytes) -> str:
+    return f"[{media_type}, {len(data)} bytes, sha256 {sha256(data).hexdigest()}: not stored]"
+
+
+_MEDIA_PARTS = frozenset(
+    {"image_url", "input_image", "image", "input_audio", "audio", "file", "input_file", "video_url", "video"}
+)
+_MEDIA_FIELDS = ("url", "image_url", "data", "file_data", "content")
+_DATA_URL = re.compile(r"data:([^,;]*)(?:;(?!base64)[^,;]*)*(;base64)?,", re.IGNORECASE)
 
 
 def text_of(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A mongod with users and passwords, for the tests of credentials."""
+"""Servers for a test of their own: a mongod with users and passwords, one that is quick to delete what has expired."""
 
 from __future__ import annotations
 
@@ -40,6 +40,25 @@ def guarded_mongod(folder: Path) -> Iterator[str]:
         with MongoClient[dict[str, Any]](url) as client:
             client.admin.command("createUser", "reader", pwd="secret", roles=[{"role": "read", "db": "agno"}])
         yield url
+    finally:
+        os.kill(server.pid, signal.SIGTERM)
+        server.wait(timeout=20)
+
+
+@contextmanager
+def quick_mongod(folder: Path) -> Iterator[str]:
+    """The address of a mongod that looks every second for documents that have expired, not every minute.
+
+    A server that runs already takes such a setting only after the minute that it is waiting.
+    """
+    port = free_port()
+    command = [
+        find_mongod(), "--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1", "--setParameter", "ttlMonitorSleepSecs=1",
+        "--wiredTigerCacheSizeGB", "0.25", "--logpath", str(folder / "mongod.log"),
+    ]  # fmt: skip
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield f"mongodb://127.0.0.1:{port}/"
     finally:
         os.kill(server.pid, signal.SIGTERM)
         server.wait(timeout=20)

@@ -70,6 +70,7 @@ class Agent(Continuing, SessionAccessors):
 
     ``stream`` and ``stream_events`` are the defaults of ``run()``. A model's error ends the run with status ERROR; with
     ``raise_model_errors`` it is raised too, once the run is stored. ``metadata`` is stored with session and run.
+    ``store_media=False``: images, sounds and files are sent to the model, and stored as a note that says type, length and SHA-256.
     """
 
     @renamed.older_names_accepted
@@ -99,6 +100,7 @@ class Agent(Continuing, SessionAccessors):
         stream: bool = False,
         stream_events: bool = False,
         raise_model_errors: bool = False,
+        store_media: bool = True,
     ) -> None:
         self.model: Model = model if model is not None else default_model()
         if isinstance(self.model, type) or not callable(getattr(self.model, "respond", None)):
@@ -139,6 +141,7 @@ class Agent(Continuing, SessionAccessors):
         self.stream = stream
         self.stream_events = stream_events
         self.raise_model_errors = raise_model_errors
+        self.store_media = store_media
         self._functions: tuple[list[Any], dict[str, Function]] = ([], {})
         self._functions_by_name()
 
@@ -288,6 +291,7 @@ class Agent(Continuing, SessionAccessors):
             raise_errors=self.raise_model_errors,
             reused_id=run_id is not None,
             continues=continued is not None,
+            store_media=self.store_media,
         )
         return Execution(self.db, run, settings)
 

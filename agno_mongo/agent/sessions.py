@@ -173,7 +173,7 @@ class SessionAccessors:
         runs = await self.aget_runs(session_id, user_id=user_id)
         while runs:
             for run in reversed(runs):
-                if run.parent_run_id is None:
+                if run.parent_run_id is None and run.status != RunStatus.interrupted:
                     return run
             runs = await self.aget_runs(session_id, before=runs[0].run_id, user_id=user_id)
         return None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import bson
@@ -20,6 +21,7 @@ from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
 from agno_mongo.db.connections import Connection
+from agno_mongo.db.expiry import EXPIRY_FIELDS, new_parts_until
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.errors import CorruptSession
 
@@ -112,11 +114,13 @@ def buckets(runs: Sequence[dict[str, Any]], sizes: Sequence[int], first: int) ->
     return portions
 
 
-def bucket_document(portion: Mapping[str, Any], archive_id: ObjectId, session: Mapping[str, Any]) -> dict[str, Any]:
+def bucket_document(
+    portion: Mapping[str, Any], archive_id: ObjectId, session: Mapping[str, Any], kept_until: datetime | None = None
+) -> dict[str, Any]:
     """The archive document of a portion. Its ``_id`` is made of the segment and the number of its first run."""
     owner = {name: session.get(name) for name in ("session_id", "session_type", "user_id")}
     _id = {"archive": archive_id, "first": portion["first"]}
-    retained = {} if session.get("expires_at") is None else {"expires_at": session["expires_at"]}
+    retained = {} if kept_until is None else {"expires_at": kept_until}
     return {"_id": _id, "archive_id": archive_id, **owner, **portion, **retained}
 
 
@@ -127,9 +131,8 @@ async def move(connection: Connection, key: SessionKey, *, history_runs: int) ->
     rewound or replaced runs meanwhile. Readers see every run once at any moment, runs that finish meanwhile are not touched. May be
     repeated, and done by several processes at once.
     """
-    session = await connection.collection.find_one(
-        key.filter, projection={"runs": 1, "expires_at": 1, "session_id": 1, "session_type": 1, "user_id": 1, **ARCHIVE_FIELDS}
-    )
+    fields = ("runs", "session_id", "session_type", "user_id", *EXPIRY_FIELDS)
+    session = await connection.collection.find_one(key.filter, projection={**dict.fromkeys(fields, 1), **ARCHIVE_FIELDS})
     if session is None:
         return 0
     runs = session.get("runs") or []
@@ -138,7 +141,7 @@ async def move(connection: Connection, key: SessionKey, *, history_runs: int) ->
         return 0
     moved = len(runs) - kept_of(sizes, history_runs)
     first = session.get("archived_runs") or 0
-    unchanged = {"archived_runs": session.get("archived_runs"), "archive_id": session.get("archive_id")}
+    unchanged = {name: session.get(name) for name in ("_id", "archived_runs", "archive_id")}
     count = await _insert(connection, session, buckets(runs[:moved], sizes[:moved], first)) - first
     taken_out = await connection.collection.find_one_and_update(
         {**key.filter, **unchanged},
@@ -163,10 +166,10 @@ async def move(connection: Connection, key: SessionKey, *, history_runs: int) ->
 async def _insert(connection: Connection, session: Mapping[str, Any], portions: Sequence[Mapping[str, Any]]) -> int:
     """Insert the buckets and return the number of the run after the last that the archive now holds."""
     await connection.ensure_archive()
-    archive_id = own_segment(session)
+    archive_id, kept_until = own_segment(session), new_parts_until(session, connection.retention)
     for portion in portions:
         try:
-            await connection.archive.insert_one(bucket_document(portion, archive_id, session))
+            await connection.archive.insert_one(bucket_document(portion, archive_id, session, kept_until))
         except DuplicateKeyError:
             # Somebody else is moving, or died while he was: what he took is what is there.
             found = await connection.archive.find_one({"_id": {"archive": archive_id, "first": portion["first"]}}, {"end": 1})
@@ -219,7 +222,9 @@ async def find(connection: Connection, session: Mapping[str, Any], run_id: str) 
     return None
 
 
-async def write(connection: Connection, session: Mapping[str, Any], runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+async def write(
+    connection: Connection, session: Mapping[str, Any], runs: Sequence[dict[str, Any]], kept_until: datetime | None
+) -> dict[str, Any]:
     """Put the older of a whole session's ``runs`` into a new segment and return the fields that its document takes.
 
     One insert for every bucket, none for a session that fits its document. Nobody reads them until the fields are stored.
@@ -232,7 +237,7 @@ async def write(connection: Connection, session: Mapping[str, Any], runs: Sequen
     if moved:
         await connection.ensure_archive()
         for portion in buckets(runs[:moved], sizes[:moved], 0):
-            await connection.archive.insert_one(bucket_document(portion, archive_id, session))
+            await connection.archive.insert_one(bucket_document(portion, archive_id, session, kept_until))
     return {
         "runs": list(runs[moved:]),
         "run_count": len(runs),

@@ -10,8 +10,9 @@ from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from agno_mongo.db import archive, media
+from agno_mongo.db import archive, media, retention
 from agno_mongo.db.connections import Connection
+from agno_mongo.db.expiry import has_parts, margin_is_worn, retention_of
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.runs import Check, number_of
 from agno_mongo.db.sessions import ATTEMPTS, lift, touch
@@ -33,16 +34,26 @@ async def fork(
         end = await _end(connection, original, at_run)
         copy = {name: value for name, value in original.items() if name not in _NOT_INHERITED}
         copy |= await _cut(connection, original, end) | _as_new(original, new_session_id, at_run, connection.now())
+        copy |= retention.set_anew(connection, copy.get("retention"))
         if original.get("has_media"):
             await media.share(connection, session_id, new_session_id)
         await _insert(connection, copy)
         # Whoever deletes or rewinds a session looks for those that share its archive afterwards; so this one looks once more too.
         still_there = {"_id": original["_id"], "archive_id": original.get("archive_id")}
         if await connection.collection.find_one(still_there, projection={"_id": 1}) is not None:
+            await _keep_parts(connection, original, copy)
             return copy
         await connection.collection.delete_one({"_id": copy["_id"]})
         await media.free_session(connection, [new_session_id])
     raise SessionChanged(f"session {session_id!r} was changed again and again while it was forked", session_id=session_id)
+
+
+async def _keep_parts(connection: Connection, original: Mapping[str, Any], copy: Mapping[str, Any]) -> None:
+    """Let what both share outlast the copy too, which has just begun to live."""
+    expires_at = copy.get("expires_at")
+    forever = expires_at is None and original.get("expires_at") is not None and has_parts(copy)
+    if forever or margin_is_worn(copy, connection.retention):
+        await retention.keep_parts(connection, copy, expires_at)
 
 
 async def rewind(connection: Connection, session_id: str, check: Check, *, to_run: str, copy_as: str | None) -> dict[str, Any]:
@@ -60,10 +71,13 @@ async def rewind(connection: Connection, session_id: str, check: Check, *, to_ru
         fields = await _cut(connection, original, end)
         fields |= {"archive_id": ObjectId(), "rewound_from": copy_as}
         unchanged = {"_id": original["_id"], "session_id": session_id, "revision": original.get("revision")}
+        fields |= retention.set_anew(connection, original.get("retention"))
         rewound: dict[str, Any] | None = await connection.collection.find_one_and_update(
             unchanged, {"$set": fields, **touch(connection.now())}, return_document=ReturnDocument.AFTER
         )
         if rewound is not None:
+            if retention_of(rewound, connection.retention) is not None:
+                await retention.settle(connection, rewound)
             if copy_as is None:
                 await _free_later(connection, original, end)
             return rewound

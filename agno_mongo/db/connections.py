@@ -24,6 +24,7 @@ from agno_mongo.db import drivers
 from agno_mongo.db.background import Background
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import Session, bind_documents
+from agno_mongo.db.indexes import make_indexes
 from agno_mongo.db.translation import translated
 from agno_mongo.errors import ConfigurationError, CorruptSession, EventLoopError
 from agno_mongo.event_loops import PerLoop
@@ -76,6 +77,7 @@ _MEDIA_INDEXES = [
 ]
 _CHUNK_INDEXES = [
     IndexModel([("files_id", ASCENDING), ("n", ASCENDING)], unique=True),
+    IndexModel([("user_id", ASCENDING)], partialFilterExpression={"user_id": {"$type": "string"}}),
     IndexModel([("expires_at", ASCENDING)], expireAfterSeconds=0),
 ]
 
@@ -114,7 +116,10 @@ class ServerClock:
 
 @dataclass
 class Connection:
-    """What one event loop uses: the client, the database, its collections, the documents bound to the sessions."""
+    """What one event loop uses: the client, the database, its collections, the documents bound to the sessions.
+
+    ``retention`` is for how many seconds a session is kept that says nothing else.
+    """
 
     client: Any
     database: Any
@@ -125,6 +130,8 @@ class Connection:
     documents: dict[SessionType, type[Session]]
     clock: ServerClock
     text_indexes: tuple[IndexModel, ...] = ()
+    retention: float | None = None
+    retention_applied: bool = False
     background: Background = field(default_factory=Background)
     _indexed: set[str] = field(default_factory=set)
     _indexing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -181,7 +188,7 @@ class Connection:
             if collection.name not in self._indexed:
                 # A text index may have to read all that was ever said here.
                 with pymongo.timeout(INDEXING_TIMEOUT) if self.text_indexes else contextlib.nullcontext():
-                    await collection.create_indexes(indexes)
+                    await make_indexes(self.database, collection, indexes)
                 self._indexed.add(collection.name)
 
 
@@ -197,10 +204,12 @@ class Connections:
         session_table: str,
         text_indexes: tuple[IndexModel, ...] = (),
         clock: Callable[[], float] = time,
+        retention: float | None = None,
     ) -> None:
         self._text_indexes = text_indexes
         self.clock = clock
         self._url = url
+        self._retention = retention
         self._client = client
         self._db_name = db_name
         self._session_table = session_table
@@ -236,7 +245,10 @@ class Connections:
                 await drivers.close_client(client)
             raise
         # The mock has no text index.
-        return Connection.of(client, database, documents, clock, () if drivers.is_mock(client) else self._text_indexes)
+        text_indexes = () if drivers.is_mock(client) else self._text_indexes
+        connection = Connection.of(client, database, documents, clock, text_indexes)
+        connection.retention = self._retention
+        return connection
 
     async def _clock_of(self, database: Any) -> ServerClock:
         """The server's clock. One command, which also finds out whether a server is there at all."""

@@ -98,6 +98,7 @@ class Session(Document):
     touched_at: datetime | None = None
     forked_from: dict[str, Any] | None = None
     rewound_from: str | None = None
+    retention: float | None = None
     expires_at: datetime | None = None
     schema_version: int = SCHEMA_VERSION
 
@@ -106,6 +107,7 @@ class Session(Document):
     archive_id: ObjectId | None = Field(default=None, repr=False)
     archive_lineage: list[dict[str, Any]] | None = Field(default=None, repr=False)
     has_media: bool | None = Field(default=None, repr=False)
+    kept_until: datetime | None = Field(default=None, repr=False)
 
     TYPE: ClassVar[SessionType]
 
@@ -156,8 +158,10 @@ class Session(Document):
 
     @property
     def interrupted_runs(self) -> list[BaseRunOutput]:
-        """Runs whose process died before they finished: the user's input, and status INTERRUPTED."""
-        return [run for run in self.unfinished_runs if run.status == RunStatus.interrupted]
+        """Runs whose process died before they finished: the user's input, and status INTERRUPTED. Those of more than a day ago, which
+        stand among ``runs``, as far as these are loaded.
+        """
+        return [run for run in [*(self.runs or ()), *self.unfinished_runs] if run.status == RunStatus.interrupted]
 
     @property
     def unfinished_runs(self) -> list[BaseRunOutput]:
@@ -292,7 +296,7 @@ _RUN_CLASSES: dict[SessionType, type[BaseRunOutput]] = {
     SessionType.TEAM: TeamRunOutput,
     SessionType.WORKFLOW: WorkflowRunOutput,
 }
-_LAYOUT = {"archived_runs", "tail_bytes", "archive_id", "archive_lineage", "has_media"}
+_LAYOUT = {"archived_runs", "tail_bytes", "archive_id", "archive_lineage", "has_media", "kept_until"}
 _OTHER_COMPONENTS = {kind: {other.data_field for other in SessionType if other is not kind} for kind in SessionType}
 
 SessionT = TypeVar("SessionT", bound=Session)

@@ -24,8 +24,9 @@ from pymongo.errors import DuplicateKeyError
 
 from agno_mongo.db.archive import size_of
 from agno_mongo.db.connections import Connection
+from agno_mongo.db.expiry import SOON, moment, with_margin
 from agno_mongo.db.keys import SessionKey
-from agno_mongo.errors import CorruptSession
+from agno_mongo.errors import CorruptSession, StoreError
 
 LARGE: Final = 64 * 1024
 """Bytes from which a text or bytes are stored apart."""
@@ -35,6 +36,7 @@ INLINE_BYTES: Final = 256 * 1024
 
 CHUNK_BYTES: Final = 255 * 1024
 _CHUNKS_AT_ONCE: Final = 32
+_ATTEMPTS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -117,42 +119,69 @@ async def stored_apart(connection: Connection, key: SessionKey, run_id: str, val
 
 async def _put(connection: Connection, key: SessionKey, run_id: str, part: Part) -> ObjectId:
     """The id of the file that holds the content, which is stored if the session has none yet."""
-    found = await _refer(connection, key, run_id, part)
-    if found is not None:
-        return found
-    file_id: ObjectId = part.reference.id
-    # The file first, so that chunks left by a crash belong to somebody; it has no hash yet, so that nobody refers to it.
+    for _ in range(_ATTEMPTS):
+        found = await _refer(connection, key, run_id, part)
+        if found is not None:
+            return found
+        file_id: ObjectId = part.reference.id
+        # The file first, so that chunks left by a crash belong to somebody; it has no hash yet, so that nobody refers to it.
+        kept_until = _kept_until(connection)
+        await connection.media_files.insert_one(_file(key, run_id, part, kept_until))
+        for batch in _batches(part.data, {"files_id": file_id, **_of_user(key), **_expiring(kept_until)}):
+            await connection.media_chunks.insert_many(batch)
+        whole = {"metadata.sha256": part.sha256, "metadata.key": f"{key.session_id}\n{key.user_id}\n{part.type}\n{part.sha256}"}
+        try:
+            result = await connection.media_files.update_one({"_id": file_id}, {"$set": whole})
+        except DuplicateKeyError:
+            # Another run of the session stored the same content meanwhile.
+            found = await _refer(connection, key, run_id, part)
+            if found is None:
+                return file_id
+            await _delete_files(connection, [file_id])
+            return found
+        if result.matched_count:
+            return file_id
+        # All that the user has was deleted meanwhile.
+        await connection.media_chunks.delete_many({"files_id": file_id})
+    raise StoreError(f"content of run {run_id!r} in session {key.session_id!r} was deleted again and again while it was stored")
+
+
+def _file(key: SessionKey, run_id: str, part: Part, kept_until: datetime | None) -> dict[str, Any]:
     owner = {"sessions": [key.session_id], "session_type": key.session_type.value, "user_id": key.user_id, "runs": [run_id]}
-    file = {
-        "_id": file_id,
+    return {
+        "_id": part.reference.id,
         "length": len(part.data),
         "chunkSize": CHUNK_BYTES,
         "uploadDate": datetime.now(timezone.utc).replace(tzinfo=None),
         "filename": part.sha256,
-        "metadata": {"type": part.type, **owner},
+        "metadata": {"type": part.type, **owner, **_expiring(kept_until)},
     }
-    await connection.media_files.insert_one(file)
-    for batch in _batches(part.data, file_id):
-        await connection.media_chunks.insert_many(batch)
-    whole = {"metadata.sha256": part.sha256, "metadata.key": f"{key.session_id}\n{key.user_id}\n{part.type}\n{part.sha256}"}
-    try:
-        await connection.media_files.update_one({"_id": file_id}, {"$set": whole})
-    except DuplicateKeyError:
-        # Another run of the session stored the same content meanwhile.
-        found = await _refer(connection, key, run_id, part)
-        if found is not None:
-            await _delete_files(connection, [file_id])
-            return found
-    return file_id
+
+
+def _kept_until(connection: Connection) -> datetime | None:
+    """Until when a file is kept that is stored now, of a session about which nothing is known but the database's retention."""
+    retention = connection.retention
+    return None if retention is None else with_margin(moment(connection.now() + retention), retention)
+
+
+def _expiring(kept_until: datetime | None) -> dict[str, Any]:
+    return {} if kept_until is None else {"expires_at": kept_until}
+
+
+def _of_user(key: SessionKey) -> dict[str, Any]:
+    """Chunks say whose they are, so that they can be found when their file is gone."""
+    return {} if key.user_id is None else {"user_id": key.user_id}
 
 
 async def _refer(connection: Connection, key: SessionKey, run_id: str, part: Part) -> ObjectId | None:
-    """Note that one more run uses the content, and return its file; None if the session does not have it."""
+    """Note that one more run uses the content, and return its file; None if the session does not have it, or not for much longer."""
+    soon = moment(connection.now() + min(SOON, (connection.retention or SOON) / 2))
     which = {
         "metadata.sessions": key.session_id,
         "metadata.sha256": part.sha256,
         "metadata.type": part.type,
         "metadata.user_id": key.user_id,
+        "metadata.expires_at": {"$not": {"$lt": soon}},
     }
     found = await connection.media_files.find_one_and_update(
         which, {"$addToSet": {"metadata.runs": run_id}}, projection={"_id": 1}
@@ -160,11 +189,11 @@ async def _refer(connection: Connection, key: SessionKey, run_id: str, part: Par
     return None if found is None else ObjectId(found["_id"])
 
 
-def _batches(data: bytes, file_id: ObjectId) -> Iterable[list[dict[str, Any]]]:
+def _batches(data: bytes, common: Mapping[str, Any]) -> Iterable[list[dict[str, Any]]]:
     chunks = range(0, len(data), CHUNK_BYTES)
     for start in range(0, len(chunks), _CHUNKS_AT_ONCE):
         yield [
-            {"_id": ObjectId(), "files_id": file_id, "n": number, "data": data[chunks[number] : chunks[number] + CHUNK_BYTES]}
+            {"_id": ObjectId(), "n": number, "data": data[chunks[number] : chunks[number] + CHUNK_BYTES], **common}
             for number in range(start, min(start + _CHUNKS_AT_ONCE, len(chunks)))
         ]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import timedelta
 from time import perf_counter
 from typing import Any, Final
 from uuid import uuid4
@@ -12,7 +14,8 @@ from uuid import uuid4
 from typing_extensions import Self
 
 from agno_mongo.blocking import Blocking
-from agno_mongo.db import archive, branches, drivers, open_runs, runs, sessions, store, values
+from agno_mongo.db import archive, branches, drivers, open_runs, retired, runs, sessions, store, users, values
+from agno_mongo.db import retention as retentions
 from agno_mongo.db.arguments import (
     Total,
     check_id,
@@ -30,6 +33,8 @@ from agno_mongo.db.base import SessionType
 from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection, Connections, check_url
 from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, AnyRun, Session
+from agno_mongo.db.expiry import seconds_of
+from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import Ahead, Claim
 from agno_mongo.db.search import SEARCH_INDEX, SessionMatch, check_query, search_sessions
 from agno_mongo.db.state import STATE
@@ -71,6 +76,10 @@ class MongoDb:
     ``require_user_id=True`` refuses every call that names no user. ``search=True`` keeps a text index over what was said, for
     :meth:`search_sessions`; over what is there already it is built before the first write or search. ``id`` is for the user's own bookkeeping.
 
+    ``retention`` is how long a session is kept after it was last used (``timedelta(days=30)``), with its archive and media; None is for ever.
+    MongoDB looks for what has expired once a minute. Sessions that have no moment of expiry yet get theirs at the first run, see
+    :meth:`apply_retention`; a session may have a retention of its own, see :meth:`set_retention`.
+
     The methods are coroutines under Agno's names; ``db.blocking.<name>`` waits for them.
     """
 
@@ -85,8 +94,11 @@ class MongoDb:
         id: str | None = None,  # noqa: A002 - Agno's name
         require_user_id: bool = False,
         search: bool = False,
+        retention: timedelta | None = None,
     ) -> None:
         check_names(db_name, session_table)
+        self.retention = retention
+        retention_seconds = seconds_of(retention)
         self.id = id
         self.db_name = db_name
         self.session_table = session_table
@@ -105,6 +117,7 @@ class MongoDb:
             db_name=db_name,
             session_table=session_table,
             text_indexes=(SEARCH_INDEX,) if search else (),
+            retention=retention_seconds,
         )
         self.blocking = Blocking(self)
 
@@ -133,7 +146,14 @@ class MongoDb:
         check_run_id(begin.run_id)
         connection = await self._connection()
         with self._translated(f"beginning a run in session {begin.key.session_id!r}"):
-            return await store.begin_run(connection, begin)
+            begun = await store.begin_run(connection, begin)
+        if connection.retention is not None and not connection.retention_applied:
+            connection.retention_applied = True
+            connection.background.start("applying the retention", self._apply_where_missing(connection))
+        if begun.session.revision % retired.LOOKED_FOR_EVERY == 0:
+            what = f"retiring interrupted runs of session {begin.key.session_id!r}"
+            connection.background.start(what, self._retire(connection, begin.key, what))
+        return begun
 
     async def finish_run(self, end: RunEnd) -> RunEnded:
         """Store a run's outcome. See :func:`agno_mongo.db.store.finish_run`."""
@@ -143,11 +163,27 @@ class MongoDb:
         if ended.tail_overflows:
             what = f"moving older runs of session {end.key.session_id!r} to the archive"
             connection.background.start(what, self._move(connection, end, what))
+        if ended.margin_worn:
+            what = f"keeping archive and media of session {end.key.session_id!r}"
+            connection.background.start(what, self._keep_parts(connection, end.key, what))
         return ended
 
     async def _move(self, connection: Connection, end: RunEnd, what: str) -> None:
         with self._translated(what):
+            await retired.retire(connection, end.key)
             await archive.move(connection, end.key, history_runs=end.history_runs)
+
+    async def _apply_where_missing(self, connection: Connection) -> None:
+        with self._translated("applying the retention"):
+            await retentions.apply_where_missing(connection)
+
+    async def _retire(self, connection: Connection, key: SessionKey, what: str) -> None:
+        with self._translated(what):
+            await retired.retire(connection, key)
+
+    async def _keep_parts(self, connection: Connection, key: SessionKey, what: str) -> None:
+        with self._translated(what):
+            await retentions.refresh_parts(connection, key)
 
     # A run that takes longer, or waits for others.
 
@@ -155,7 +191,10 @@ class MongoDb:
         """Say that a long run is alive; False if it is not open any more. See :func:`agno_mongo.db.open_runs.renew_lease`."""
         connection = await self._connection()
         with self._translated(f"renewing the lease of run {claim.run_id!r}"):
-            return await open_runs.renew_lease(connection, claim, lease)
+            alive = await open_runs.renew_lease(connection, claim, lease)
+            if alive:
+                await retentions.stay(connection, claim.key, lease)
+            return alive
 
     async def still_ahead(self, claim: Claim, ahead: Ahead) -> Ahead:
         """Who of those ahead is still there. See :func:`agno_mongo.db.open_runs.still_ahead`."""
@@ -544,6 +583,68 @@ class MongoDb:
         else:
             self._check(session_id, user_id)
         return SessionWatch(self._connection, self._translated, WatchScope(session_id=session_id, user_id=user_id), resume_after)
+
+    async def delete_user(self, user_id: str) -> int:
+        """Delete all that is stored of a user, and say how many sessions it was: sessions of every type, forks, archive, media, runs in progress.
+
+        A run that is going on ends with SessionNotFound and leaves nothing. Other users' sessions are not touched. Repeating it deletes what
+        the user has stored since, and what a process has left that died while it stored something. Seven commands, by the indexes on the user.
+        """
+        connection = await self._connection()
+        with self._translated(f"deleting user {user_id!r}"):
+            return await users.delete(connection, check_id("user_id", user_id))
+
+    async def export_user(self, user_id: str) -> AsyncGenerator[str, None]:
+        """All that is stored of a user, as lines of JSON, one at a time.
+
+        ::
+
+            with open("john.jsonl", "w") as file:
+                async for line in db.export_user("john"):
+                    print(line, file=file)
+
+        Each line is an object with ``kind`` and ``session_id``:
+
+        * ``"session"``: ``session`` is the stored session without its runs. The lines that follow belong to it.
+        * ``"run"``: ``run`` is a finished run, whole, with its messages and large content; ``number`` counts from 0, the oldest.
+        * ``"active_run"``: ``run`` is what is stored of a run that goes on or was interrupted, ``run_id`` its id.
+
+        Field names are those that are stored, which are Agno's (see docs/schema.md). Values that JSON has no words for are in MongoDB's
+        Extended JSON: ``{"$date": "2026-01-31T12:00:00Z"}``, ``{"$binary": {"base64": "…", "subType": "00"}}``, ``{"$oid": "…"}``,
+        ``{"$numberDecimal": "…"}``, ``{"$uuid": "…"}``. Sessions come in the order of their use, the newest first, each as it was when its
+        line was read. No more than one archive document and one run are in memory at once. ``db.blocking.export_user`` is a plain iterator.
+        """
+        connection = await self._connection()
+        with self._translated(f"exporting user {user_id!r}"):
+            async with aclosing(users.export(connection, check_id("user_id", user_id))) as lines:
+                async for line in lines:
+                    yield line
+
+    async def set_retention(
+        self,
+        session_id: str,
+        retention: timedelta | None,
+        *,
+        session_type: SessionType | str | None = None,
+        user_id: str | None = None,
+    ) -> Session:
+        """Give the session a retention of its own, or the database's again (None); return it, without its runs.
+
+        It is kept for so long after every use, counted anew from now. Forks inherit it. ``timedelta.max`` is for ever. Raises
+        SessionNotFound if there is no such session. Two commands, more if the session has an archive or media.
+        """
+        what = f"setting the retention of session {session_id!r}"
+        return await self._set(session_id, session_type, user_id, {"retention": seconds_of(retention)}, what)
+
+    async def apply_retention(self) -> int:
+        """Let every session without a retention of its own expire as ``retention`` says, counted from its last use; say how many changed.
+
+        For a collection that is there already, after ``retention`` was set, changed or taken away (None: what was to expire stays). Sessions
+        whose time is over go within a minute. May be repeated at any time, and must be if it was interrupted.
+        """
+        connection = await self._connection()
+        with self._translated("applying the retention"):
+            return await retentions.apply(connection)
 
     async def health(self) -> Health:
         """Ask the server how it is. Raises what every other call would raise too. Two commands."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from pymongo import ReturnDocument
 
-from agno_mongo.db import archive, media
+from agno_mongo.db import archive, media, retention
 from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.leases import NOBODY, Ahead, Claim, moment_of
@@ -93,12 +93,14 @@ async def take_over(connection: Connection, claim: Claim, begin: RunBegin) -> Ru
     lease, token = f"{claim.entry}.lease_until", f"{claim.entry}.continued_by"
     which = {**claim.key.filter, "$or": [{lease: {"$lte": now}}, {token: claim.continued_by}]}
     update = {**touch(now), "$set": {lease: now + begin.lease, token: claim.continued_by}}
+    update["$max"] |= retention.slid(connection, begin.lease)
     document: dict[str, Any] | None = await connection.collection.find_one_and_update(
         which, update, projection=wanted_runs(begin.runs_wanted), return_document=ReturnDocument.AFTER
     )
     if document is None:
         raise await _why_not(connection, claim)
     connection.clock.heard(document.get("touched_at"), asked)
+    await retention.outlives_run(connection, claim.key, document, begin.lease)
     active_runs = document["active_runs"]
     ahead = Ahead.of(active_runs, claim.name, now, came_again=True) if begin.yields else NOBODY
     entry = active_runs[claim.name]

@@ -14,9 +14,10 @@ from typing import Any, Final, NoReturn
 import pymongo.errors
 from pymongo import DESCENDING, ReturnDocument
 
-from agno_mongo.db import archive, media
+from agno_mongo.db import archive, media, retention
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
+from agno_mongo.db.expiry import new_parts_until, retention_of
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.translation import PATH_NOT_VIABLE
 from agno_mongo.db.upcasting import upcast
@@ -122,9 +123,10 @@ async def set_fields(
 ) -> dict[str, Any] | None:
     """Set fields by path and return the session without its runs, None if none matches. All other fields keep their value.
 
-    One findAndModify; three commands more for a session that Agno wrote and no run has lifted yet.
+    One findAndModify; one more for a session with a retention of its own, three for one that Agno wrote and no run has lifted yet.
     """
     update = {**touch(connection.now()), "$set": dict(fields)}
+    update["$max"] |= retention.slid(connection)
     if of_state:
         update["$inc"]["state_revision"] = 1
     for last_try in (False, True):
@@ -138,6 +140,8 @@ async def set_fields(
             await lift(connection, which["session_id"])
         else:
             break
+    if document is not None and (document.get("retention") is not None or "retention" in fields):
+        document["expires_at"] = await retention.settle(connection, document)
     return document
 
 
@@ -153,22 +157,41 @@ async def replace_session(connection: Connection, document: dict[str, Any], revi
     before: dict[str, Any] | None = None
     if runs is not None:
         before = await connection.collection.find_one(key.filter, projection=archive.ARCHIVE_FIELDS)
-        document |= await _runs_to_store(connection, key, runs)
+        document |= await _runs_to_store(connection, key, document, runs)
     stored = await _put_in_place(connection, key, document, revision)
     if stored is None:
-        if runs is not None:
-            await archive.free(connection, [document["archive_id"]])
+        await _take_back(connection, key, document, runs)
         await _explain_conflict(connection, key, revision)
     if before is not None:
         await archive.free(connection, {segment.archive_id for segment in archive.segments_of(before)})
+    if retention_of(stored, connection.retention) is not None:
+        stored["expires_at"] = await retention.settle(connection, stored)
     return stored if runs is None else {**stored, "runs": runs}
 
 
-async def _runs_to_store(connection: Connection, key: SessionKey, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _expiring_anew(connection: Connection, document: Mapping[str, Any]) -> dict[str, Any]:
+    return retention.set_anew(connection, document.get("retention"))
+
+
+async def _take_back(
+    connection: Connection, key: SessionKey, document: Mapping[str, Any], runs: Sequence[Mapping[str, Any]] | None
+) -> None:
+    """Delete what was stored for a session that was not. Of one that is there its media are left: they may be its own."""
+    if runs is None:
+        return
+    await archive.free(connection, [document["archive_id"]])
+    if await connection.collection.find_one({"session_id": key.session_id}, projection={"_id": 1}) is None:
+        await media.free_runs(connection, key, [str(run.get("run_id")) for run in runs])
+
+
+async def _runs_to_store(
+    connection: Connection, key: SessionKey, document: Mapping[str, Any], runs: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
     """The fields that take the runs, the older of which are in the archive by then."""
+    kept_until = new_parts_until({**document, **_expiring_anew(connection, document)}, connection.retention)
     kept = [await media.stored_apart(connection, key, str(run.get("run_id")), run) for run in runs]
     has_media = any(part is not run for part, run in zip(kept, runs, strict=True))
-    fields = await archive.write(connection, {**key.filter}, kept)
+    fields = await archive.write(connection, key.filter, kept, kept_until)
     return {**fields, "has_media": True} if has_media else fields
 
 
@@ -176,7 +199,8 @@ async def _put_in_place(
     connection: Connection, key: SessionKey, document: Mapping[str, Any], revision: int
 ) -> dict[str, Any] | None:
     fixed = {*key.filter, "revision", "state_revision", "updated_at", "touched_at"}
-    update = {**touch(connection.now()), "$set": {name: value for name, value in document.items() if name not in fixed}}
+    kept = {name: value for name, value in document.items() if name not in fixed}
+    update = {**touch(connection.now()), "$set": {**kept, **_expiring_anew(connection, document)}}
     update["$inc"]["state_revision"] = 1
     if "runs" not in document:
         update["$setOnInsert"] = {"runs": [], "run_count": 0, "archived_runs": 0, "tail_bytes": 0}

@@ -16,11 +16,12 @@ from typing import Any, Literal
 import pymongo.errors
 from pymongo import ReturnDocument
 
-from agno_mongo.db import archive, media, values
+from agno_mongo.db import archive, media, retention, values
 from agno_mongo.db import state as states
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import Session
+from agno_mongo.db.expiry import EXPIRY_FIELDS
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import NOBODY, Ahead, Claim
 from agno_mongo.db.runs import EVERYTHING
@@ -79,7 +80,7 @@ class RunBegun:
 class RunEnd:
     """What ``finish_run`` writes. ``runs`` are encoded, members before their parent; ``changes`` are to the state;
     ``counters`` are added to the session's metrics. ``attempt`` and ``continued_by``: see Claim. ``history_runs`` is how many runs a
-    move to the archive should leave within reach.
+    move to the archive should leave within reach. ``retention`` is the session's own, in seconds.
     """
 
     key: SessionKey
@@ -92,6 +93,7 @@ class RunEnd:
     continued_by: str | None = None
     on_state_conflict: OnStateConflict = "ours"
     history_runs: int = 0
+    retention: float | None = None
 
     @property
     def claim(self) -> Claim:
@@ -102,11 +104,12 @@ class RunEnd:
 @dataclass(frozen=True)
 class RunEnded:
     """``conflicts`` are the dotted names of state keys that another run had changed meanwhile; ``tail_overflows`` says that older
-    runs are to be moved to the archive.
+    runs are to be moved to the archive, ``margin_worn`` that its archive and media are to be kept for longer.
     """
 
     conflicts: tuple[str, ...] = field(default=())
     tail_overflows: bool = False
+    margin_worn: bool = False
 
 
 async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
@@ -165,6 +168,7 @@ async def _upsert_begin(connection: Connection, begin: RunBegin) -> dict[str, An
         # What others have begun is not this run's business then, and may be large.
         projection["active_runs"] = 0
     update = _begin_update(begin, connection.now())
+    update["$max"] |= retention.slid(connection, begin.lease)
     for _ in range(3):
         asked = connection.clock.local()
         with contextlib.suppress(pymongo.errors.DuplicateKeyError):
@@ -173,7 +177,8 @@ async def _upsert_begin(connection: Connection, begin: RunBegin) -> dict[str, An
             )
             # What the server has just written tells its clock, at no further cost.
             connection.clock.heard(document.get("touched_at"), asked)
-            return document
+            if await retention.outlives_run(connection, begin.key, document, begin.lease):
+                return document
         # Either another caller made the session in the same moment, or it is not ours to use.
         await _explain_refusal(connection, begin)
     raise StoreError(f"session {begin.key.session_id!r} could neither be made nor found")
@@ -251,7 +256,8 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
         guard = states.guard_of(changes, state_revision) if attempt < ATTEMPTS - 1 else {}
         done = await _try_finish(connection, end, _finish_update(end, changes, size, has_media, connection.now()), guard)
         if done is not None:
-            return RunEnded(tuple(conflicts), _overflows(done, end.history_runs))
+            worn = await retention.after_run(connection, end.key, done, end.retention)
+            return RunEnded(tuple(conflicts), _overflows(done, end.history_runs), worn)
         stored = await still_open(connection, end.claim)
         if stored is None:
             break
@@ -307,7 +313,9 @@ async def _try_finish(
     connection: Connection, end: RunEnd, update: Mapping[str, Any], guard: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     which = {**end.claim.filter, **guard}
-    counts = {"run_count": 1, "archived_runs": 1, "tail_bytes": 1, "_id": 0}
+    counts = {"run_count": 1, "tail_bytes": 1, "_id": 0, **EXPIRY_FIELDS}
+    if expiry := retention.set_anew(connection, end.retention):
+        update = {**update, "$set": {**update.get("$set", {}), **expiry}}
     try:
         done: dict[str, Any] | None = await connection.collection.find_one_and_update(
             which, update, projection=counts, return_document=ReturnDocument.AFTER

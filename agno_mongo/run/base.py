@@ -24,7 +24,7 @@ class RunStatus(str, Enum):
     cancelled = "CANCELLED"
     error = "ERROR"
     interrupted = "INTERRUPTED"
-    """The process died during the run: its lease ran out. Never stored, derived when the session is read."""
+    """The process died during the run: its lease ran out. Derived when the session is read; stored a day later."""
     regenerated = "REGENERATED"
 
 

@@ -1,0 +1,78 @@
+"""Interrupted runs retire: after a day they leave ``active_runs`` for ``runs``, from where they move to the archive like all others.
+
+So a session does not grow with every process that dies. What they have stored is kept: the user's input, and messages as far as a
+checkpoint has them. Their status is INTERRUPTED, and no prompt ever shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from agno_mongo.db import archive
+from agno_mongo.db.base import SessionType
+from agno_mongo.db.connections import Connection
+from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.values import decode_key
+from agno_mongo.run import RunStatus
+
+RETIRE_AFTER: Final = 24 * 3600.0
+"""Seconds after the end of its lease when a run retires. Until then it may be continued."""
+
+LOOKED_FOR_EVERY: Final = 64
+"""Runs to retire are looked for when older runs are moved to the archive. A session whose every run dies never comes to that; so they are
+looked for too when a run begins at a revision that this number divides, which in a session without interrupted runs is rare.
+"""
+
+_AT_ONCE: Final = 32
+_TOLD_APART_BY: Final = ("started_at", "lease_until", "continued_by")
+_KEPT: Final = ("messages", "tools", "metrics", "parent_run_id")
+
+
+async def retire(connection: Connection, key: SessionKey) -> int:
+    """Put the runs among ``runs`` whose lease ended more than a day ago, and say how many.
+
+    One find; a findAndModify for every 32 of them, which takes effect only if nobody has touched them meanwhile. Each is found in one of the
+    two places at any moment. May be repeated, and done by several processes at once.
+    """
+    fields = ("active_runs", "agent_id", "team_id", "workflow_id", "has_media")
+    session = await connection.collection.find_one(key.filter, projection=dict.fromkeys(fields, 1))
+    entries = (session or {}).get("active_runs") or {}
+    latest = connection.now() - RETIRE_AFTER
+    dead = [name for name, entry in entries.items() if 0 < (entry.get("lease_until") or 0) < latest]
+    retired = 0
+    for start in range(0, len(dead), _AT_ONCE):
+        batch = {name: entries[name] for name in dead[start : start + _AT_ONCE]}
+        retired += await _retire(connection, key, session, batch)
+    return retired
+
+
+async def _retire(
+    connection: Connection, key: SessionKey, session: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]
+) -> int:
+    runs = [_run(key, session, name, entry) for name, entry in entries.items()]
+    untouched = {f"active_runs.{name}.{field}": entry.get(field) for name, entry in entries.items() for field in _TOLD_APART_BY}
+    update = {
+        "$push": {"runs": {"$each": runs}},
+        "$unset": {f"active_runs.{name}": "" for name in entries},
+        "$inc": {"run_count": len(runs), "tail_bytes": sum(map(archive.size_of, runs)), "revision": 1},
+    }
+    done = await connection.collection.find_one_and_update({**key.filter, **untouched}, update, projection={"_id": 1})
+    return 0 if done is None else len(runs)
+
+
+def _run(key: SessionKey, session: Mapping[str, Any], name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored run. Its ``attempt`` is nobody's: a process that wakes up after days and ends it hears RunAlreadyFinished."""
+    component: SessionType = key.session_type
+    run = {
+        "run_id": decode_key(name),
+        component.id_field: session.get(component.id_field),
+        "session_id": key.session_id,
+        "user_id": key.user_id,
+        "input": {"input_content": entry.get("input")},
+        "status": RunStatus.interrupted.value,
+        "attempt": "retired",
+        "created_at": int(entry.get("started_at") or 0),
+    }
+    run |= {field: entry.get(field) for field in _KEPT}
+    return {field: value for field, value in run.items() if value is not None}

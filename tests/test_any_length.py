@@ -37,6 +37,16 @@ async def talk(db: MongoDb, turns: int, **settings: Any) -> Agent:
     return agent
 
 
+async def seeded(db: MongoDb, turns: int, **settings: Any) -> Agent:
+    """The same session, stored in one go."""
+    runs = [
+        RunOutput(run_id=f"r{turn}", agent_id="agent", content=f"answer {turn}", status=RunStatus.completed, messages=[])
+        for turn in range(turns)
+    ]
+    await db.upsert_session(AgentSession(session_id="s", agent_id="agent", runs=runs, **settings))
+    return talker(db, 0)
+
+
 async def document(db: MongoDb, session_id: str = "s") -> dict[str, Any]:
     found: dict[str, Any] = await (await db._connection()).collection.find_one({"session_id": session_id})
     return found
@@ -68,7 +78,7 @@ class TestManyRuns:
         assert len(listed.runs) == 90
 
     async def test_are_paged_backwards_to_the_first(self, db: MongoDb) -> None:
-        await talk(db, 70)
+        await seeded(db, 70)
         page = await db.get_runs("s", limit=9)
         seen = [run.content for run in page]
         while page:
@@ -81,7 +91,7 @@ class TestManyRuns:
         assert await db.get_runs("another") == []
 
     async def test_are_found_by_their_id_wherever_they_stand(self, db: MongoDb) -> None:
-        agent = await talk(db, 60)
+        agent = await seeded(db, 60)
         for turn in (0, 24, 25, 59):
             run = await agent.aget_run_output(f"r{turn}")
             assert run is not None
@@ -104,7 +114,7 @@ class TestManyRuns:
         assert len(await agent.aget_chat_history(last_n_runs=3)) == 6
 
     async def test_are_not_run_twice_under_one_id(self, db: MongoDb) -> None:
-        agent = await talk(db, 60)
+        agent = await seeded(db, 60)
         for run_id in ("r1", "r59"):
             with pytest.raises(RunAlreadyFinished, match=run_id):
                 await agent.arun("again", run_id=run_id)
@@ -125,7 +135,7 @@ class TestManyRuns:
         assert [run.input.input_content for run in session.runs or ()] == [str(turn) for turn in range(20)]  # type: ignore[union-attr]
 
     async def test_go_with_their_session(self, db: MongoDb) -> None:
-        agent = await talk(db, 60)
+        agent = await seeded(db, 60)
         assert await leftovers(db) > 0
         assert await agent.adelete_session()
         assert await leftovers(db) == 0
@@ -149,7 +159,7 @@ class TestManyRuns:
         assert await leftovers(db) == 0
 
     async def test_are_stored_again_as_a_whole(self, db: MongoDb) -> None:
-        await talk(db, 60)
+        await seeded(db, 60)
         session = await db.get_session("s")
         session.runs[3].content = "corrected"
         stored = await db.upsert_session(session)
@@ -336,14 +346,14 @@ class TestLargeContent:
 class TestAFork:
     @pytest.mark.parametrize("at", [0, 24, 25, 59])
     async def test_has_the_runs_up_to_there_and_goes_its_own_way(self, db: MongoDb, at: int) -> None:
-        agent = await talk(db, 60, session_state={"mood": "fine"})
+        agent = await seeded(db, 60, session_data={"session_state": {"mood": "fine"}})
         fork = await db.fork_session("s", at_run=f"r{at}", new_session_id="fork")
         assert fork.forked_from == {"session_id": "s", "run_id": f"r{at}"}
-        other = Agent(model=ScriptedModel(*["another way"] * 40), db=db, session_id="fork")
-        for _ in range(40):
+        other = Agent(model=ScriptedModel(*["another way"] * 26), db=db, session_id="fork")
+        for _ in range(26):
             await other.arun("and now?")
         await (await db._connection()).background.finished()
-        expected = [f"answer {turn}" for turn in range(at + 1)] + ["another way"] * 40
+        expected = [f"answer {turn}" for turn in range(at + 1)] + ["another way"] * 26
         assert contents(await other.aget_session()) == expected
         assert (await other.aget_session_state()) == {"mood": "fine"}
         assert contents(await agent.aget_session()) == [f"answer {turn}" for turn in range(60)]
@@ -353,7 +363,7 @@ class TestAFork:
         assert await other.aget_run_output(f"r{at + 1}") is None
 
     async def test_outlives_its_original_and_the_last_one_clears_up(self, db: MongoDb) -> None:
-        await talk(db, 60)
+        await seeded(db, 60)
         await db.fork_session("s", at_run="r30", new_session_id="fork")
         await db.fork_session("fork", at_run="r10", new_session_id="second")
         await db.delete_session("s")
@@ -376,7 +386,7 @@ class TestAFork:
         assert await leftovers(db) == 0
 
     async def test_needs_an_id_that_is_free_and_a_run_that_is_there(self, db: MongoDb) -> None:
-        await talk(db, 2)
+        await seeded(db, 2)
         with pytest.raises(ConfigurationError, match="'s' already"):
             await db.fork_session("s", new_session_id="s")
         with pytest.raises(RunNotFound, match="'r7'"):
@@ -390,15 +400,15 @@ class TestARewind:
     @pytest.mark.parametrize("to", [0, 24, 40])
     @pytest.mark.parametrize("keep_copy", [True, False])
     async def test_makes_an_earlier_run_the_last(self, db: MongoDb, to: int, keep_copy: bool) -> None:
-        agent = await talk(db, 60)
+        agent = await seeded(db, 60)
         rewound = await db.rewind_session("s", f"r{to}", keep_copy=keep_copy)
         assert rewound.runs is not None
         assert rewound.runs[-1].run_id == f"r{to}"
-        again = Agent(model=ScriptedModel(*["once more"] * 40), db=db, session_id="s")
-        for _ in range(40):
+        again = Agent(model=ScriptedModel(*["once more"] * 26), db=db, session_id="s")
+        for _ in range(26):
             await again.arun("and now?")
         await (await db._connection()).background.finished()
-        assert contents(await agent.aget_session()) == [f"answer {turn}" for turn in range(to + 1)] + ["once more"] * 40
+        assert contents(await agent.aget_session()) == [f"answer {turn}" for turn in range(to + 1)] + ["once more"] * 26
         if keep_copy:
             copy = await db.get_session(rewound.rewound_from)
             assert contents(copy) == [f"answer {turn}" for turn in range(60)]

@@ -223,6 +223,19 @@ def test_get_session_finds_the_runs_of_the_process_before(place: Place) -> None:
     assert second.count("    asked:    What is the capital of Japan?\n    answered: The capital of Japan is Tokyo.\n") == 2
 
 
+# long_session.py
+
+
+def test_long_session_is_paged_searched_forked_exported_and_deleted(place: Place) -> None:
+    printed = place.run("long_session.py")
+
+    assert "Pages of runs, the newest first: 10 10 10 10 10 1\n" in printed
+    assert "'journal' speaks of a storm: Note 2: I saw a storm.\n" in printed
+    assert "'what_if' begins with 21 runs of 'journal'\n" in printed
+    assert "Exported: 73 of kind 'run', 2 of kind 'session'\n" in printed
+    assert "Deleted 2 sessions; John has 0\n" in printed
+
+
 # session_table.py
 
 

@@ -11,6 +11,7 @@ from pymongo import ASCENDING, DESCENDING
 from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import Session
+from agno_mongo.db.keys import Owner, owner_filter
 from agno_mongo.errors import ConfigurationError, UnstorableValueError
 
 _FAR: Final = 2**53
@@ -58,9 +59,9 @@ def check_names(db_name: Any, session_table: Any) -> None:
         raise ConfigurationError(f"session_table={session_table!r} is no name that MongoDB takes for a collection")
 
 
-def scope_of(session_type: SessionType | str | None, user_id: str | None) -> dict[str, Any]:
+def scope_of(session_type: SessionType | str | None, user_id: Owner) -> dict[str, Any]:
     """The part of a filter that says whose sessions of which type; empty for any."""
-    scope: dict[str, Any] = {} if user_id is None else {"user_id": user_id}
+    scope = owner_filter(user_id)
     return scope if session_type is None else {**scope, "session_type": session_type_of(session_type).value}
 
 

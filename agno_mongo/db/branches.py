@@ -14,23 +14,22 @@ from agno_mongo.db import archive, media, retention
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.expiry import has_parts, margin_is_worn, retention_of
 from agno_mongo.db.keys import SessionKey
-from agno_mongo.db.runs import Check, number_of
+from agno_mongo.db.runs import Wanted, find_wanted, number_of
 from agno_mongo.db.sessions import ATTEMPTS, lift, touch
 from agno_mongo.errors import ConfigurationError, SessionChanged, SessionNotFound
 
 _NOT_INHERITED: Final = ("active_runs", "state_revision", "expires_at")
 
 
-async def fork(
-    connection: Connection, session_id: str, check: Check, *, at_run: str | None, new_session_id: str
-) -> dict[str, Any]:
+async def fork(connection: Connection, wanted: Wanted, *, at_run: str | None, new_session_id: str) -> dict[str, Any]:
     """Store a new session that begins as a copy of another up to and with the run ``at_run``, and return it with its tail.
 
     A find, an insert and a find, however long the session is; one find more if ``at_run`` is in the archive, one update more for a session
     with media. The original is not touched. Raises SessionNotFound, RunNotFound, and ConfigurationError if ``new_session_id`` is taken.
     """
+    session_id = wanted.session_id
     for _ in range(ATTEMPTS):
-        original = await _read(connection, session_id, check)
+        original = await _read(connection, wanted)
         end = await _end(connection, original, at_run)
         copy = {name: value for name, value in original.items() if name not in _NOT_INHERITED}
         copy |= await _cut(connection, original, end) | _as_new(original, new_session_id, at_run, connection.now())
@@ -56,18 +55,19 @@ async def _keep_parts(connection: Connection, original: Mapping[str, Any], copy:
         await retention.keep_parts(connection, copy, expires_at)
 
 
-async def rewind(connection: Connection, session_id: str, check: Check, *, to_run: str, copy_as: str | None) -> dict[str, Any]:
+async def rewind(connection: Connection, wanted: Wanted, *, to_run: str, copy_as: str | None) -> dict[str, Any]:
     """Make the run ``to_run`` the session's last one, and return the session with its tail.
 
     With ``copy_as`` the session as it was is kept under that id (see :func:`fork`); without it the later runs are deleted. A find and a
     findAndModify however long the session is, besides the fork, or besides the deletions. Runs in progress go on, and are appended when they
     finish. State and metrics stay as they are. Raises SessionNotFound and RunNotFound.
     """
+    session_id = wanted.session_id
     for _ in range(ATTEMPTS):
-        original = await _read(connection, session_id, check)
+        original = await _read(connection, wanted)
         end = await _end(connection, original, to_run)
         if copy_as is not None:
-            await fork(connection, session_id, check, at_run=None, new_session_id=copy_as)
+            await fork(connection, wanted, at_run=None, new_session_id=copy_as)
         fields = await _cut(connection, original, end)
         fields |= {"archive_id": ObjectId(), "rewound_from": copy_as}
         unchanged = {"_id": original["_id"], "session_id": session_id, "revision": original.get("revision")}
@@ -87,15 +87,15 @@ async def rewind(connection: Connection, session_id: str, check: Check, *, to_ru
     raise SessionChanged(f"session {session_id!r} was changed again and again while it was rewound", session_id=session_id)
 
 
-async def _read(connection: Connection, session_id: str, check: Check) -> dict[str, Any]:
-    found: dict[str, Any] | None = await connection.collection.find_one({"session_id": session_id})
+async def _read(connection: Connection, wanted: Wanted) -> dict[str, Any]:
+    session_id = wanted.session_id
+    found = await find_wanted(connection, wanted)
     if found is None:
         raise SessionNotFound(f"there is no session {session_id!r}", session_id=session_id)
-    check(found)
     if "schema_version" in found:
         return found
     await lift(connection, session_id)
-    return await _read(connection, session_id, check)
+    return await _read(connection, wanted)
 
 
 async def _end(connection: Connection, session: Mapping[str, Any], run_id: str | None) -> int:

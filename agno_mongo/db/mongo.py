@@ -34,13 +34,12 @@ from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection, Connections, check_url
 from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, AnyRun, Session
 from agno_mongo.db.expiry import seconds_of
-from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.keys import NO_USER, Owner, SessionKey
 from agno_mongo.db.leases import Ahead, Claim
 from agno_mongo.db.search import SEARCH_INDEX, SessionMatch, check_query, search_sessions
 from agno_mongo.db.state import STATE
 from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded
 from agno_mongo.db.translation import translated
-from agno_mongo.db.upcasting import upcast
 from agno_mongo.db.watch import SessionWatch, WatchScope
 from agno_mongo.errors import ConfigurationError, SessionNotFound, UserRequired
 from agno_mongo.renamed import older_names_accepted
@@ -142,8 +141,7 @@ class MongoDb:
 
     async def begin_run(self, begin: RunBegin) -> RunBegun:
         """Record a run's input and return its session. See :func:`agno_mongo.db.store.begin_run`."""
-        self._check(begin.key.session_id, begin.key.user_id)
-        check_run_id(begin.run_id)
+        self._check_run(begin.key, begin.run_id)
         connection = await self._connection()
         with self._translated(f"beginning a run in session {begin.key.session_id!r}"):
             begun = await store.begin_run(connection, begin)
@@ -157,6 +155,7 @@ class MongoDb:
 
     async def finish_run(self, end: RunEnd) -> RunEnded:
         """Store a run's outcome. See :func:`agno_mongo.db.store.finish_run`."""
+        self._check_run(end.key, end.run_id)
         connection = await self._connection()
         with self._translated(f"storing run {end.run_id!r} in session {end.key.session_id!r}"):
             ended = await store.finish_run(connection, end)
@@ -189,6 +188,7 @@ class MongoDb:
 
     async def renew_lease(self, claim: Claim, lease: float) -> bool:
         """Say that a long run is alive; False if it is not open any more. See :func:`agno_mongo.db.open_runs.renew_lease`."""
+        self._check_run(claim.key, claim.run_id)
         connection = await self._connection()
         with self._translated(f"renewing the lease of run {claim.run_id!r}"):
             alive = await open_runs.renew_lease(connection, claim, lease)
@@ -198,31 +198,35 @@ class MongoDb:
 
     async def still_ahead(self, claim: Claim, ahead: Ahead) -> Ahead:
         """Who of those ahead is still there. See :func:`agno_mongo.db.open_runs.still_ahead`."""
+        self._check_run(claim.key, claim.run_id)
         connection = await self._connection()
         with self._translated(f"waiting for a turn in session {claim.key.session_id!r}"):
             return await open_runs.still_ahead(connection, claim, ahead)
 
     async def read_run_again(self, begin: RunBegin, claim: Claim) -> RunBegun:
         """The session as it is once a run's turn has come. See :func:`agno_mongo.db.open_runs.read_again`."""
+        self._check_run(claim.key, claim.run_id)
         connection = await self._connection()
         with self._translated(f"beginning a run in session {begin.key.session_id!r}"):
             return await open_runs.read_again(connection, begin, claim)
 
     async def checkpoint_run(self, point: Checkpoint) -> None:
         """Store what a run has so far. See :func:`agno_mongo.db.open_runs.checkpoint`."""
+        self._check_run(point.claim.key, point.claim.run_id)
         connection = await self._connection()
         with self._translated(f"storing a checkpoint of run {point.claim.run_id!r}"):
             await open_runs.checkpoint(connection, point)
 
     async def take_over_run(self, claim: Claim, begin: RunBegin) -> RunBegun:
         """Go on with a run whose process died. See :func:`agno_mongo.db.open_runs.take_over`."""
-        self._check(claim.key.session_id, claim.key.user_id)
+        self._check_run(claim.key, claim.run_id)
         connection = await self._connection()
         with self._translated(f"continuing run {claim.run_id!r} of session {claim.key.session_id!r}"):
             return await open_runs.take_over(connection, claim, begin)
 
     async def leave_run(self, claim: Claim) -> None:
         """Take back that a run has begun, or was taken over. See :func:`agno_mongo.db.open_runs.leave`."""
+        self._check_run(claim.key, claim.run_id)
         connection = await self._connection()
         with self._translated(f"taking back run {claim.run_id!r} of session {claim.key.session_id!r}"):
             await open_runs.leave(connection, claim)
@@ -233,7 +237,7 @@ class MongoDb:
         self,
         session_id: str,
         session_type: SessionType | str | None = None,
-        user_id: str | None = None,
+        user_id: Owner = None,
         deserialize: bool = True,
         runs_limit: int | None = None,
     ) -> Any:
@@ -243,10 +247,10 @@ class MongoDb:
         type SessionTypeMismatch. ``deserialize=False`` gives a dict. One command.
         """
         self._check(session_id, user_id)
-        check = _may_read(session_id, user_id, session_type)
+        wanted = _wanted(session_id, user_id, session_type)
         connection = await self._connection()
         with self._translated(f"reading session {session_id!r}"):
-            document = await runs.read_session(connection, session_id, check, runs_limit=runs_limit)
+            document = await runs.read_session(connection, wanted, runs_limit=runs_limit)
         if document is None:
             return None
         session = connection.parse(document)
@@ -259,7 +263,7 @@ class MongoDb:
         limit: int = 20,
         before: str | None = None,
         session_type: SessionType | str | None = None,
-        user_id: str | None = None,
+        user_id: Owner = None,
     ) -> list[AnyRun]:
         """A page of the session's finished runs, oldest first: the newest ``limit``, or those before the run ``before``.
 
@@ -275,10 +279,10 @@ class MongoDb:
         size, _ = page_of(limit, None)
         if before is not None:
             check_id("before", before)
-        check = _may_read(session_id, user_id, session_type)
+        wanted = _wanted(session_id, user_id, session_type)
         connection = await self._connection()
         with self._translated(f"reading runs of session {session_id!r}"):
-            found = await runs.read_page(connection, session_id, check, limit=size, before=before)
+            found = await runs.read_page(connection, wanted, limit=size, before=before)
         if found is None:
             return []
         session, page = found
@@ -290,15 +294,15 @@ class MongoDb:
         run_id: str,
         *,
         session_type: SessionType | str | None = None,
-        user_id: str | None = None,
+        user_id: Owner = None,
     ) -> BaseRunOutput | None:
         """The run, finished, running or interrupted; None if there is none. One command, two if it is in the archive."""
         self._check(session_id, user_id)
         check_id("run_id", run_id)
-        check = _may_read(session_id, user_id, session_type)
+        wanted = _wanted(session_id, user_id, session_type)
         connection = await self._connection()
         with self._translated(f"reading run {run_id!r} of session {session_id!r}"):
-            document = await runs.read_run(connection, session_id, check, run_id)
+            document = await runs.read_run(connection, wanted, run_id)
         return None if document is None else connection.parse(document).get_run(run_id)
 
     async def get_sessions(
@@ -435,7 +439,7 @@ class MongoDb:
         session_id: str,
         session_type: SessionType | str | None = None,
         session_name: str = "",
-        user_id: str | None = None,
+        user_id: Owner = None,
         deserialize: bool = True,
     ) -> Any:
         """Give the session a name and return it, without its runs. Raises SessionNotFound if there is none. One command."""
@@ -450,7 +454,7 @@ class MongoDb:
         self,
         session_id: str,
         updates: Mapping[str, Any],
-        user_id: str | None = None,
+        user_id: Owner = None,
         session_type: SessionType | str | None = None,
     ) -> dict[str, Any]:
         """Set keys of the session's state and return all of it. Other keys keep their value, also those that a run is
@@ -468,7 +472,7 @@ class MongoDb:
         self,
         session_id: str,
         session_type: SessionType | str | None,
-        user_id: str | None,
+        user_id: Owner,
         fields: Mapping[str, Any],
         what: str,
         *,
@@ -504,11 +508,11 @@ class MongoDb:
         chosen = str(uuid4()) if new_session_id is None else check_id("new_session_id", new_session_id)
         if at_run is not None:
             check_id("at_run", at_run)
-        check = _may_read(session_id, user_id, session_type)
+        wanted = _wanted(session_id, user_id, session_type)
         connection = await self._connection()
         with self._translated(f"forking session {session_id!r}"):
             await connection.ensure_indexes()
-            forked = await branches.fork(connection, session_id, check, at_run=at_run, new_session_id=chosen)
+            forked = await branches.fork(connection, wanted, at_run=at_run, new_session_id=chosen)
             return connection.parse(await runs.with_media(connection, forked))
 
     async def rewind_session(
@@ -528,16 +532,14 @@ class MongoDb:
         """
         self._check(session_id, user_id)
         check_id("to_run", to_run)
-        check = _may_read(session_id, user_id, session_type)
+        wanted = _wanted(session_id, user_id, session_type)
         copy_as = str(uuid4()) if keep_copy else None
         connection = await self._connection()
         with self._translated(f"rewinding session {session_id!r}"):
-            rewound = await branches.rewind(connection, session_id, check, to_run=to_run, copy_as=copy_as)
+            rewound = await branches.rewind(connection, wanted, to_run=to_run, copy_as=copy_as)
             return connection.parse(await runs.with_media(connection, rewound))
 
-    async def delete_session(
-        self, session_id: str, user_id: str | None = None, session_type: SessionType | str | None = None
-    ) -> bool:
+    async def delete_session(self, session_id: str, user_id: Owner = None, session_type: SessionType | str | None = None) -> bool:
         """Delete the session; False if there was none. A run that is going on there ends with SessionNotFound.
 
         With ``user_id``, a session of anybody else raises SessionOwnedByAnotherUser and stays; with ``session_type`` one of another
@@ -691,12 +693,16 @@ class MongoDb:
     def _translated(self, what: str) -> Any:
         return translated(what, self._connections.address)
 
+    def _check_run(self, key: SessionKey, run_id: Any) -> None:
+        self._check(key.session_id, key.user_id)
+        check_run_id(run_id)
+
     def _check(self, session_id: Any, user_id: Any) -> None:
         check_id("session_id", session_id)
         self._check_user(user_id, f"session {session_id!r}", session_id=session_id)
 
     def _check_user(self, user_id: Any, what: str, session_id: str = "") -> None:
-        if user_id is not None:
+        if user_id is not None and user_id is not NO_USER:
             check_id("user_id", user_id)
         elif self.require_user_id:
             raise UserRequired(
@@ -704,18 +710,9 @@ class MongoDb:
             )
 
 
-def _may_read(session_id: str, user_id: str | None, session_type: SessionType | str | None) -> runs.Check:
-    """Refuses a stored session of another user or type, where user and type are given."""
-    expected = None if session_type is None else session_type_of(session_type).value
-
-    def check(document: Mapping[str, Any]) -> None:
-        if user_id is not None and document.get("user_id") != user_id:
-            sessions.refuse_owner(session_id, user_id)
-        if expected is not None:
-            actual = document.get("session_type") or upcast(dict(document))["session_type"]
-            sessions.refuse_type(session_id, expected, actual)
-
-    return check
+def _wanted(session_id: str, user_id: Owner, session_type: SessionType | str | None) -> runs.Wanted:
+    kind = None if session_type is None else session_type_of(session_type)
+    return runs.Wanted(session_id=session_id, owner=user_id, session_type=kind)
 
 
 AsyncMongoDb = MongoDb

@@ -15,7 +15,7 @@ from agno_mongo.db import archive, media, retention
 from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.leases import NOBODY, Ahead, Claim, moment_of
-from agno_mongo.db.sessions import refuse_if_foreign, touch
+from agno_mongo.db.sessions import refuse_if_anothers, refuse_if_foreign, touch
 from agno_mongo.db.store import RunBegin, RunBegun, begun_of, finished_already, finished_run, still_open, wanted_runs
 from agno_mongo.errors import RunNotFound, SessionBusy, SessionError, SessionNotFound
 
@@ -85,7 +85,7 @@ async def leave(connection: Connection, claim: Claim) -> None:
 async def take_over(connection: Connection, claim: Claim, begin: RunBegin) -> RunBegun:
     """Go on with a run whose lease has run out: it is ``claim``'s from now on. Returns the session and all that the run has stored.
 
-    One findAndModify by ``session_id``, one find more for large content, up to three to say why it was refused. Of several that try at once one gets the run.
+    One findAndModify by ``session_id``, one find more for large content, up to four to say why it was refused. Of several that try at once one gets the run.
     Repeating it with the same claim changes nothing but the lease. Raises SessionNotFound, SessionOwnedByAnotherUser, SessionTypeMismatch,
     RunNotFound, RunAlreadyFinished, and SessionBusy while the run is alive; nothing has changed then.
     """
@@ -111,8 +111,9 @@ async def take_over(connection: Connection, claim: Claim, begin: RunBegin) -> Ru
 
 async def _why_not(connection: Connection, claim: Claim) -> SessionError:
     key, run_id = claim.key, claim.run_id
+    await refuse_if_anothers(connection, key.session_id, key.owner)
     found: dict[str, Any] | None = await connection.collection.find_one(
-        {"session_id": key.session_id},
+        {"session_id": key.session_id, "user_id": key.user_id},
         projection={"session_type": 1, "user_id": 1, f"{claim.entry}.lease_until": 1, **archive.ARCHIVE_FIELDS},
     )
     if found is None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from agno_mongo.db import archive, media, values
+from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
+from agno_mongo.db.keys import Owner, owner_filter
+from agno_mongo.db.sessions import refuse_if_anothers, refuse_type
+from agno_mongo.db.upcasting import upcast
 from agno_mongo.errors import CorruptSession, RunNotFound
 
 EVERYTHING: Final = {"_never": 0}
@@ -15,13 +20,37 @@ EVERYTHING: Final = {"_never": 0}
 _LOOKS: Final = 3
 """How often a session is read whose runs are being rewound or replaced in that moment."""
 
-Check = Callable[[Mapping[str, Any]], None]
-"""Raises if the stored session is not for the caller to read."""
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A session that is to be read: on whose behalf, and of which type. None is anybody's, and any."""
+
+    session_id: str
+    owner: Owner = None
+    session_type: SessionType | None = None
 
 
-async def read_session(
-    connection: Connection, session_id: str, check: Check, *, runs_limit: int | None = None
+async def find_wanted(
+    connection: Connection, wanted: Wanted, projection: Mapping[str, Any] | None = None
 ) -> dict[str, Any] | None:
+    """The stored session; None if there is none. Raises SessionOwnedByAnotherUser and SessionTypeMismatch.
+
+    One find by ``session_id``, which names the owner, so that the server sends nothing of anybody else's session; if that finds
+    nothing, one more that asks for nothing but whether there is one.
+    """
+    document: dict[str, Any] | None = await connection.collection.find_one(
+        {"session_id": wanted.session_id, **owner_filter(wanted.owner)}, projection=projection
+    )
+    if document is None:
+        await refuse_if_anothers(connection, wanted.session_id, wanted.owner)
+        return None
+    if wanted.session_type is not None:
+        actual = document.get("session_type") or upcast(dict(document))["session_type"]
+        refuse_type(wanted.session_id, wanted.session_type.value, actual)
+    return document
+
+
+async def read_session(connection: Connection, wanted: Wanted, *, runs_limit: int | None = None) -> dict[str, Any] | None:
     """The stored session with all its runs, or its newest ``runs_limit``; None if there is none.
 
     One find; one more for runs in the archive, and one for content in GridFS.
@@ -30,10 +59,9 @@ async def read_session(
     if runs_limit is not None:
         projection = {"runs": {"$slice": -runs_limit}, **EVERYTHING} if runs_limit else {"runs": 0}
     for look in range(_LOOKS):
-        document: dict[str, Any] | None = await connection.collection.find_one({"session_id": session_id}, projection=projection)
+        document = await find_wanted(connection, wanted, projection)
         if document is None:
             return None
-        check(document)
         try:
             return await completed(connection, document, runs_limit=runs_limit)
         except CorruptSession:
@@ -60,18 +88,19 @@ async def with_media(connection: Connection, document: dict[str, Any]) -> dict[s
 
 
 async def read_page(
-    connection: Connection, session_id: str, check: Check, *, limit: int, before: str | None
+    connection: Connection, wanted: Wanted, *, limit: int, before: str | None
 ) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
     """A session without its runs, and up to ``limit`` of its runs before the run ``before``, oldest first; None if there is no session.
 
     One find of the session with its tail, one of the archive if the page reaches there, one more if ``before`` itself stands there, and
     one for content in GridFS. Raises RunNotFound if the session has no run ``before``.
     """
+    document: dict[str, Any] = {}
     for look in range(_LOOKS):
-        document = await connection.collection.find_one({"session_id": session_id}, projection={"active_runs": 0})
-        if document is None:
+        found = await find_wanted(connection, wanted, {"active_runs": 0})
+        if found is None:
             return None
-        check(document)
+        document = found
         try:
             runs = await _page(connection, document, limit, before)
         except CorruptSession:
@@ -105,7 +134,7 @@ async def number_of(connection: Connection, document: Mapping[str, Any], run_id:
     return found[0]
 
 
-async def read_run(connection: Connection, session_id: str, check: Check, run_id: str) -> dict[str, Any] | None:
+async def read_run(connection: Connection, wanted: Wanted, run_id: str) -> dict[str, Any] | None:
     """A session with nothing but the run of this id, in ``runs`` or in ``active_runs``; None if there is no session.
 
     One find by ``session_id``; one more if the run is not in the tail, and one for content in GridFS.
@@ -122,13 +151,10 @@ async def read_run(connection: Connection, session_id: str, check: Check, run_id
         "schema_version",
         active,
     )
-    document: dict[str, Any] | None = await connection.collection.find_one(
-        {"session_id": session_id},
-        projection={"runs": {"$elemMatch": {"run_id": run_id}}, **dict.fromkeys(fields, 1), **archive.ARCHIVE_FIELDS},
-    )
+    projection = {"runs": {"$elemMatch": {"run_id": run_id}}, **dict.fromkeys(fields, 1), **archive.ARCHIVE_FIELDS}
+    document = await find_wanted(connection, wanted, projection)
     if document is None:
         return None
-    check(document)
     if not document.get("runs") and not document.get("active_runs"):
         found = await archive.find(connection, document, run_id)
         document["runs"] = [] if found is None else [found[1]]

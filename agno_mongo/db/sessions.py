@@ -18,7 +18,7 @@ from agno_mongo.db import archive, media, retention
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.expiry import new_parts_until, retention_of
-from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.keys import NO_USER, Owner, SessionKey
 from agno_mongo.db.translation import PATH_NOT_VIABLE
 from agno_mongo.db.upcasting import upcast
 from agno_mongo.errors import SessionChanged, SessionNotFound, SessionOwnedByAnotherUser, SessionTypeMismatch
@@ -45,6 +45,16 @@ def refuse_if_foreign(document: Mapping[str, Any], key: SessionKey) -> None:
     if document.get("user_id") != key.user_id:
         refuse_owner(key.session_id, key.user_id)
     refuse_type(key.session_id, key.session_type.value, document.get("session_type"))
+
+
+async def refuse_if_anothers(connection: Connection, session_id: str, owner: Owner) -> None:
+    """Raise SessionOwnedByAnotherUser if the session is there and not this owner's. One find, which returns an ``_id`` at most."""
+    if owner is None:
+        return
+    user_id = None if owner is NO_USER else owner
+    anothers = {"session_id": session_id, "user_id": {"$ne": user_id}}
+    if await connection.collection.find_one(anothers, projection={"_id": 1}) is not None:
+        refuse_owner(session_id, user_id)
 
 
 def refuse_type(session_id: str, expected: str, actual: str | None) -> None:
@@ -157,6 +167,9 @@ async def replace_session(connection: Connection, document: dict[str, Any], revi
     before: dict[str, Any] | None = None
     if runs is not None:
         before = await connection.collection.find_one(key.filter, projection=archive.ARCHIVE_FIELDS)
+        if before is None:
+            # Before any run is stored beside a session that is not the caller's.
+            await refuse_if_anothers(connection, key.session_id, key.owner)
         document |= await _runs_to_store(connection, key, document, runs)
     stored = await _put_in_place(connection, key, document, revision)
     if stored is None:
@@ -215,7 +228,9 @@ async def _put_in_place(
 
 
 async def _explain_conflict(connection: Connection, key: SessionKey, revision: int) -> NoReturn:
-    found = await connection.collection.find_one({"session_id": key.session_id}, projection={"runs": 0})
+    found = await connection.collection.find_one(
+        {"session_id": key.session_id}, projection={"session_type": 1, "user_id": 1, "revision": 1}
+    )
     if found is None:
         raise SessionNotFound(f"session {key.session_id!r} was deleted since it was read", session_id=key.session_id)
     refuse_if_foreign(found, key)

@@ -359,7 +359,7 @@ async def session_with_runs(
     """
     limit = 2 * told + 16
     while True:
-        session: Session | None = await db.get_session(key.session_id, key.session_type, key.user_id, runs_limit=limit)
+        session: Session | None = await db.get_session(key.session_id, key.session_type, key.owner, runs_limit=limit)
         if session is None or len(session.runs or ()) < limit or len(told_runs(session.runs or (), skip_statuses)) >= told:
             return session
         limit *= 2

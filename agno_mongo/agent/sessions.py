@@ -11,7 +11,7 @@ from agno_mongo.blocking import blocking
 from agno_mongo.db.arguments import check_id
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import AgentSession, Session, SessionSummary
-from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.keys import Owner, SessionKey, owner_of
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, SessionNotFound
 from agno_mongo.execution import session_with_runs
@@ -44,8 +44,11 @@ class SessionAccessors:
             self._made_up = (user_id, str(uuid4()))
         return self._made_up[1]
 
-    def _asked_for(self, session_id: str | None, user_id: str | None) -> tuple[MongoDb, str, str | None]:
-        """Database, session and user that an accessor means. Raises ConfigurationError when there is none to mean."""
+    def _asked_for(self, session_id: str | None, user_id: str | None) -> tuple[MongoDb, str, Owner]:
+        """Database, session and owner that an accessor means. Raises ConfigurationError when there is none to mean.
+
+        Without a user it means the sessions of nobody, as a run does, and not those of anybody.
+        """
         if self.db is None:
             raise ConfigurationError("this agent has no db, so it keeps no sessions; pass db=MongoDb(…) to Agent()")
         user = self._user(user_id)
@@ -54,21 +57,21 @@ class SessionAccessors:
             chosen = self._made_up[1]
         if chosen is None:
             raise ConfigurationError("which session? Pass session_id=, here or to Agent()")
-        return self.db, check_id("session_id", chosen), user
+        return self.db, check_id("session_id", chosen), owner_of(user)
 
     async def aget_session(self, session_id: str | None = None, user_id: str | None = None) -> AgentSession | None:
         """The session with all its runs; None if there is none yet.
 
         Raises SessionOwnedByAnotherUser and SessionTypeMismatch. One command.
         """
-        db, session_id, user_id = self._asked_for(session_id, user_id)
-        session: AgentSession | None = await db.get_session(session_id, SessionType.AGENT, user_id)
+        db, wanted, owner = self._asked_for(session_id, user_id)
+        session: AgentSession | None = await db.get_session(wanted, SessionType.AGENT, owner)
         return session
 
     async def _settings_of(self, session_id: str | None, user_id: str | None) -> AgentSession:
         """The session without its runs, however many they are."""
-        db, wanted, user_id = self._asked_for(session_id, user_id)
-        session: AgentSession | None = await db.get_session(wanted, SessionType.AGENT, user_id, runs_limit=0)
+        db, wanted, owner = self._asked_for(session_id, user_id)
+        session: AgentSession | None = await db.get_session(wanted, SessionType.AGENT, owner, runs_limit=0)
         if session is None:
             raise SessionNotFound(f"there is no session {wanted!r}", session_id=wanted)
         return session
@@ -115,8 +118,8 @@ class SessionAccessors:
     ) -> Session | None:
         if last_n_runs is None or last_n_runs < 1:
             return await self.aget_session(session_id, user_id)
-        db, wanted, user = self._asked_for(session_id, user_id)
-        key = SessionKey(session_id=wanted, session_type=SessionType.AGENT, user_id=user)
+        db, wanted, _ = self._asked_for(session_id, user_id)
+        key = SessionKey(session_id=wanted, session_type=SessionType.AGENT, user_id=self._user(user_id))
         skipped = HISTORY_SKIP_STATUSES if skip_statuses is None else skip_statuses
         return await session_with_runs(db, key, told=last_n_runs, skip_statuses=skipped)
 
@@ -128,8 +131,8 @@ class SessionAccessors:
         self, session_state_updates: Mapping[str, Any], session_id: str | None = None, *, user_id: str | None = None
     ) -> dict[str, Any]:
         """Set keys of the stored state and return all of it; other keys keep their value. One command."""
-        db, session_id, user_id = self._asked_for(session_id, user_id)
-        return await db.update_session_state(session_id, session_state_updates, user_id, SessionType.AGENT)
+        db, wanted, owner = self._asked_for(session_id, user_id)
+        return await db.update_session_state(wanted, session_state_updates, owner, SessionType.AGENT)
 
     async def aget_session_name(self, session_id: str | None = None, *, user_id: str | None = None) -> str | None:
         """The session's name; None if it has none. Raises SessionNotFound if there is no session."""
@@ -139,8 +142,8 @@ class SessionAccessors:
         self, session_id: str | None = None, session_name: str | None = None, *, user_id: str | None = None
     ) -> AgentSession:
         """Name the session and return it, without its runs. Raises SessionNotFound if there is none. One command."""
-        db, session_id, user_id = self._asked_for(session_id, user_id)
-        session: AgentSession = await db.rename_session(session_id, SessionType.AGENT, session_name or "", user_id)
+        db, wanted, owner = self._asked_for(session_id, user_id)
+        session: AgentSession = await db.rename_session(wanted, SessionType.AGENT, session_name or "", owner)
         return session
 
     async def aget_session_summary(self, session_id: str | None = None, *, user_id: str | None = None) -> SessionSummary | None:
@@ -156,16 +159,16 @@ class SessionAccessors:
         self, run_id: str, session_id: str | None = None, *, user_id: str | None = None
     ) -> RunOutput | None:
         """The run, finished, running or interrupted; None if the session has no such run. One command, two if it is long ago."""
-        db, wanted, user = self._asked_for(session_id, user_id)
-        found = await db.get_run(wanted, run_id, session_type=SessionType.AGENT, user_id=user)
+        db, wanted, owner = self._asked_for(session_id, user_id)
+        found = await db.get_run(wanted, run_id, session_type=SessionType.AGENT, user_id=owner)
         return found if isinstance(found, RunOutput) else None
 
     async def aget_runs(
         self, session_id: str | None = None, *, limit: int = 20, before: str | None = None, user_id: str | None = None
     ) -> list[RunOutput]:
         """A page of finished runs, oldest first: the newest ``limit``, or those before the run ``before``. See MongoDb.get_runs."""
-        db, wanted, user = self._asked_for(session_id, user_id)
-        page = await db.get_runs(wanted, limit=limit, before=before, session_type=SessionType.AGENT, user_id=user)
+        db, wanted, owner = self._asked_for(session_id, user_id)
+        page = await db.get_runs(wanted, limit=limit, before=before, session_type=SessionType.AGENT, user_id=owner)
         return [run for run in page if isinstance(run, RunOutput)]
 
     async def aget_last_run_output(self, session_id: str | None = None, *, user_id: str | None = None) -> RunOutput | None:
@@ -180,8 +183,8 @@ class SessionAccessors:
 
     async def adelete_session(self, session_id: str | None = None, *, user_id: str | None = None) -> bool:
         """Delete the session; False if there was none."""
-        db, session_id, user_id = self._asked_for(session_id, user_id)
-        return await db.delete_session(session_id, user_id, SessionType.AGENT)
+        db, wanted, owner = self._asked_for(session_id, user_id)
+        return await db.delete_session(wanted, owner, SessionType.AGENT)
 
     get_session = blocking(aget_session)
     get_session_messages = blocking(aget_session_messages)

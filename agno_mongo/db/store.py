@@ -25,7 +25,7 @@ from agno_mongo.db.expiry import EXPIRY_FIELDS
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import NOBODY, Ahead, Claim
 from agno_mongo.db.runs import EVERYTHING
-from agno_mongo.db.sessions import ATTEMPTS, lift, refuse_if_foreign, touch
+from agno_mongo.db.sessions import ATTEMPTS, lift, refuse_if_foreign, refuse_owner, touch
 from agno_mongo.db.translation import NOT_VIABLE
 from agno_mongo.db.upcasting import SCHEMA_VERSION
 from agno_mongo.errors import (
@@ -229,6 +229,9 @@ async def _explain_refusal(connection: Connection, begin: RunBegin) -> None:
     )
     if found is None:
         return
+    if found.get("user_id") != begin.key.user_id:
+        # Before it is lifted: nobody else's call changes a session.
+        refuse_owner(begin.key.session_id, begin.key.user_id)
     if "session_type" not in found:
         await lift(connection, begin.key.session_id)
         return

@@ -24,8 +24,8 @@ _NOT_INHERITED: Final = ("active_runs", "state_revision", "expires_at")
 async def fork(connection: Connection, wanted: Wanted, *, at_run: str | None, new_session_id: str) -> dict[str, Any]:
     """Store a new session that begins as a copy of another up to and with the run ``at_run``, and return it with its tail.
 
-    A find, an insert and a find, however long the session is; one find more if ``at_run`` is in the archive, one update more for a session
-    with media. The original is not touched. Raises SessionNotFound, RunNotFound, and ConfigurationError if ``new_session_id`` is taken.
+    A find, an insert and a find, however long the session is; one find more if ``at_run`` is in the archive, a find and an
+    update more for a session with media. The original is not touched. Raises SessionNotFound, RunNotFound, and ConfigurationError if ``new_session_id`` is taken.
     """
     session_id = wanted.session_id
     for _ in range(ATTEMPTS):
@@ -35,6 +35,8 @@ async def fork(connection: Connection, wanted: Wanted, *, at_run: str | None, ne
         copy |= await _cut(connection, original, end) | _as_new(original, new_session_id, at_run, connection.now())
         copy |= retention.set_anew(connection, copy.get("retention"))
         if original.get("has_media"):
+            # Before anything is shared with a session that may be somebody else's.
+            await _refuse_taken(connection, new_session_id)
             await media.share(connection, session_id, new_session_id)
         await _insert(connection, copy)
         # Whoever deletes or rewinds a session looks for those that share its archive afterwards; so this one looks once more too.
@@ -143,9 +145,16 @@ async def _insert(connection: Connection, session: Mapping[str, Any]) -> None:
     try:
         await connection.collection.insert_one(dict(session))
     except DuplicateKeyError as error:
-        raise ConfigurationError(
-            f"there is a session {session['session_id']!r} already; a fork needs a new session_id"
-        ) from error
+        raise _taken(session["session_id"]) from error
+
+
+async def _refuse_taken(connection: Connection, session_id: str) -> None:
+    if await connection.collection.find_one({"session_id": session_id}, projection={"_id": 1}) is not None:
+        raise _taken(session_id)
+
+
+def _taken(session_id: str) -> ConfigurationError:
+    return ConfigurationError(f"there is a session {session_id!r} already; a fork needs a new session_id")
 
 
 async def _free_later(connection: Connection, original: Mapping[str, Any], end: int) -> None:

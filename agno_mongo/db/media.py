@@ -180,13 +180,18 @@ async def _refer(connection: Connection, key: SessionKey, run_id: str, part: Par
         "metadata.sessions": key.session_id,
         "metadata.sha256": part.sha256,
         "metadata.type": part.type,
-        "metadata.user_id": key.user_id,
+        **_owned(key),
         "metadata.expires_at": {"$not": {"$lt": soon}},
     }
     found = await connection.media_files.find_one_and_update(
         which, {"$addToSet": {"metadata.runs": run_id}}, projection={"_id": 1}
     )
     return None if found is None else ObjectId(found["_id"])
+
+
+def _owned(key: SessionKey) -> dict[str, Any]:
+    """Matches the files of this owner and type. A call that takes another's session for its own must not touch what that one has."""
+    return {"metadata.session_type": key.session_type.value, "metadata.user_id": key.user_id}
 
 
 def _batches(data: bytes, common: Mapping[str, Any]) -> Iterable[list[dict[str, Any]]]:
@@ -277,7 +282,7 @@ async def free_session(
 
 async def free_runs(connection: Connection, key: SessionKey, run_ids: Sequence[str]) -> None:
     """Let go of what these runs of a session refer to; what no other run refers to is deleted. A find; with media, five more."""
-    which = {"metadata.sessions": key.session_id, "metadata.user_id": key.user_id, "metadata.runs": {"$in": list(run_ids)}}
+    which = {"metadata.sessions": key.session_id, **_owned(key), "metadata.runs": {"$in": list(run_ids)}}
     if run_ids and await connection.media_files.find_one(which, projection={"_id": 1}) is not None:
         await connection.media_files.update_many(which, {"$pullAll": {"metadata.runs": list(run_ids)}})
         await _delete(connection, {"metadata.sessions": [key.session_id], "metadata.runs": []})

@@ -121,7 +121,11 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
     that has an archive. Raises SessionOwnedByAnotherUser, SessionTypeMismatch and RunAlreadyFinished, having changed nothing.
     """
     await connection.ensure_indexes()
-    stored_input = await media.stored_apart(connection, begin.key, begin.run_id, begin.input)
+    size = archive.size_of(begin.input)
+    if size > media.LARGE:
+        # Nothing is stored beside a session that is somebody else's, nor beside a run that is there already.
+        await _explain_refusal(connection, begin)
+    stored_input = await media.stored_apart(connection, begin.key, begin.run_id, begin.input, size=size)
     begin = replace(begin, input=stored_input, has_media=stored_input is not begin.input)
     try:
         document = await _upsert_begin(connection, begin)
@@ -133,8 +137,9 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
             document = await _upsert_begin(connection, begin)
         if begin.reused_id and document.get("archived_runs"):
             await _refuse_archived(connection, begin, document)
-    except SessionError:
-        if begin.has_media:
+    except SessionError as error:
+        # What a finished run of this id refers to is its own; what only this one brought goes with the session.
+        if begin.has_media and not isinstance(error, RunAlreadyFinished):
             await media.free_runs(connection, begin.key, [begin.run_id])
         raise
     return await begun_of(connection, document, ahead)

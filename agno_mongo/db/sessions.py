@@ -169,7 +169,11 @@ async def replace_session(connection: Connection, document: dict[str, Any], revi
         before = await connection.collection.find_one(key.filter, projection=archive.ARCHIVE_FIELDS)
         if before is None:
             # Before any run is stored beside a session that is not the caller's.
-            await refuse_if_anothers(connection, key.session_id, key.owner)
+            there = await connection.collection.find_one(
+                {"session_id": key.session_id}, projection={"session_type": 1, "user_id": 1}
+            )
+            if there is not None:
+                refuse_if_foreign(there, key)
         document |= await _runs_to_store(connection, key, document, runs)
     stored = await _put_in_place(connection, key, document, revision)
     if stored is None:

@@ -12,6 +12,7 @@ import tempfile
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, Final
 
 import bson
@@ -125,7 +126,8 @@ class Try:
 @dataclass(frozen=True)
 class Call:
     """A way to a session. ``refused`` is what comes of it for a session of somebody else, ``of_run`` for a run id of somebody else's in
-    one's own session: an error or a value. ``admin``: without a user it is for anybody's sessions, by design.
+    one's own session: an error or a value. ``mismatch`` is for one's own session of
+    another type. ``admin``: without a user it is for anybody's sessions, by design. ``needs_user``: it is for one user, by name.
     """
 
     name: str
@@ -134,6 +136,7 @@ class Call:
     admin: bool = False
     of_run: Any = ...
     mismatch: Any = SessionTypeMismatch
+    needs_user: bool = False
 
 
 async def _read_out(events: Any) -> list[Any]:
@@ -227,6 +230,9 @@ CALLS: Final = (
          lambda t: t.db.rewind_session(t.session_id, t.run_id, keep_copy=False, **t.scope), admin=True, of_run=RunNotFound),
     Call("db.delete_session", lambda t: t.db.delete_session(t.session_id, t.user_id, "agent"), admin=True),
     Call("db.delete_sessions", lambda t: t.db.delete_sessions([t.session_id, MISSING], t.user_id), 0, admin=True, mismatch=...),
+    Call("db.set_retention", lambda t: t.db.set_retention(t.session_id, timedelta(days=1), **t.scope), admin=True),
+    Call("db.delete_user", lambda t: t.db.delete_user(t.user_id), 0, needs_user=True, mismatch=...),  # type: ignore[arg-type]
+    Call("db.export_user", lambda t: _read_out(t.db.export_user(t.user_id)), [], needs_user=True, mismatch=...),  # type: ignore[arg-type]
     Call("db.begin_run", _begin, of_run=f"begun in {OWN}"),
     Call("db.finish_run", _finish, SessionNotFound, of_run=SessionNotFound, mismatch=SessionNotFound),
     Call("db.renew_lease", lambda t: t.db.renew_lease(t.claim, 60), False, of_run=False, mismatch=False),
@@ -372,8 +378,12 @@ def refused(call: Call) -> Any:
     return call.refused
 
 
-def user_required(_call: Call) -> Any:
-    return UserRequired
+def refused_to_nobody(call: Call) -> Any:
+    return ConfigurationError if call.needs_user else call.refused
+
+
+def user_required(call: Call) -> Any:
+    return ConfigurationError if call.needs_user else UserRequired
 
 
 async def his_own(db: MongoDb) -> None:
@@ -388,7 +398,7 @@ class TestAnotherUsersSession:
 
     async def test_is_refused_to_one_who_names_no_user(self, db: MongoDb) -> None:
         await make_hers(db)
-        await refusals(db, [call for call in CALLS if not call.admin], None, refused)
+        await refusals(db, [call for call in CALLS if not call.admin], None, refused_to_nobody)
 
     async def test_needs_a_user_where_the_database_requires_one(self, db: MongoDb) -> None:
         db.require_user_id = True
@@ -408,7 +418,7 @@ class TestAnotherUsersSession:
         old["memory"] = {"runs": [{"response": {"run_id": FINISHED, "content": SAID}}]}
         await (await db._connection()).collection.insert_one(old)
         await refusals(db, CALLS, OTHER, refused)
-        await refusals(db, [call for call in CALLS if not call.admin], None, refused)
+        await refusals(db, [call for call in CALLS if not call.admin], None, refused_to_nobody)
 
     async def test_is_open_to_a_call_on_the_database_without_a_user(self, db: MongoDb) -> None:
         await admins_view(db, CALLS)
@@ -620,7 +630,7 @@ async def table(url: str) -> str:
         no_user = await admins_view(db, every_call)
         await make_hers(db)
         await his_own(db)
-        no_user |= await refusals(db, [call for call in every_call if not call.admin], None, refused)
+        no_user |= await refusals(db, [call for call in every_call if not call.admin], None, refused_to_nobody)
         db.require_user_id = True
         required = await refusals(db, every_call, None, user_required)
         db.require_user_id = False

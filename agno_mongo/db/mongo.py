@@ -72,7 +72,8 @@ class MongoDb:
     the journal.
 
     ``db_name`` and ``session_table`` are the database and the collection; several ``MongoDb`` side by side do not touch each other.
-    ``require_user_id=True`` refuses every call that names no user. ``search=True`` keeps a text index over what was said, for
+    A method without ``user_id`` is for anybody's sessions; one with ``user_id`` is for that user's, and with ``NO_USER``, where it takes that,
+    for those without an owner. ``require_user_id=True`` refuses every call that names no user. ``search=True`` keeps a text index over what was said, for
     :meth:`search_sessions`; over what is there already it is built before the first write or search. ``id`` is for the user's own bookkeeping.
 
     ``retention`` is how long a session is kept after it was last used (``timedelta(days=30)``), with its archive and media; None is for ever.
@@ -244,7 +245,7 @@ class MongoDb:
         """The session, with all its runs or its newest ``runs_limit``; None if there is none.
 
         With ``user_id`` a session of anybody else raises SessionOwnedByAnotherUser, with ``session_type`` one of another
-        type SessionTypeMismatch. ``deserialize=False`` gives a dict. One command.
+        type SessionTypeMismatch. ``deserialize=False`` gives a dict. One command, two if there is none for this user.
         """
         self._check(session_id, user_id)
         wanted = _wanted(session_id, user_id, session_type)

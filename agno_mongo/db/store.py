@@ -117,7 +117,7 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
 
     One findAndModify by the unique ``session_id``, durable before it returns. Repeating it with the same ``run_id`` changes nothing
     but the lease. Of two that race to make the session both succeed, and the second finds what the first made. Large input, and large
-    parts of the runs that are returned, cost what :mod:`agno_mongo.db.media` says; a ``run_id`` from outside, one find more in a session
+    parts of the runs that are returned, cost what :mod:`agno_mongo.db.media` says, the input a find more; a ``run_id`` from outside, one find more in a session
     that has an archive. Raises SessionOwnedByAnotherUser, SessionTypeMismatch and RunAlreadyFinished, having changed nothing.
     """
     await connection.ensure_indexes()

@@ -25,10 +25,11 @@ from agno_mongo.db import archive, drivers
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.embedded_server import EmbeddedServer
+from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import Ahead, Claim
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.db.store import RunBegin, RunEnd
+from agno_mongo.db.store import RunBegin, RunBegun, RunEnd
 from agno_mongo.errors import (
     ConfigurationError,
     RunAlreadyFinished,
@@ -39,6 +40,7 @@ from agno_mongo.errors import (
     UnstorableValueError,
     UserRequired,
 )
+from agno_mongo.messages import Message
 from agno_mongo.run import RunOutput, RunStatus
 from agno_mongo.session import AgentSession, TeamSession, WorkflowSession
 from agno_mongo.testing import ScriptedModel
@@ -594,6 +596,31 @@ class TestForgedReferences:
                     attempt = Try(db, THEIRS, user_id)  # type: ignore[arg-type]
                     assert type(await tried(call, attempt)) is ConfigurationError, call.name
         assert await everything(db) == before
+
+
+class Replaced(InMemoryDb):
+    """Right after a run has begun in a session, the session is deleted, and she makes one of the same id."""
+
+    async def begin_run(self, begin: RunBegin) -> RunBegun:
+        begun = await super().begin_run(begin)
+        await self.delete_session(begin.key.session_id)
+        said = [Message(role="user", content=SAID), Message(role="assistant", content=SAID)]
+        hers = RunOutput(run_id=FINISHED, agent_id="a", status=RunStatus.completed, messages=said)
+        await self.upsert_session(AgentSession(session_id=begin.key.session_id, user_id=VICTIM, runs=[hers]))
+        return begun
+
+
+@pytest.mark.parametrize("user_id", [OTHER, None])
+async def test_history_is_never_that_of_a_session_which_another_made_meanwhile(user_id: str | None) -> None:
+    failed = [RunOutput(run_id=f"his-{number}", agent_id="a", status=RunStatus.error, messages=[]) for number in range(9)]
+    async with Replaced() as db:
+        await db.upsert_session(AgentSession(session_id="s", user_id=user_id, runs=failed))
+        with ScriptedModel() as model:
+            agent = Agent(model=model, db=db, session_id="s", user_id=user_id, add_history_to_context=True)
+            with pytest.raises(SessionNotFound) as caught:
+                await agent.arun("hello")
+        assert model.requests == []
+        assert not leaks(caught.value)
 
 
 class TestAFork:

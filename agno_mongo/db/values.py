@@ -170,8 +170,11 @@ def _encode_dict(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         if not isinstance(key, str):
             raise _UnstorableError(f"a key of type {type(key).__name__}; keys are text", key)
         try:
-            name = encode_key(_name_of(key))
-            stored[name] = part if type(part) in _AS_THEY_ARE else _encode(part, depth + 1)
+            # Nearly all keys are identifiers, which have no character that is encoded, and nearly all values are text.
+            name = key if type(key) is str and key.isidentifier() else encode_key(_name_of(key))
+            kind = type(part)
+            as_it_is = kind in _AS_THEY_ARE or (kind is str and part.isascii())
+            stored[name] = part if as_it_is else _encode(part, depth + 1)
         except _UnstorableError as unstorable:
             unstorable.steps.append(f".{_name_of(key)}")
             raise
@@ -279,7 +282,7 @@ def _decode_dict(value: dict[str, Any]) -> dict[str, Any]:
     # Nearly all values are text and numbers, nearly all keys plain: this loop is most of what reading a session costs.
     decoded = {}
     for key, part in value.items():
-        decoder = _DECODERS.get(type(part))
+        decoder = None if type(part) is str else _DECODERS.get(type(part))
         decoded[decode_key(key) if "%" in key else key] = part if decoder is None else decoder(part)
     return decoded
 

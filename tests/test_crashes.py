@@ -6,13 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import crashing_of_stores
 from tests.crashing import SCENARIOS, Nursery, crash_everywhere, table
+
+__all__ = ["crashing_of_stores"]
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as nursery:
-        yield nursery
+def nurseries() -> Iterator[tuple[Nursery, ...]]:
+    """One for each of two cores."""
+    with Nursery() as one, Nursery() as other:
+        yield one, other
 
 
 FATES = {
@@ -25,8 +29,8 @@ FATES = {
 
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_a_client_killed_at_any_command_loses_nothing_and_blocks_nobody(
-    nursery: Nursery, mongo_url: str, db_name: str, name: str
+    nurseries: tuple[Nursery, ...], mongo_url: str, db_name: str, name: str
 ) -> None:
-    outcomes = await crash_everywhere(nursery, mongo_url, db_name, name)
+    outcomes = await crash_everywhere(nurseries, mongo_url, db_name, name)
     print(table(outcomes))
     assert {outcome.fate for outcome in outcomes} >= FATES.get(name, set())

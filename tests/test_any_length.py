@@ -385,6 +385,19 @@ class TestAFork:
         await db.delete_session("fork")
         assert await leftovers(db) == 0
 
+    async def test_that_drops_a_run_takes_nothing_from_its_original(self, db: MongoDb) -> None:
+        agent = Agent(model=ScriptedModel("short", "x" * 100_000, "y" * 100_000, "z" * 100_000), db=db, session_id="s")
+        for turn in range(3):
+            await agent.arun("go", run_id=f"r{turn}")
+        await db.fork_session("s", new_session_id="fork")
+        await db.rewind_session("fork", "r0", keep_copy=False)
+        await db.delete_session("fork")
+        await agent.arun("go", run_id="r3")
+        await db.rewind_session("s", "r1", keep_copy=False)
+        assert contents(await db.get_session("s")) == ["short", "x" * 100_000]
+        await db.delete_session("s")
+        assert await leftovers(db) == 0
+
     async def test_needs_an_id_that_is_free_and_a_run_that_is_there(self, db: MongoDb) -> None:
         await seeded(db, 2)
         with pytest.raises(ConfigurationError, match="'s' already"):

@@ -281,8 +281,11 @@ async def free_session(
 
 
 async def free_runs(connection: Connection, key: SessionKey, run_ids: Sequence[str]) -> None:
-    """Let go of what these runs of a session refer to; what no other run refers to is deleted. A find; with media, five more."""
-    which = {"metadata.sessions": key.session_id, **_owned(key), "metadata.runs": {"$in": list(run_ids)}}
+    """Let go of what these runs of a session refer to; what no other run refers to is deleted. A find; with media, five more.
+
+    What other sessions share is left to them: they have runs of the same ids, and may keep what this session drops.
+    """
+    which = {"metadata.sessions": [key.session_id], **_owned(key), "metadata.runs": {"$in": list(run_ids)}}
     if run_ids and await connection.media_files.find_one(which, projection={"_id": 1}) is not None:
         await connection.media_files.update_many(which, {"$pullAll": {"metadata.runs": list(run_ids)}})
         await _delete(connection, {"metadata.sessions": [key.session_id], "metadata.runs": []})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import bson
@@ -14,8 +15,10 @@ from agno_mongo.db import archive
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.leases import Claim
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.errors import ConfigurationError, RunAlreadyFinished, RunNotFound, SessionNotFound
+from agno_mongo.db.store import RunBegin
+from agno_mongo.errors import ConfigurationError, RunAlreadyFinished, RunNotFound, SessionNotFound, SessionTypeMismatch
 from agno_mongo.messages import Message
 from agno_mongo.run import RunOutput, RunStatus
 from agno_mongo.session import AgentSession
@@ -341,6 +344,40 @@ class TestLargeContent:
         with pytest.raises(Exception, match="does not belong"):
             await Agent(model=ScriptedModel(), db=db, session_id="s", user_id="mary").arun("y" * 100_000)
         assert await leftovers(db) == 0
+
+    async def test_of_a_finished_run_outlives_a_repetition_that_is_refused(self, db: MongoDb) -> None:
+        question, answer = "x" * 100_000, "y" * 100_000
+        await Agent(model=ScriptedModel(answer), db=db, session_id="s").arun(question, run_id="r")
+        with pytest.raises(RunAlreadyFinished):
+            await Agent(model=ScriptedModel(), db=db, session_id="s").arun(question, run_id="r")
+        with pytest.raises(SessionTypeMismatch):
+            await db.begin_run(begin_of("r", question, SessionType.TEAM))
+        [run] = (await db.get_session("s")).runs
+        assert (run.input.input_content, run.content) == (question, answer)
+
+    async def test_of_a_run_that_another_process_took_over_is_not_taken_from_it(self, db: MongoDb) -> None:
+        question = "x" * 100_000
+        begun = begin_of("r", question)
+        await db.begin_run(replace(begun, lease=-1))
+
+        async def meanwhile(_request: Any) -> str:
+            # The first process comes to life again and thinks that its turn has not come.
+            await db.leave_run(Claim(key=KEY, run_id="r"))
+            [run] = (await db.get_session("s")).unfinished_runs
+            assert run.input.input_content == question
+            return "done"
+
+        await Agent(model=ScriptedModel(meanwhile), db=db, session_id="s").acontinue_run("r")
+        [run] = (await db.get_session("s")).runs
+        assert (run.input.input_content, run.content) == (question, "done")
+
+
+def begin_of(run_id: str, text: str, session_type: SessionType = SessionType.AGENT) -> RunBegin:
+    """A run as it begins with a text."""
+    return RunBegin(
+        key=replace(KEY, session_type=session_type), run_id=run_id, input=text, state={}, metadata=None, component_id=None,
+        component={}, runs_wanted=0, lease=60, reused_id=True,
+    )  # fmt: skip
 
 
 class TestAFork:

@@ -11,7 +11,7 @@ import pytest
 from gridfs import AsyncGridFSBucket
 
 from agno_mongo.agent import Agent
-from agno_mongo.db import archive
+from agno_mongo.db import archive, media
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.keys import SessionKey
@@ -422,6 +422,17 @@ class TestAFork:
         await db.delete_session("fork")
         assert await leftovers(db) == 0
 
+    async def test_that_never_came_about_keeps_nothing(self, db: MongoDb) -> None:
+        await Agent(model=ScriptedModel("x" * 100_000), db=db, session_id="s").arun("go")
+        connection = await db._connection()
+        # What a process leaves that dies before it stores the fork.
+        await media.share(connection, "s", "never")
+        await db.fork_session("s", new_session_id="fork")
+        await db.delete_session("s")
+        assert contents(await db.get_session("fork")) == ["x" * 100_000]
+        await db.delete_session("fork")
+        assert await leftovers(db) == 0
+
     async def test_that_drops_a_run_takes_nothing_from_its_original(self, db: MongoDb) -> None:
         agent = Agent(model=ScriptedModel("short", "x" * 100_000, "y" * 100_000, "z" * 100_000), db=db, session_id="s")
         for turn in range(3):
@@ -471,6 +482,17 @@ class TestARewind:
             told = [run["content"] async for bucket in connection.archive.find({}) for run in bucket["runs"]]
             assert f"answer {to + 1}" not in told
         await db.delete_session("s")
+        assert await leftovers(db) == 0
+
+    @pytest.mark.parametrize("keep_copy", [True, False])
+    async def test_after_a_move_that_died_leaves_nothing_to_the_deletion(self, db: MongoDb, keep_copy: bool) -> None:
+        await talk(db, 20)
+        connection, stored = await db._connection(), await document(db)
+        await connection.ensure_archive()
+        portion = {"first": 0, "end": 12, "size": 0, "runs": stored["runs"][:12]}
+        await connection.archive.insert_one(archive.bucket_document(portion, stored["_id"], stored))
+        copy_id = (await db.rewind_session("s", "r4", keep_copy=keep_copy)).rewound_from
+        await db.delete_sessions(["s", *([copy_id] if copy_id else [])])
         assert await leftovers(db) == 0
 
     async def test_frees_what_only_the_later_runs_had(self, db: MongoDb) -> None:

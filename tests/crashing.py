@@ -26,6 +26,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
 from itertools import cycle, product
 from typing import Any
 
@@ -228,7 +229,7 @@ def much(run_id: str) -> str:
 def seeded(number: int, *, large: bool = False) -> RunOutput:
     """A run as it is seeded."""
     run_id = f"seed{number}"
-    content = ANSWER + (f" {run_id}".ljust(LARGE, ".") if large else "")
+    content = ANSWER + (f" {run_id}".ljust(LARGE // 2, ".") if large else "")
     messages = [Message(role="user", content=question(run_id)), Message(role="assistant", content=content)]
     told = RunInput(input_content=question(run_id))
     return RunOutput(run_id=run_id, input=told, content=content, messages=messages, status=RunStatus.completed)
@@ -715,7 +716,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Under their own names, since scenarios are registered with the module that others import.
-    from tests import crashing, crashing_of_stores  # noqa: F401
-
-    crashing.main()
+    # Under its own name, since that is where the scenarios of other modules are registered.
+    import_module("tests.crashing_of_stores")
+    import_module("tests.crashing").main()

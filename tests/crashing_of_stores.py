@@ -181,17 +181,17 @@ UP_TO_EARLY = WHOLE[: EARLY + 1]
 
 
 async def found(witness: Witness, session_id: str) -> list[tuple[str | None, Any]]:
-    """Ids and content of a session's runs, the same read at once and page by page; none if there is no session."""
+    """Ids and content of a session's runs; none if there is no session."""
     session = await witness.db.get_session(session_id, user_id=USER)
-    runs = [] if session is None else [(run.run_id, run.content) for run in session.runs]
-    assert await witness.paged_ids(session_id, limit=25) == [run_id for run_id, _ in runs]
-    return runs
+    return [] if session is None else [(run.run_id, run.content) for run in session.runs]
 
 
 async def goes_on(witness: Witness, session_id: str, before: list[tuple[str | None, Any]]) -> None:
     """The session takes one more turn."""
     await agent_on(witness.db, session_id, num_history_runs=3)[0].arun(question(AFTERWARDS), run_id=AFTERWARDS)
-    assert await found(witness, session_id) == [*before, (AFTERWARDS, ANSWER)]
+    after = [*before, (AFTERWARDS, ANSWER)]
+    assert await found(witness, session_id) == after
+    assert await witness.paged_ids(session_id, limit=25) == [run_id for run_id, _ in after]
 
 
 async def fork_is_whole_or_absent(witness: Witness, report: Report) -> str:

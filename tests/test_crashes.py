@@ -23,8 +23,16 @@ FATES = {
     "turns": {"absent", "interrupted", "stored", "all acknowledged"},
     "long_turn": {"absent", "interrupted", "stored", "all acknowledged"},
     "deletion": {"whole", "gone"},
+    "archive_move": {"absent", "interrupted", "stored", "all acknowledged"},
+    "large_turn": {"absent", "interrupted", "stored", "all acknowledged"},
+    "checkpoints": {f"interrupted after {rounds} rounds" for rounds in range(4)} | {"absent", "stored", "all acknowledged"},
+    "fork": {"not forked", "forked", "all acknowledged"},
+    "rewind_with_copy": {"as before", "as before, copied", "rewound, copied", "all acknowledged"},
+    "rewind_without_copy": {"as before", "rewound", "all acknowledged"},
+    "large_deletion": {"whole", "gone", "all acknowledged"},
+    "queue": {"absent, interrupted", "interrupted, interrupted", "interrupted, stored", "interrupted", "stored"},
 }
-"""What becomes of the run in flight, by where its process died; each of these must have come about."""
+"""What becomes of what was in flight, by where its process died; each of these must have come about."""
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import bson
@@ -10,12 +11,14 @@ import pytest
 from gridfs import AsyncGridFSBucket
 
 from agno_mongo.agent import Agent
-from agno_mongo.db import archive
+from agno_mongo.db import archive, media
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.leases import Claim
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.errors import ConfigurationError, RunAlreadyFinished, RunNotFound, SessionNotFound
+from agno_mongo.db.store import RunBegin
+from agno_mongo.errors import ConfigurationError, RunAlreadyFinished, RunNotFound, SessionNotFound, SessionTypeMismatch
 from agno_mongo.messages import Message
 from agno_mongo.run import RunOutput, RunStatus
 from agno_mongo.session import AgentSession
@@ -342,6 +345,40 @@ class TestLargeContent:
             await Agent(model=ScriptedModel(), db=db, session_id="s", user_id="mary").arun("y" * 100_000)
         assert await leftovers(db) == 0
 
+    async def test_of_a_finished_run_outlives_a_repetition_that_is_refused(self, db: MongoDb) -> None:
+        question, answer = "x" * 100_000, "y" * 100_000
+        await Agent(model=ScriptedModel(answer), db=db, session_id="s").arun(question, run_id="r")
+        with pytest.raises(RunAlreadyFinished):
+            await Agent(model=ScriptedModel(), db=db, session_id="s").arun(question, run_id="r")
+        with pytest.raises(SessionTypeMismatch):
+            await db.begin_run(begin_of("r", question, SessionType.TEAM))
+        [run] = (await db.get_session("s")).runs
+        assert (run.input.input_content, run.content) == (question, answer)
+
+    async def test_of_a_run_that_another_process_took_over_is_not_taken_from_it(self, db: MongoDb) -> None:
+        question = "x" * 100_000
+        begun = begin_of("r", question)
+        await db.begin_run(replace(begun, lease=-1))
+
+        async def meanwhile(_request: Any) -> str:
+            # The first process comes to life again and thinks that its turn has not come.
+            await db.leave_run(Claim(key=KEY, run_id="r"))
+            [run] = (await db.get_session("s")).unfinished_runs
+            assert run.input.input_content == question
+            return "done"
+
+        await Agent(model=ScriptedModel(meanwhile), db=db, session_id="s").acontinue_run("r")
+        [run] = (await db.get_session("s")).runs
+        assert (run.input.input_content, run.content) == (question, "done")
+
+
+def begin_of(run_id: str, text: str, session_type: SessionType = SessionType.AGENT) -> RunBegin:
+    """A run as it begins with a text."""
+    return RunBegin(
+        key=replace(KEY, session_type=session_type), run_id=run_id, input=text, state={}, metadata=None, component_id=None,
+        component={}, runs_wanted=0, lease=60, reused_id=True,
+    )  # fmt: skip
+
 
 class TestAFork:
     @pytest.mark.parametrize("at", [0, 24, 25, 59])
@@ -385,6 +422,30 @@ class TestAFork:
         await db.delete_session("fork")
         assert await leftovers(db) == 0
 
+    async def test_that_never_came_about_keeps_nothing(self, db: MongoDb) -> None:
+        await Agent(model=ScriptedModel("x" * 100_000), db=db, session_id="s").arun("go")
+        connection = await db._connection()
+        # What a process leaves that dies before it stores the fork.
+        await media.share(connection, "s", "never")
+        await db.fork_session("s", new_session_id="fork")
+        await db.delete_session("s")
+        assert contents(await db.get_session("fork")) == ["x" * 100_000]
+        await db.delete_session("fork")
+        assert await leftovers(db) == 0
+
+    async def test_that_drops_a_run_takes_nothing_from_its_original(self, db: MongoDb) -> None:
+        agent = Agent(model=ScriptedModel("short", "x" * 100_000, "y" * 100_000, "z" * 100_000), db=db, session_id="s")
+        for turn in range(3):
+            await agent.arun("go", run_id=f"r{turn}")
+        await db.fork_session("s", new_session_id="fork")
+        await db.rewind_session("fork", "r0", keep_copy=False)
+        await db.delete_session("fork")
+        await agent.arun("go", run_id="r3")
+        await db.rewind_session("s", "r1", keep_copy=False)
+        assert contents(await db.get_session("s")) == ["short", "x" * 100_000]
+        await db.delete_session("s")
+        assert await leftovers(db) == 0
+
     async def test_needs_an_id_that_is_free_and_a_run_that_is_there(self, db: MongoDb) -> None:
         await seeded(db, 2)
         with pytest.raises(ConfigurationError, match="'s' already"):
@@ -421,6 +482,17 @@ class TestARewind:
             told = [run["content"] async for bucket in connection.archive.find({}) for run in bucket["runs"]]
             assert f"answer {to + 1}" not in told
         await db.delete_session("s")
+        assert await leftovers(db) == 0
+
+    @pytest.mark.parametrize("keep_copy", [True, False])
+    async def test_after_a_move_that_died_leaves_nothing_to_the_deletion(self, db: MongoDb, keep_copy: bool) -> None:
+        await talk(db, 20)
+        connection, stored = await db._connection(), await document(db)
+        await connection.ensure_archive()
+        portion = {"first": 0, "end": 12, "size": 0, "runs": stored["runs"][:12]}
+        await connection.archive.insert_one(archive.bucket_document(portion, stored["_id"], stored))
+        copy_id = (await db.rewind_session("s", "r4", keep_copy=keep_copy)).rewound_from
+        await db.delete_sessions(["s", *([copy_id] if copy_id else [])])
         assert await leftovers(db) == 0
 
     async def test_frees_what_only_the_later_runs_had(self, db: MongoDb) -> None:

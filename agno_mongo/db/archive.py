@@ -248,6 +248,12 @@ async def write(
     }
 
 
+async def segments_written_by(connection: Connection, which: Mapping[str, Any]) -> set[ObjectId]:
+    """The segments with buckets that were moved there from the sessions that match. One find by the index on ``session_id``."""
+    buckets = connection.archive.find(dict(which), projection={"archive_id": 1})
+    return {bucket["archive_id"] for bucket in await buckets.to_list(None)}
+
+
 async def free(connection: Connection, archive_ids: Iterable[ObjectId]) -> None:
     """Delete the buckets of these segments that no session reads.
 

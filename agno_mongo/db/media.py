@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from types import MappingProxyType
@@ -272,17 +272,40 @@ async def free_session(
 ) -> None:
     """Let go of all that these sessions refer to, as far as it matches ``owned``; what no session refers to any more is deleted.
 
-    A find; with media, three commands more.
+    A find; with media, three commands more, and two more if others share it. The sessions themselves are gone by now.
     """
     which = {"metadata.sessions": {"$in": list(session_ids)}, **owned}
-    if await connection.media_files.find_one(which, projection={"_id": 1}) is not None:
+    files = await connection.media_files.find(which, projection={"metadata.sessions": 1}).to_list(None)
+    if files:
         await connection.media_files.update_many(which, {"$pullAll": {"metadata.sessions": list(session_ids)}})
+        await _forget_forks_that_never_were(connection, files, set(session_ids))
         await _delete(connection, {"metadata.sessions": []})
 
 
+async def _forget_forks_that_never_were(
+    connection: Connection, files: Sequence[Mapping[str, Any]], gone: Collection[str]
+) -> None:
+    """Free the files that are shared only with sessions that are not there: of a fork whose process died before it stored it.
+
+    A fork that is being made in this moment, from a session that is gone, finds that out and takes itself back.
+    """
+    left = {file["_id"]: [other for other in file["metadata"]["sessions"] if other not in gone] for file in files}
+    others = {other for sharing in left.values() for other in sharing}
+    if not others:
+        return
+    there = await connection.collection.find({"session_id": {"$in": list(others)}}, projection={"session_id": 1}).to_list(None)
+    dead = others - {session["session_id"] for session in there}
+    forsaken = [file_id for file_id, sharing in left.items() if sharing and dead.issuperset(sharing)]
+    if forsaken:
+        await connection.media_files.update_many({"_id": {"$in": forsaken}}, {"$pullAll": {"metadata.sessions": list(dead)}})
+
+
 async def free_runs(connection: Connection, key: SessionKey, run_ids: Sequence[str]) -> None:
-    """Let go of what these runs of a session refer to; what no other run refers to is deleted. A find; with media, five more."""
-    which = {"metadata.sessions": key.session_id, **_owned(key), "metadata.runs": {"$in": list(run_ids)}}
+    """Let go of what these runs of a session refer to; what no other run refers to is deleted. A find; with media, five more.
+
+    What other sessions share is left to them: they have runs of the same ids, and may keep what this session drops.
+    """
+    which = {"metadata.sessions": [key.session_id], **_owned(key), "metadata.runs": {"$in": list(run_ids)}}
     if run_ids and await connection.media_files.find_one(which, projection={"_id": 1}) is not None:
         await connection.media_files.update_many(which, {"$pullAll": {"metadata.runs": list(run_ids)}})
         await _delete(connection, {"metadata.sessions": [key.session_id], "metadata.runs": []})

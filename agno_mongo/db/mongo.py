@@ -544,7 +544,8 @@ class MongoDb:
         """Delete the session; False if there was none. A run that is going on there ends with SessionNotFound.
 
         With ``user_id``, a session of anybody else raises SessionOwnedByAnotherUser and stays; with ``session_type`` one of another
-        type, SessionTypeMismatch. One command, two if nothing was deleted.
+        type, SessionTypeMismatch. Archive and media go with it; what a deletion that died has left of them goes when it is repeated. Three
+        commands, more with archive or media.
         """
         self._check(session_id, user_id)
         which = {"session_id": {"$in": [session_id]}, **scope_of(session_type, user_id)}

@@ -78,8 +78,10 @@ async def leave(connection: Connection, claim: Claim) -> None:
         ended = {f"{claim.entry}.lease_until": connection.now()}
         await connection.collection.update_one(claim.filter, {"$set": ended})
         return
-    await connection.collection.update_one(claim.filter, {"$unset": {claim.entry: ""}})
-    await media.free_runs(connection, claim.key, [claim.run_id])
+    left = await connection.collection.update_one(claim.filter, {"$unset": {claim.entry: ""}})
+    if left.matched_count:
+        # Else another process went on with the run, and needs its content.
+        await media.free_runs(connection, claim.key, [claim.run_id])
 
 
 async def take_over(connection: Connection, claim: Claim, begin: RunBegin) -> RunBegun:

@@ -248,9 +248,9 @@ async def _explain_conflict(connection: Connection, key: SessionKey, revision: i
 async def delete_sessions(connection: Connection, which: Mapping[str, Any]) -> int:
     """Delete the sessions that match, with their archive and media, and say how many they were.
 
-    For one session a findAndModify, for several a find and a delete; then one find for their media, and for those that had an archive two
-    commands each. The session goes first: a run that finishes later finds nothing to write to, and a crash leaves nothing that can be
-    read. What it leaves goes when the deletion is repeated, which takes three finds more for sessions that are not there.
+    For one session a findAndModify, for several a find and a delete; then a find each for their archive and media, and two commands for
+    each segment that they had. The session goes first: a run that finishes later finds nothing to write to, and a crash leaves nothing that
+    can be read. What it leaves goes when the deletion is repeated, which takes three finds more for sessions that are not there.
     """
     ids = which["session_id"]["$in"]
     if len(ids) == 1:
@@ -259,12 +259,12 @@ async def delete_sessions(connection: Connection, which: Mapping[str, Any]) -> i
     else:
         found = await connection.collection.find(dict(which), projection=_OF_DELETED).to_list(None)
         await connection.collection.delete_many({**which, "_id": {"$in": [session["_id"] for session in found]}})
-    for session in found:
-        if _may_have_archive(session):
-            segments = {segment.archive_id for segment in archive.segments_of(session)}
-            await archive.free(connection, segments | {archive.own_segment(session)})
     if found:
-        await media.free_session(connection, [session["session_id"] for session in found])
+        deleted = [session["session_id"] for session in found]
+        shared = {segment.archive_id for session in found for segment in archive.segments_of(session)}
+        # Not only what they read: a move, a rewind or a replacement may have died before it took away, or began to read, what it had written.
+        await archive.free(connection, shared | await archive.segments_written_by(connection, {"session_id": {"$in": deleted}}))
+        await media.free_session(connection, deleted)
     if len(found) < len(ids):
         await _clear_up(connection, which, set(ids) - {session["session_id"] for session in found})
     return len(found)
@@ -278,15 +278,8 @@ async def _clear_up(connection: Connection, which: Mapping[str, Any], session_id
     gone = list(set(session_ids) - {session["session_id"] for session in there})
     owned = {name: value for name, value in which.items() if name in {"user_id", "session_type"}}
     if gone:
-        buckets = connection.archive.find({"session_id": {"$in": gone}, **owned}, projection={"archive_id": 1})
-        await archive.free(connection, {bucket["archive_id"] for bucket in await buckets.to_list(None)})
+        await archive.free(connection, await archive.segments_written_by(connection, {"session_id": {"$in": gone}, **owned}))
         await media.free_session(connection, gone, {f"metadata.{name}": value for name, value in owned.items()})
 
 
 _OF_DELETED: Final = {"session_id": 1, **archive.ARCHIVE_FIELDS}
-
-
-def _may_have_archive(session: Mapping[str, Any]) -> bool:
-    """True also if a move may have been interrupted, or be under way."""
-    archived, runs = session.get("archived_runs") or 0, session.get("run_count") or 0
-    return bool(archived) or archive.overflows(runs=runs, size=session.get("tail_bytes") or 0, history_runs=0)

@@ -19,7 +19,7 @@ check:  ## Style, types, order of modules, the compose file.
 
 test:  ## All tests, notebooks, examples and the code in the documentation, with branch coverage.
 	$(BIN)coverage erase
-	$(BIN)coverage run -m pytest -n auto --dist loadgroup
+	$(BIN)coverage run -m pytest -n auto
 	$(BIN)coverage combine --quiet
 	$(BIN)coverage report --fail-under=93 --skip-covered
 

@@ -23,18 +23,6 @@ from tests.llm_servers import aimock, aimock_url
 
 __all__ = ["aimock", "aimock_url"]
 
-SHARED_SETUP = ("hundred_thousand", "nodes")
-"""Fixtures of a module that are dear: the tests that need one run in one process."""
-
-
-# Before xdist looks at the marks, which it does in the same hook.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        for name in set(SHARED_SETUP) & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(name))
-
-
 CLIENTS = ("mongomock", "pymongo", "motor")
 
 

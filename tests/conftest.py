@@ -24,6 +24,29 @@ from tests.llm_servers import aimock, aimock_url
 __all__ = ["aimock", "aimock_url"]
 
 CLIENTS = ("mongomock", "pymongo", "motor")
+CONTRACT = {
+    "test_any_length",
+    "test_connections",
+    "test_finding",
+    "test_runs",
+    "test_store_contract",
+    "test_stored_shapes",
+    "test_users",
+    "test_watch",
+}
+"""The modules whose tests of ``db`` run over Motor too. What the others test is the same code over PyMongo's client and Motor's."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "db" in metafunc.fixturenames and not _has_db_of_its_own(metafunc):
+        name = metafunc.module.__name__.rpartition(".")[2]
+        metafunc.parametrize("db", CLIENTS if name in CONTRACT else CLIENTS[:2], indirect=True)
+
+
+def _has_db_of_its_own(metafunc: pytest.Metafunc) -> bool:
+    """True if the module defines ``db`` or the test names its values itself."""
+    named = any("db" in str(mark.args[0]).split(",") for mark in metafunc.definition.iter_markers("parametrize"))
+    return named or hasattr(metafunc.module, "db")
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +97,7 @@ async def mongo_db(mongo_url: str, db_name: str) -> AsyncIterator[MongoDb]:
         yield db
 
 
-@pytest_asyncio.fixture(params=CLIENTS)
+@pytest_asyncio.fixture
 async def db(request: pytest.FixtureRequest, mongo_url: str, db_name: str) -> AsyncIterator[MongoDb]:
     """The same store over each kind of client."""
     if request.param == "mongomock":

@@ -137,13 +137,15 @@ def without_media(value: Any) -> Any:
     """A message, an input or another plain value with a note in the place of media: images, sounds and files whose bytes it carries.
 
     A part of a message's content that carries some becomes a text part, ``[image/png, 31457280 bytes, sha256 9f2c…: not stored]``, which a
-    model can be sent in its place; bytes elsewhere become that text. ``http`` addresses and ids of files stay as they are. The
+    model can be sent in its place; bytes elsewhere, and ``data:`` addresses within texts, become that text. ``http`` addresses and ids of files stay as they are. The
     value itself is not changed.
     """
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _note("bytes", bytes(value))
     if isinstance(value, (list, tuple)):
         return [without_media(part) for part in value]
+    if isinstance(value, str) and "base64," in value:
+        return _EMBEDDED.sub(lambda found: _note(found[1] or "text/plain", _from_base64(found[2])), value)
     if not isinstance(value, dict):
         return value
     note = _note_of_part(value)
@@ -157,7 +159,7 @@ def _note_of_part(part: dict[str, Any]) -> str | None:
     kind = part.get("type")
     if not isinstance(kind, str) or kind not in _MEDIA_PARTS:
         return None
-    inner = part.get(kind, part)
+    inner = part.get(kind, part.get("source", part))
     fields = inner if isinstance(inner, dict) else {"url": inner}
     for name in _MEDIA_FIELDS:
         data = fields.get(name)
@@ -193,7 +195,10 @@ _MEDIA_PARTS = frozenset(
     {"image_url", "input_image", "image", "input_audio", "audio", "file", "input_file", "video_url", "video"}
 )
 _MEDIA_FIELDS = ("url", "image_url", "data", "file_data", "content")
-_DATA_URL = re.compile(r"data:([^,;]*)(?:;(?!base64)[^,;]*)*(;base64)?,", re.IGNORECASE)
+_EMBEDDED = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.+=-]+)*;base64,([A-Za-z0-9+/=_-]{64,})", re.IGNORECASE)
+"""Bytes within a text: in Markdown, in HTML, in the JSON of a tool's result."""
+
+_DATA_URL = re.compile(r"\s*data:([^,;]*)(?:;(?!base64)[^,;]*)*(;base64)?,", re.IGNORECASE)
 
 
 def text_of(value: Any) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from agno_mongo.agent import Agent
 from agno_mongo.db.in_memory import InMemoryDb
+from agno_mongo.errors import ConfigurationError
 from agno_mongo.messages import Message, without_media
 from agno_mongo.testing import ScriptedModel, ToolCall
 
@@ -115,7 +116,7 @@ def test_every_part_that_carries_bytes_becomes_a_text_part(part: dict[str, Any],
     "value",
     [
         "data:image/png;base64,R0lG",
-        [ADDRESS, {"type": "file", "file": {"file_id": "file-1"}}, {"type": "text", "text": URL}],
+        [ADDRESS, {"type": "file", "file": {"file_id": "file-1"}}, {"type": "text", "text": "data:image/png;base64,R0lG"}],
         {"type": "image_url"},
         {"type": "image_url", "image_url": None},
         {"role": "user", "content": None, "n": 1, "type": ["image"]},
@@ -131,3 +132,26 @@ def test_bytes_anywhere_else_become_a_text() -> None:
     expected = {"role": "user", "images": [{"id": "1", "content": note("bytes", b"GIF")}], "more": [note("bytes", b"GIF")]}
     assert without_media(given) == expected
     assert given["more"] == (b"GIF",)
+
+
+EMBEDDED = "data:image/png;base64," + "iVBORw0KGgo" * 20
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"see ![a picture]({EMBEDDED}) there",
+        [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo" * 20}}],
+        [{"type": "image_url", "image_url": {"url": f" {EMBEDDED}"}}],
+        '[{"type": "image_url", "image_url": {"url": "' + EMBEDDED + '"}}]',
+    ],
+)
+def test_media_in_a_text_and_in_other_providers_parts_are_noted_too(value: Any) -> None:
+    noted = str(without_media(value))
+    assert "iVBORw0KGgo" not in noted
+    assert "[image/png, " in noted
+
+
+def test_a_setting_that_keeps_media_or_not_is_one_of_two() -> None:
+    with pytest.raises(ConfigurationError, match="store_media= takes True or False, not 'no'"):
+        Agent(model=ScriptedModel(), store_media="no")  # type: ignore[arg-type]

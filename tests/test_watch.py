@@ -369,3 +369,20 @@ def test_blocking_code_watches_too(mongo_url: str, db_name: str) -> None:
         assert kinds == ["created", "run_begun", "run_finished"]
     assert list(events) == []
     db.blocking.close()
+
+
+async def test_a_token_of_a_session_that_is_gone_by_now_is_a_place_like_others(mongo_db: MongoDb) -> None:
+    agent = Agent(model=ScriptedModel(*["ok"] * 3), db=mongo_db, user_id="john")
+    await agent.arun("hi", session_id="old")
+    async with mongo_db.watch(user_id="john") as events:
+        await agent.arun("hi", session_id="old")
+        token = [await anext(events) for _ in range(2)][-1].token
+    await mongo_db.delete_session("old", user_id="john")
+    await agent.arun("hi", session_id="new")
+    async with mongo_db.watch(user_id="john", resume_after=token) as events:
+        told = [await asyncio.wait_for(anext(events), 10) for _ in range(3)]
+    assert [(event.session_id, event.kind) for event in told] == [
+        ("new", "created"),
+        ("new", "run_begun"),
+        ("new", "run_finished"),
+    ]

@@ -15,7 +15,7 @@ from agno_mongo.agent.continuing import ContinueOptions, Continuing
 from agno_mongo.agent.prompt import Instructions, stored_input, system_message, user_messages
 from agno_mongo.agent.sessions import SessionAccessors
 from agno_mongo.blocking import blocking, portal
-from agno_mongo.db.arguments import check_run_id
+from agno_mongo.db.arguments import check_id, check_run_id
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.mongo import MongoDb
@@ -117,6 +117,11 @@ class Agent(Continuing, SessionAccessors):
         ):
             if value is not None and not isinstance(value, kind):
                 raise ConfigurationError(f"{setting}= takes {kind.__name__}, not {type(value).__name__}: {value!r}")
+        if not isinstance(store_media, bool):
+            raise ConfigurationError(f"store_media= takes True or False, not {store_media!r}")
+        for setting, value in (("session_id", session_id), ("user_id", user_id)):
+            if value is not None:
+                check_id(setting, value)
         if tools is not None and not isinstance(tools, Sequence):
             raise ConfigurationError(f"tools= takes a list of functions, not {type(tools).__name__}")
         self.name = name

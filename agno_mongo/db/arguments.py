@@ -113,10 +113,17 @@ def page_of(limit: int | None, page: int | None) -> tuple[int, int]:
     """Limit and skip of a page that counts from 1; limit 0 is none."""
     for name, value in (("limit", limit), ("page", page)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < _FAR):
-            raise ConfigurationError(f"{name} is a whole number from 1, not {value!r}")
+            raise ConfigurationError(f"{name} is a whole number from 1 to {_FAR - 1}, not {value!r}")
     if page is not None and limit is None:
         raise ConfigurationError("page= needs limit=, the size of a page")
     return limit or 0, (limit or 0) * ((page or 1) - 1)
+
+
+def limit_of(limit: Any) -> int:
+    """The limit of what has no other end; ConfigurationError for None too."""
+    if limit is None:
+        raise ConfigurationError(f"limit is a whole number from 1 to {_FAR - 1}, not None")
+    return page_of(limit, None)[0]
 
 
 def order_of(sort_by: str | None, sort_order: str | None) -> list[tuple[str, int]]:

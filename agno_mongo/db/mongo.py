@@ -23,6 +23,7 @@ from agno_mongo.db.arguments import (
     check_run_id,
     document_of,
     filter_of,
+    limit_of,
     order_of,
     page_of,
     scope_of,
@@ -277,7 +278,7 @@ class MongoDb:
         document more, however long the session is. Raises RunNotFound if the session has no run ``before``.
         """
         self._check(session_id, user_id)
-        size, _ = page_of(limit, None)
+        size = limit_of(limit)
         if before is not None:
             check_id("before", before)
         wanted = _wanted(session_id, user_id, session_type)
@@ -406,7 +407,7 @@ class MongoDb:
         """
         self._check_user(user_id, "search_sessions()")
         check_query(query)
-        size, _ = page_of(limit or 0, None)
+        size = limit_of(limit)
         # A filter of all types would make the server look at each document twice.
         which = {} if session_type is None and component_id is None else filter_of(session_type, None, component_id)
         if not self.search:

@@ -48,6 +48,10 @@ SEARCH_INDEX: Final = IndexModel(
 )
 
 
+QUERY_LENGTH: Final = 500
+"""Characters of a query, at most: each of its letters is looked for with all its accents."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Excerpt:
     """A piece of a message around the first word that was found in it. ``run_id`` and ``role`` say whose it is."""
@@ -70,7 +74,9 @@ class SessionMatch:
 
 
 def check_query(query: Any) -> str:
-    """The query, if it is text with something in it; else ConfigurationError."""
+    """The query, if it is text with something in it, and no more than QUERY_LENGTH characters; else ConfigurationError."""
+    if isinstance(query, str) and len(query) > QUERY_LENGTH:
+        raise ConfigurationError(f"a query has at most {QUERY_LENGTH} characters, not {len(query)}")
     if not isinstance(query, str) or not query.strip() or "\x00" in query:
         raise ConfigurationError(f"a query is text of at least one character, not {query!r}")
     try:

@@ -85,6 +85,9 @@ class _StartAt(TypedDict):
     start_at_operation_time: NotRequired[Timestamp]
 
 
+_TOKEN: Final = re.compile(r"82([0-9A-Fa-f]{8})([0-9A-Fa-f]{8})[0-9A-Fa-f]*$")
+"""A resume token of the server begins with the time of its change, in BSON's order of keys; so do tokens compare."""
+
 _TIME: Final = re.compile(r"@(\d{1,10})\.(\d{1,10})")
 
 
@@ -96,9 +99,17 @@ def position_of(token: Any) -> _StartAt | None:
         seconds, increment = int(time[1]), int(time[2])
         if max(seconds, increment) < 2**32:
             return {"start_at_operation_time": Timestamp(seconds, increment)}
-    if isinstance(token, str) and re.fullmatch(r"[0-9A-Fa-f]+", token):
+    if isinstance(token, str) and _TOKEN.match(token):
         return {"resume_after": {"_data": token}}
     raise _bad_token(token)
+
+
+def _opening_at(position: _StartAt) -> _StartAt:
+    """The same place by its time. The server finds a token only in a stream whose filter lets the token's own change through."""
+    token = _TOKEN.match(position.get("resume_after", {}).get("_data", ""))
+    if token is None:
+        return position
+    return {"start_at_operation_time": Timestamp(int(token[1], 16), int(token[2], 16))}
 
 
 def _bad_token(token: Any) -> ConfigurationError:
@@ -206,7 +217,7 @@ class SessionWatch:
     async def _open_stream(self, connection: Connection) -> None:
         await self._close_stream()
         self._stream = await connection.collection.watch(
-            pipeline_of(self._scope.filter, list(self._known)), **(self._position or {})
+            pipeline_of(self._scope.filter, list(self._known)), **_opening_at(self._position or {})
         )
         self._outdated = False
 
@@ -245,8 +256,9 @@ class SessionWatch:
         if change is None:
             if not self._stream.alive:
                 raise StoreError("watching sessions: the collection was dropped or renamed, and the stream ended with it")
-            if self._stream.resume_token is not None:
-                self._position = {"resume_after": self._stream.resume_token}
+            token = self._stream.resume_token
+            if token is not None and token["_data"] > (self._position or {}).get("resume_after", {}).get("_data", ""):
+                self._position = {"resume_after": token}
         return change
 
     async def _forget_stream(self) -> None:
@@ -263,6 +275,9 @@ class SessionWatch:
 
     def _take(self, change: Mapping[str, Any]) -> Sequence[SessionEvent]:
         """The events of a change. A session that is new to a watch of some sessions makes the stream's filter outdated."""
+        if change["_id"]["_data"] <= (self._position or {}).get("resume_after", {}).get("_data", ""):
+            # Of the same moment as the place where the stream was opened, and told already.
+            return ()
         self._position = {"resume_after": change["_id"]}
         key = change["documentKey"]["_id"]
         session = change.get("session") or {}

@@ -231,6 +231,14 @@ class TestRunsAtOnce:
         assert stored.session_state == {"n": 1, "other": 2}
         assert len(stored.runs) == 2
 
+    async def test_that_add_one_dict_keep_the_earlier_values_in_it_if_told_to(self, db: MongoDb) -> None:
+        first, begun_first = await begin(db)
+        second, begun_second = await begin(db)
+        await finish(db, first, begun_first, state={"cfg": {"a": 9, "theirs": 9}})
+        ended = await finish(db, second, begun_second, state={"cfg": {"a": 1, "ours": 1}}, policy="raise")
+        assert ended.conflicts == ("session_data.session_state.cfg.a",)
+        assert (await db.get_session("s")).session_state == {"cfg": {"a": 9, "theirs": 9, "ours": 1}}
+
     async def test_that_set_one_key_to_the_same_value_do_not_conflict(self, db: MongoDb) -> None:
         first, begun_first = await begin(db, state={"n": 0})
         second, begun_second = await begin(db)

@@ -395,3 +395,26 @@ async def test_types_that_only_other_programs_store_do_not_stand_in_the_way(db: 
     await collection.update_one({"session_id": "s"}, {"$set": {"session_data.session_state": rare}})
     assert (await agent.arun("go on")).status == RunStatus.completed
     assert await agent.aget_session_state() == rare
+
+
+def test_to_keep_theirs_leaves_out_what_conflicts_at_any_depth() -> None:
+    added = [Change(("k",), states.MISSING, {"a": 1, "b": 1})]
+    assert rebase(added, {"k": {"a": 9}}, "theirs") == (
+        [Change(("k", "b"), states.MISSING, 1)],
+        [Change(("k", "a"), states.MISSING, 1)],
+    )
+    assert rebase([Change(("k", "n"), 1, 2)], {"k": "text"}, "theirs") == ([], [Change(("k", "n"), 1, 2)])
+
+
+@quickly
+@given(STATES, STATES, STATES)
+def test_to_keep_theirs_finds_the_same_conflicts_and_writes_none_of_them(
+    base: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any]
+) -> None:
+    base, ours, theirs = (values.encode(state, path="s") for state in (base, ours, theirs))
+    changes = difference(base, ours)
+    kept, conflicts = rebase(changes, theirs, "theirs")
+    assert conflicts == rebase(changes, theirs)[1]
+    merged = applied(theirs, kept)
+    for change in conflicts:
+        assert same(found(merged, change.path), found(theirs, change.path))

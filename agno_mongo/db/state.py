@@ -13,7 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import bson
 from bson import Int64
@@ -209,12 +209,15 @@ def _has_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def rebase(changes: Iterable[Change], theirs: Mapping[str, Any]) -> tuple[list[Change], list[Change]]:
+def rebase(
+    changes: Iterable[Change], theirs: Mapping[str, Any], keep: Literal["ours", "theirs"] = "ours"
+) -> tuple[list[Change], list[Change]]:
     """The same changes as seen from ``theirs``, what is stored by now; and those among them that conflict.
 
     A key that both set to the same value, or both removed, is no conflict. A dict that both added is merged key by key.
     A key whose parent is no dict any more conflicts, and takes the parent's place. What was added is added to whatever they left; only
-    where that is no number, or no list, it conflicts, and is a value like others from then on.
+    where that is no number, or no list, it conflicts, and is a value like others from then on. To ``keep`` theirs leaves out what
+    conflicts, at whatever depth that is, and nothing else.
     """
     rebased: dict[tuple[str, ...], Change] = {}
     conflicts: list[Change] = []
@@ -223,29 +226,37 @@ def rebase(changes: Iterable[Change], theirs: Mapping[str, Any]) -> tuple[list[C
         change = pending.pop()
         depth, found = _descend(theirs, change.path)
         whole = depth == len(change.path)
-        if whole and change.added is not MISSING and _increased(found, [change.added]) is not MISSING:
-            rebased[change.path] = change
-            continue
-        if change.after is MISSING and not whole:
+        if whole and (agreed := _agreed(change, found)):
+            rebased[change.path] = agreed
+        elif change.after is MISSING and not whole:
             # Gone with its parent, and to be looked after should the parent come back.
             parent = change.path[:depth]
             rebased.setdefault(parent, Change(parent, found, found))
-            continue
-        if whole and same(found, change.after):
-            # Already so; it is written again all the same, so that its guard sees whether it stays so until then.
-            rebased[change.path] = Change(change.path, found, change.after)
-            continue
-        if whole and change.before is MISSING and isinstance(found, dict) and isinstance(change.after, dict):
+        elif whole and change.before is MISSING and isinstance(found, dict) and isinstance(change.after, dict):
             within = difference({}, change.after, change.path)
             pending += reversed(within or [Change(change.path, found, found)])
-            continue
-        moved = Change(change.path[:depth], found, _nested(change.path[depth:], change.after))
-        if not whole or not same(found, change.before):
-            conflicts.append(change)
-        if moved.path in rebased:
-            moved = _joined(rebased[moved.path], moved)
-        rebased[moved.path] = moved
+        else:
+            clashes = not whole or not same(found, change.before)
+            if clashes:
+                conflicts.append(change)
+            if not clashes or keep == "ours":
+                _lay(rebased, Change(change.path[:depth], found, _nested(change.path[depth:], change.after)))
     return list(rebased.values()), conflicts
+
+
+def _agreed(change: Change, found: Any) -> Change | None:
+    """The change where what was ``found`` is no obstacle, whoever set it; None if it may be one."""
+    if change.added is not MISSING and _increased(found, [change.added]) is not MISSING:
+        return change
+    if same(found, change.after):
+        # Already so; it is written again all the same, so that its guard sees whether it stays so until then.
+        return Change(change.path, found, change.after)
+    return None
+
+
+def _lay(rebased: dict[tuple[str, ...], Change], change: Change) -> None:
+    """Put the change beside the others, or into the one that has its path."""
+    rebased[change.path] = _joined(rebased[change.path], change) if change.path in rebased else change
 
 
 def _descend(state: Mapping[str, Any], path: tuple[str, ...]) -> tuple[int, Any]:

@@ -272,10 +272,8 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
         theirs = (stored.get("session_data") or {}).get("session_state") or {}
         state_revision = stored.get("state_revision")
         # Always from what this run loaded: a change that was laid on an earlier state no longer says what it was at first.
-        changes, clashing = states.rebase(end.changes, theirs)
-        if clashing and end.on_state_conflict == "raise":
-            kept = [change for change in end.changes if change not in clashing]
-            changes, _ = states.rebase(kept, theirs)
+        keep: Literal["ours", "theirs"] = "theirs" if end.on_state_conflict == "raise" else "ours"
+        changes, clashing = states.rebase(end.changes, theirs, keep)
         conflicts = dict.fromkeys(change.name for change in clashing)
         # Writers of the same key that retry in step would stay in step.
         await asyncio.sleep(random.uniform(0, 0.002 * min(attempt, 20)))  # noqa: S311

@@ -100,6 +100,25 @@ async def test_containers_that_agno_left_empty_are_made_when_a_run_needs_them(db
     assert [stored.content for stored in session.runs or ()] == ["ok"]
 
 
+@pytest.mark.parametrize("schema", [{}, {"schema_version": 1}])
+@pytest.mark.parametrize("metrics", [{"input_tokens": [1, 2], "output_tokens": None, "extra": "kept"}, None, [1]])
+async def test_metrics_that_are_no_numbers_do_not_keep_a_run_from_being_stored(db: MongoDb, metrics: Any, schema: Any) -> None:
+    collection = (await db._connection()).collection
+    data = {"session_state": {}, "session_metrics": metrics}
+    session = {"session_id": "s", "session_type": "agent", "agent_id": "a", "user_id": None, "session_data": data, "runs": []}
+    await collection.insert_one({**session, "created_at": 1, "updated_at": 1, **schema})
+    agent = Agent(model=ScriptedModel("ok", "ok", "ok"), db=db, id="a", session_id="s")
+    run = await agent.arun("go", session_state={"n": 1})
+    await agent.arun("go")
+    assert run.metrics is not None
+    stored = (await collection.find_one({"session_id": "s"}))["session_data"]
+    began_with = 3 if metrics and not schema and isinstance(metrics, dict) else 0
+    assert stored["session_metrics"]["input_tokens"] == began_with + 2 * run.metrics.input_tokens
+    assert stored["session_metrics"]["output_tokens"] == 2 * run.metrics.output_tokens
+    assert stored["session_metrics"].get("extra") == ("kept" if isinstance(metrics, dict) else None)
+    assert stored["session_state"] == {"n": 1}
+
+
 @pytest.mark.parametrize("name", ["agno_1_session", "agno_2_session", "agno_3_session", "schema_1_session"])
 def test_goes_through_to_dict_and_back(name: str) -> None:
     document = golden(name)

@@ -132,14 +132,14 @@ def _increased(value: Any, parts: Iterable[Any]) -> Any:
             value = part
         elif isinstance(part, list) and isinstance(value, list):
             value = [*value, *part]
-        elif _is_number(part) and _is_number(value) and _is_storable(value + part):
+        elif is_number(part) and is_number(value) and _is_storable(value + part):
             value += part
         else:
             return MISSING
     return value
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

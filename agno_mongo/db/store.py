@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -253,7 +253,8 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
     One findAndModify by the unique ``session_id``, and what :mod:`agno_mongo.db.media` says for large content. Repeating it changes
     nothing. Changes that other runs made meanwhile are kept; only where another run changed the same key there are two more
     commands, and ``on_state_conflict`` decides whose value stays: with ``"ours"`` this run's, with ``"raise"`` the other's. What
-    was only added to a key is added to whatever others made of it, and conflicts only where that is no number, or no list. Raises
+    was only added to a key is added to whatever others made of it, and conflicts only where that is no number, or no list. Metrics that
+    are stored as something else than numbers begin anew, for two more commands, and never keep a run from being stored. Raises
     SessionNotFound if the session was deleted meanwhile; nothing of the run is left then.
     """
     end, size, has_media = await _stored_apart(connection, end)
@@ -319,19 +320,51 @@ async def _try_finish(
     connection: Connection, end: RunEnd, update: Mapping[str, Any], guard: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     which = {**end.claim.filter, **guard}
-    counts = {"run_count": 1, "tail_bytes": 1, "_id": 0, **EXPIRY_FIELDS}
     if expiry := retention.set_anew(connection, end.retention):
         update = {**update, "$set": {**update.get("$set", {}), **expiry}}
-    try:
-        done: dict[str, Any] | None = await connection.collection.find_one_and_update(
-            which, update, projection=counts, return_document=ReturnDocument.AFTER
-        )
-    except (pymongo.errors.WriteError, pymongo.errors.OperationFailure) as error:
-        if error.code not in NOT_VIABLE or not end.changes:
-            raise
-        # Another run put something else where this run's keys lead through, or where it adds.
-        return None
+    refused: dict[str, Any] = {}
+    for _ in range(2):
+        try:
+            return await _send_finish(connection, which | refused, _beginning_anew(update, refused) if refused else update)
+        except (pymongo.errors.WriteError, pymongo.errors.OperationFailure) as error:
+            if error.code not in NOT_VIABLE:
+                raise
+            refused = refused or await _refused_counters(connection, end)
+            if not refused and not end.changes:
+                raise
+        if not refused:
+            break
+    # Another run put something else where this run's keys lead through, or where it adds.
+    return None
+
+
+async def _send_finish(connection: Connection, which: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any] | None:
+    counts = {"run_count": 1, "tail_bytes": 1, "_id": 0, **EXPIRY_FIELDS}
+    done: dict[str, Any] | None = await connection.collection.find_one_and_update(
+        which, update, projection=counts, return_document=ReturnDocument.AFTER
+    )
     return done
+
+
+async def _refused_counters(connection: Connection, end: RunEnd) -> dict[str, Any]:
+    """A filter that names those of the run's counters that no number can be added to, as they are stored. One find."""
+    stored = await connection.collection.find_one(end.key.filter, projection={METRICS: 1})
+    metrics = ((stored or {}).get("session_data") or {}).get("session_metrics", {})
+    if not isinstance(metrics, dict):
+        return {METRICS: {"$eq": metrics}}
+    counted = {name: metrics.get(name, 0) for name in end.counters}
+    return {f"{METRICS}.{name}": {"$eq": value} for name, value in counted.items() if not states.is_number(value)}
+
+
+def _beginning_anew(update: Mapping[str, Any], refused: Collection[str]) -> dict[str, Any]:
+    """The update with the refused counters set instead of added to."""
+    added = {name: amount for name, amount in update["$inc"].items() if name not in refused}
+    counted = {name: update["$inc"].get(name, 0) for name in refused}
+    if METRICS in refused:
+        counted = {
+            METRICS: {name.removeprefix(f"{METRICS}."): added.pop(name) for name in list(added) if name.startswith(METRICS)}
+        }
+    return {**update, "$inc": added, "$set": {**update.get("$set", {}), **counted}}
 
 
 async def still_open(connection: Connection, claim: Claim) -> dict[str, Any] | None:

@@ -36,6 +36,8 @@ def _from_agno(document: dict[str, Any]) -> None:
     document["metadata"] = document.pop("extra_data", None) or document.get("metadata")
     document["session_type"] = document.get("session_type") or _session_type(document)
     data = {name: value for name, value in (document.get("session_data") or {}).items() if value is not None}
+    if "session_metrics" in data:
+        data["session_metrics"] = _lifted_counters(data["session_metrics"])
     document["session_data"] = {"session_state": {}, **data}
     document["created_at"] = document.get("created_at") or document.get("updated_at") or 0
     runs = document["runs"] = [_lifted_run(run) for run in document.get("runs") or ()]
@@ -68,6 +70,13 @@ def _lifted_run(run: dict[str, Any] | str) -> dict[str, Any]:
         if isinstance(measured, dict) and isinstance(metrics := measured.get("metrics"), dict):
             measured["metrics"] = {name: _total(value) for name, value in metrics.items()}
     return lifted
+
+
+def _lifted_counters(metrics: Any) -> dict[str, Any]:
+    """A session's metrics, to which every run adds: what is not there yet may be absent, but not null."""
+    if not isinstance(metrics, dict):
+        return {}
+    return {name: _total(value) for name, value in metrics.items() if value is not None}
 
 
 def _total(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from agno_mongo.agent import Agent
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import SESSION_CLASSES, Session
 from agno_mongo.db.mongo import MongoDb
+from agno_mongo.db.sessions import lift
 from agno_mongo.run import RunOutput, RunStatus, TeamRunOutput
 from agno_mongo.session import AgentSession, WorkflowSession
 from agno_mongo.testing import ScriptedModel
@@ -117,6 +119,37 @@ async def test_metrics_that_are_no_numbers_do_not_keep_a_run_from_being_stored(d
     assert stored["session_metrics"]["output_tokens"] == 2 * run.metrics.output_tokens
     assert stored["session_metrics"].get("extra") == ("kept" if isinstance(metrics, dict) else None)
     assert stored["session_state"] == {"n": 1}
+
+
+class AgnoWritesFirst:
+    """A collection to which Agno writes a session in the moment before our next update."""
+
+    def __init__(self, collection: Any, session: dict[str, Any]) -> None:
+        self._collection = collection
+        self._session: dict[str, Any] | None = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._collection, name)
+
+    async def update_one(self, *args: Any) -> Any:
+        session, self._session = self._session, None
+        if session is not None:
+            await self._collection.replace_one({"session_id": session["session_id"]}, session)
+        return await self._collection.update_one(*args)
+
+
+@pytest.mark.parametrize("later", [0, 1])
+async def test_what_agno_writes_while_a_session_is_lifted_is_kept(db: MongoDb, later: int) -> None:
+    connection = await db._connection()
+    session = golden("agno_2_session")
+    del session["_id"]
+    await connection.collection.insert_one(dict(session))
+    runs = [*session["runs"], {"run_id": "agno's last", "agent_id": "a", "content": "later"}]
+    written = {**session, "runs": runs, "updated_at": session["updated_at"] + later}
+    await lift(replace(connection, collection=AgnoWritesFirst(connection.collection, written)), session["session_id"])
+    stored = await connection.collection.find_one({"session_id": session["session_id"]})
+    assert stored["schema_version"] == 1
+    assert [run["run_id"] for run in stored["runs"]] == [run["run_id"] for run in runs]
 
 
 @pytest.mark.parametrize("name", ["agno_1_session", "agno_2_session", "agno_3_session", "schema_1_session"])

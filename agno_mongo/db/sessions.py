@@ -89,12 +89,21 @@ async def lift(connection: Connection, session_id: str) -> None:
             return
         lifted = upcast(stored)
         changed = {name: value for name, value in lifted.items() if name not in stored or value != stored[name]}
-        unchanged = {"_id": stored["_id"], "schema_version": {"$exists": False}, "revision": stored.get("revision")}
+        unchanged = {"_id": stored["_id"], "schema_version": {"$exists": False}, **_as_read(stored)}
         update: dict[str, Any] = {"$set": changed}
         if gone := stored.keys() - lifted.keys():
             update["$unset"] = dict.fromkeys(gone, "")
         if (await connection.collection.update_one(unchanged, update)).matched_count:
             return
+
+
+def _as_read(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A filter by which one sees whether anybody has written to the session since: Agno counts no revision."""
+    as_read: dict[str, Any] = {name: stored.get(name) for name in ("revision", "updated_at")}
+    if isinstance(runs := stored.get("runs"), list):
+        # Of two writes in one second the later one has a run more.
+        as_read["runs"] = {"$size": len(runs)}
+    return as_read
 
 
 async def list_sessions(

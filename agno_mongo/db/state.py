@@ -140,6 +140,7 @@ def _increased(value: Any, parts: Iterable[Any]) -> Any:
 
 
 def is_number(value: Any) -> bool:
+    """Whether it can be added to: a bool cannot."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

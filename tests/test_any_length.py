@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,12 +19,20 @@ from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import Claim
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import RunBegin
-from agno_mongo.errors import ConfigurationError, RunAlreadyFinished, RunNotFound, SessionNotFound, SessionTypeMismatch
+from agno_mongo.errors import (
+    ConfigurationError,
+    RunAlreadyFinished,
+    RunNotFound,
+    SessionNotFound,
+    SessionOwnedByAnotherUser,
+    SessionTypeMismatch,
+)
 from agno_mongo.messages import Message
 from agno_mongo.run import RunOutput, RunStatus
 from agno_mongo.session import AgentSession
 from agno_mongo.testing import ScriptedModel, ToolCall
 
+LIMIT = 16 * 1024 * 1024
 KEY = SessionKey(session_id="s", session_type=SessionType.AGENT, user_id=None)
 
 
@@ -259,6 +268,40 @@ async def _unarchived(db: MongoDb, turns: int) -> Agent:
 def hand_over(size: int) -> str:
     """A large result."""
     return "wörd " * (size // 6)
+
+
+class TestAFullDocument:
+    @pytest.fixture
+    async def roomy(self, mongo_db: MongoDb) -> AsyncIterator[MongoDb]:
+        """A server whose cache is large enough for a write of 16 MB."""
+        server = (await mongo_db._connection()).client.admin
+        await server.command({"setParameter": 1, "wiredTigerEngineRuntimeConfig": "cache_size=1G"})
+        yield mongo_db
+        await server.command({"setParameter": 1, "wiredTigerEngineRuntimeConfig": "cache_size=256M"})
+
+    @pytest.mark.parametrize("schema", [{"schema_version": 1}, {}])
+    async def test_makes_room_for_the_run_that_no_longer_fits(self, roomy: MongoDb, schema: dict[str, Any]) -> None:
+        connection = await roomy._connection()
+        common = {"agent_id": "a", "session_id": "s", "status": "COMPLETED"}
+        runs = [{"run_id": f"old{n}", "content": "y" * 1_040_000, **common} for n in range(16)]
+        session = {"session_id": "s", "session_type": "agent", "agent_id": "a", "user_id": None, "runs": runs, **schema}
+        filling = "z" * (LIMIT - archive.size_of(session) - 30_000)
+        await connection.collection.insert_one({**session, "created_at": 1, "updated_at": 1, "filling": filling})
+        agent = Agent(model=ScriptedModel("ok"), db=roomy, session_id="s")
+        await agent.arun("x" * 50_000)
+        assert (await document(roomy))["archived_runs"] > 0
+        stored = await roomy.get_session("s")
+        assert [run.run_id for run in stored.runs[:-1]] == [run["run_id"] for run in runs]
+        assert stored.runs[-1].content == "ok"
+
+    async def test_of_somebody_else_is_left_as_it_is(self, mongo_db: MongoDb) -> None:
+        connection = await mongo_db._connection()
+        theirs = {"session_id": "s", "session_type": "agent", "user_id": "john", "runs": [], "created_at": 1}
+        await connection.collection.insert_one(dict(theirs))
+        agent = Agent(model=ScriptedModel("ok"), db=mongo_db, session_id="s", session_state={"large": "x" * LIMIT})
+        with pytest.raises(SessionOwnedByAnotherUser):
+            await agent.arun("go", user_id="eve")
+        assert {name: value for name, value in (await document(mongo_db)).items() if name != "_id"} == theirs
 
 
 class TestLargeContent:

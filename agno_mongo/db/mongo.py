@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 from typing_extensions import Self
@@ -42,9 +42,11 @@ from agno_mongo.db.state import STATE
 from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded
 from agno_mongo.db.translation import translated
 from agno_mongo.db.watch import SessionWatch, WatchScope
-from agno_mongo.errors import ConfigurationError, SessionNotFound, UserRequired
+from agno_mongo.errors import ConfigurationError, DocumentTooLarge, SessionNotFound, UserRequired
 from agno_mongo.renamed import older_names_accepted
 from agno_mongo.run.base import BaseRunOutput
+
+T = TypeVar("T")
 
 URL_VARIABLE: Final = "AGNO_MONGO_URL"
 
@@ -145,8 +147,8 @@ class MongoDb:
         """Record a run's input and return its session. See :func:`agno_mongo.db.store.begin_run`."""
         self._check_run(begin.key, begin.run_id)
         connection = await self._connection()
-        with self._translated(f"beginning a run in session {begin.key.session_id!r}"):
-            begun = await store.begin_run(connection, begin)
+        what = f"beginning a run in session {begin.key.session_id!r}"
+        begun = await self._with_room(connection, begin.key, begin.runs_wanted, what, lambda: store.begin_run(connection, begin))
         if connection.retention is not None and not connection.retention_applied:
             connection.retention_applied = True
             connection.background.start("applying the retention", self._apply_where_missing(connection))
@@ -159,8 +161,8 @@ class MongoDb:
         """Store a run's outcome. See :func:`agno_mongo.db.store.finish_run`."""
         self._check_run(end.key, end.run_id)
         connection = await self._connection()
-        with self._translated(f"storing run {end.run_id!r} in session {end.key.session_id!r}"):
-            ended = await store.finish_run(connection, end)
+        what = f"storing run {end.run_id!r} in session {end.key.session_id!r}"
+        ended = await self._with_room(connection, end.key, end.history_runs, what, lambda: store.finish_run(connection, end))
         if ended.tail_overflows:
             what = f"moving older runs of session {end.key.session_id!r} to the archive"
             connection.background.start(what, self._move(connection, end, what))
@@ -168,6 +170,22 @@ class MongoDb:
             what = f"keeping archive and media of session {end.key.session_id!r}"
             connection.background.start(what, self._keep_parts(connection, end.key, what))
         return ended
+
+    async def _with_room(
+        self, connection: Connection, key: SessionKey, history_runs: int, what: str, work: Callable[[], Awaitable[T]]
+    ) -> T:
+        """What the work returns, done again if older runs, moved to the archive, have made room for it in the document."""
+        try:
+            with self._translated(what):
+                return await work()
+        except DocumentTooLarge:
+            with self._translated(what):
+                # Not by far every call that is too large is so because of the document, nor is every document the caller's.
+                await sessions.refuse_if_anothers(connection, key.session_id, key.user_id or NO_USER)
+                await sessions.lift(connection, key.session_id)
+                if not await archive.move(connection, key, history_runs=history_runs):
+                    raise
+                return await work()
 
     async def _move(self, connection: Connection, end: RunEnd, what: str) -> None:
         with self._translated(what):

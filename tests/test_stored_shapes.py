@@ -121,6 +121,38 @@ async def test_metrics_that_are_no_numbers_do_not_keep_a_run_from_being_stored(d
     assert stored["session_state"] == {"n": 1}
 
 
+@pytest.mark.parametrize("name", ["agno_1_session", "agno_2_session", "agno_3_session", "as JSON text"])
+async def test_runs_are_read_before_any_run_has_lifted_their_session(db: MongoDb, name: str) -> None:
+    collection = (await db._connection()).collection
+    runs = [{"run_id": "r", "agent_id": "a", "content": "text", "status": "COMPLETED"}]
+    as_text = {
+        "_id": 1,
+        "session_id": "s",
+        "session_type": "agent",
+        "agent_id": "a",
+        "session_data": "{}",
+        "runs": json.dumps(runs),
+    }
+    document = {**as_text, "created_at": 1} if name == "as JSON text" else golden(name)
+    del document["_id"]
+    await collection.insert_one(document)
+    session = await db.get_session(document["session_id"])
+    page = await db.get_runs(document["session_id"])
+    assert [(run.run_id, run.content) for run in page] == [(run.run_id, run.content) for run in session.runs or ()]
+    for run in page:
+        found = await db.get_run(document["session_id"], run.run_id)
+        assert found is not None
+        assert found.content == run.content
+    assert await db.get_run(document["session_id"], "no such run") is None
+
+
+async def test_runs_without_an_id_are_paged_through_once(db: MongoDb) -> None:
+    collection = (await db._connection()).collection
+    runs = [{"agent_id": "a", "content": "of a member", "parent_run_id": "p"} for _ in range(25)]
+    await collection.insert_one({"session_id": "s", "session_type": "agent", "agent_id": "a", "user_id": None, "runs": runs})
+    assert await Agent(model=ScriptedModel(), db=db, session_id="s").aget_last_run_output() is None
+
+
 class AgnoWritesFirst:
     """A collection to which Agno writes a session in the moment before our next update."""
 

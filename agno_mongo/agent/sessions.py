@@ -178,7 +178,9 @@ class SessionAccessors:
             for run in reversed(runs):
                 if run.parent_run_id is None and run.status != RunStatus.interrupted:
                     return run
-            runs = await self.aget_runs(session_id, before=runs[0].run_id, user_id=user_id)
+            first = runs[0].run_id
+            # Agno's oldest runs may have no id, and then there is no asking for those before.
+            runs = await self.aget_runs(session_id, before=first, user_id=user_id) if first else []
         return None
 
     async def adelete_session(self, session_id: str | None = None, *, user_id: str | None = None) -> bool:

@@ -100,7 +100,7 @@ async def read_page(
         found = await find_wanted(connection, wanted, {"active_runs": 0})
         if found is None:
             return None
-        document = found
+        document = upcast(found)
         try:
             runs = await _page(connection, document, limit, before)
         except CorruptSession:
@@ -137,7 +137,8 @@ async def number_of(connection: Connection, document: Mapping[str, Any], run_id:
 async def read_run(connection: Connection, wanted: Wanted, run_id: str) -> dict[str, Any] | None:
     """A session with nothing but the run of this id, in ``runs`` or in ``active_runs``; None if there is no session.
 
-    One find by ``session_id``; one more if the run is not in the tail, and one for content in GridFS.
+    One find by ``session_id``; one more if the run is not in the tail, or Agno wrote the session and no run has lifted it yet, and one
+    for content in GridFS.
     """
     active = f"active_runs.{values.encode_key(run_id)}"
     fields = (
@@ -155,7 +156,18 @@ async def read_run(connection: Connection, wanted: Wanted, run_id: str) -> dict[
     document = await find_wanted(connection, wanted, projection)
     if document is None:
         return None
+    if "schema_version" not in document:
+        return await _read_run_of_agno(connection, wanted, run_id)
     if not document.get("runs") and not document.get("active_runs"):
         found = await archive.find(connection, document, run_id)
         document["runs"] = [] if found is None else [found[1]]
     return await with_media(connection, document)
+
+
+async def _read_run_of_agno(connection: Connection, wanted: Wanted, run_id: str) -> dict[str, Any] | None:
+    """Where the runs stand, and in which shape, is known only from the whole document."""
+    document = await read_session(connection, wanted)
+    if document is None:
+        return None
+    whole = upcast(document)
+    return {**whole, "runs": [run for run in whole["runs"] if run.get("run_id") == run_id]}

@@ -12,7 +12,7 @@ import pytest
 from gridfs import AsyncGridFSBucket
 
 from agno_mongo.agent import Agent
-from agno_mongo.db import archive, media
+from agno_mongo.db import archive, media, runs
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.keys import SessionKey
@@ -346,6 +346,20 @@ class TestLargeContent:
         assert await connection.media_files.count_documents({}) == 1, "the same content is stored once"
         messages = await agent.aget_session_messages()
         assert [message.content[1]["image_url"]["url"] == image for message in messages if message.role == "user"] == [True] * 2  # type: ignore[index]
+
+    @pytest.mark.parametrize("taken_by", [None, "john"])
+    async def test_of_a_session_that_is_deleted_while_it_is_listed_does_not_fail_the_list(
+        self, db: MongoDb, taken_by: str | None
+    ) -> None:
+        await Agent(model=ScriptedModel("ok"), db=db, session_id="large").arun("x" * 100_000)
+        await Agent(model=ScriptedModel("ok"), db=db, session_id="small").arun("hello")
+        connection = await db._connection()
+        found = await connection.collection.find({}).sort([("session_id", 1)]).to_list(None)
+        await db.delete_session("large")
+        if taken_by is not None:
+            await Agent(model=ScriptedModel("ok"), db=db, session_id="large", user_id=taken_by).arun("mine")
+        listed = [await runs.listed(connection, document) for document in found]
+        assert [document and document["session_id"] for document in listed] == [None, "small"]
 
     async def test_of_five_thousand_messages_is_stored_and_read_back(self, db: MongoDb) -> None:
         messages = [Message(role="user", content=f"{number} " + "word " * 800) for number in range(5000)]

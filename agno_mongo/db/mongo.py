@@ -361,7 +361,8 @@ class MongoDb:
         with self._translated("listing sessions"):
             projection = None if include_runs else {"runs": 0}
             found = await sessions.list_sessions(connection, which, order=order, skip=skip, limit=size, projection=projection)
-            parsed = [connection.parse(await runs.completed(connection, document)) for document in found]
+            completed = [await runs.listed(connection, document) for document in found]
+            parsed = [connection.parse(document) for document in completed if document is not None]
             if deserialize:
                 return parsed
             number = None if total is None else await sessions.count_sessions(connection, which, exact=total == "exact")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,10 +10,10 @@ from typing import Any, Final
 from agno_mongo.db import archive, media, values
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
-from agno_mongo.db.keys import Owner, owner_filter
+from agno_mongo.db.keys import NO_USER, Owner, owner_filter
 from agno_mongo.db.sessions import refuse_if_anothers, refuse_type
 from agno_mongo.db.upcasting import upcast
-from agno_mongo.errors import CorruptSession, RunNotFound
+from agno_mongo.errors import CorruptSession, RunNotFound, SessionOwnedByAnotherUser
 
 EVERYTHING: Final = {"_never": 0}
 """A projection that leaves nothing out, beside which a ``$slice`` means the same to mongod and to mongomock."""
@@ -67,6 +68,21 @@ async def read_session(connection: Connection, wanted: Wanted, *, runs_limit: in
         except CorruptSession:
             if look == _LOOKS - 1:
                 raise
+    return None
+
+
+async def listed(connection: Connection, document: dict[str, Any]) -> dict[str, Any] | None:
+    """A session from a list, as :func:`completed` has it; None if it was deleted since.
+
+    One that changed between the list and the reading of its archive or media is read again by itself.
+    """
+    runs_limit = None if "runs" in document else 0
+    try:
+        return await completed(connection, document)
+    except CorruptSession:
+        with contextlib.suppress(SessionOwnedByAnotherUser):
+            again = Wanted(session_id=document["session_id"], owner=document.get("user_id") or NO_USER)
+            return await read_session(connection, again, runs_limit=runs_limit)
     return None
 
 

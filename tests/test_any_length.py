@@ -337,6 +337,8 @@ class TestLargeContent:
         async def look(_request: Any) -> str:
             [run] = (await db.get_session("s")).unfinished_runs
             assert run.input.input_content["content"][1]["image_url"]["url"] == image
+            [renamed] = (await db.rename_session("s", session_name="Pictures")).unfinished_runs
+            assert renamed.input.input_content == run.input.input_content
             return "a picture"
 
         agent = Agent(model=ScriptedModel(look, "still"), db=db, session_id="s", add_history_to_context=True)

@@ -504,10 +504,10 @@ class MongoDb:
         connection = await self._connection()
         with self._translated(what):
             document = await sessions.set_fields(connection, which, fields, of_state=of_state)
-        if document is None:
-            await self.get_session(session_id, session_type, user_id, runs_limit=0)
-            raise SessionNotFound(f"{what}: there is no such session", session_id=session_id)
-        return connection.parse(document)
+            if document is not None:
+                return connection.parse(await runs.with_media(connection, document))
+        await self.get_session(session_id, session_type, user_id, runs_limit=0)
+        raise SessionNotFound(f"{what}: there is no such session", session_id=session_id)
 
     async def fork_session(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -114,7 +115,8 @@ def _close_soon(closers: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, No
     for loop, closer in list(closers.items()):
         # A loop that is closed has closed what was on it.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_start_closing, loop, closer)
+            # Whose turn it is when an object goes is chance: a deadline that he has set is none of ours.
+            loop.call_soon_threadsafe(_start_closing, loop, closer, context=contextvars.Context())
 
 
 def _start_closing(loop: asyncio.AbstractEventLoop, closer: AsyncGenerator[None, None]) -> None:

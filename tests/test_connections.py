@@ -7,6 +7,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from agno_mongo.errors import (
     StorePermissionError,
     StoreUnavailable,
 )
+from agno_mongo.event_loops import PerLoop
 from agno_mongo.run import RunStatus
 from agno_mongo.session import AgentSession
 from agno_mongo.testing import ScriptedModel, ToolCall
@@ -300,3 +302,22 @@ class TestSeveralDatabases:
         assert session.runs is None
         assert session.to_dict()["revision"] == 0
         assert "session_id" not in vars(AgentSession)
+
+
+async def test_what_is_dropped_is_closed_free_of_whatever_was_going_on_there() -> None:
+    deadline: ContextVar[str] = ContextVar("deadline", default="none")
+    closed_under: asyncio.Queue[str] = asyncio.Queue()
+
+    async def make() -> str:
+        return "client"
+
+    async def close(_client: str) -> None:
+        await closed_under.put(deadline.get())
+
+    per_loop: PerLoop[str] | None = PerLoop(make, close)
+    assert per_loop is not None
+    await per_loop.get()
+    deadline.set("a caller's")
+    per_loop = None
+    gc.collect()
+    assert await asyncio.wait_for(closed_under.get(), 5) == "none"

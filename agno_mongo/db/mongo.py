@@ -264,7 +264,8 @@ class MongoDb:
         """The session, with all its runs or its newest ``runs_limit``; None if there is none.
 
         With ``user_id`` a session of anybody else raises SessionOwnedByAnotherUser, with ``session_type`` one of another
-        type SessionTypeMismatch. ``deserialize=False`` gives a dict. One command, two if there is none for this user.
+        type SessionTypeMismatch. ``deserialize=False`` gives a dict. One command, two if there is none for this user; one more each for archived runs, of a
+        fork for each of its segments, and for large content.
         """
         self._check(session_id, user_id)
         wanted = _wanted(session_id, user_id, session_type)
@@ -316,7 +317,10 @@ class MongoDb:
         session_type: SessionType | str | None = None,
         user_id: Owner = None,
     ) -> BaseRunOutput | None:
-        """The run, finished, running or interrupted; None if there is none. One command, two if it is in the archive."""
+        """The run, finished, running or interrupted; None if there is none.
+
+        One command; one more each if it is in the archive, has large content, or stands in a session that Agno wrote and no run has lifted.
+        """
         self._check(session_id, user_id)
         check_id("run_id", run_id)
         wanted = _wanted(session_id, user_id, session_type)
@@ -346,7 +350,8 @@ class MongoDb:
         Filters are joined by *and*: ``session_type``; ``user_id``; ``component_id`` (agent, team or workflow); ``session_name``
         (a part of it, upper and lower case alike); ``start_timestamp`` and ``end_timestamp`` (``created_at``, Unix seconds,
         inclusive). ``limit`` is the page's size, ``page`` counts from 1. ``sort_by`` is a field, ``sort_order`` ``"asc"`` or
-        ``"desc"``. With ``deserialize=False`` it gives ``(list of dicts, total number without the page)``, in two commands.
+        ``"desc"``. One command, and one more each for every session whose archived runs or large content are part of it. With
+        ``deserialize=False`` it gives ``(list of dicts, total number without the page)``, for one command more.
 
         ``total="exact"`` counts every match, ``"estimated"`` is cheap at any number (see :meth:`count_sessions`), None leaves the
         count and its command out and gives None for it. A page by user, component or type and by recency reads its own sessions;
@@ -463,7 +468,10 @@ class MongoDb:
         user_id: Owner = None,
         deserialize: bool = True,
     ) -> Any:
-        """Give the session a name and return it, without its runs. Raises SessionNotFound if there is none. One command."""
+        """Give the session a name and return it, without its runs. Raises SessionNotFound if there is none.
+
+        One command, and what a retention of its own, large input of a run in progress, or a lift of what Agno wrote adds.
+        """
         if not isinstance(session_name, str) or not session_name:
             raise ConfigurationError(f"session_name is text of at least one character, not {session_name!r}")
         name = values.encode(session_name, path="session_name")
@@ -479,7 +487,7 @@ class MongoDb:
         session_type: SessionType | str | None = None,
     ) -> dict[str, Any]:
         """Set keys of the session's state and return all of it. Other keys keep their value, also those that a run is
-        changing. Raises SessionNotFound if there is no such session. One command.
+        changing. Raises SessionNotFound if there is no such session. Costs what :meth:`rename_session` does.
         """
         if not isinstance(updates, Mapping):
             raise ConfigurationError(f"the updates of a state are a dict, not {type(updates).__name__}")
@@ -564,8 +572,8 @@ class MongoDb:
         """Delete the session; False if there was none. A run that is going on there ends with SessionNotFound.
 
         With ``user_id``, a session of anybody else raises SessionOwnedByAnotherUser and stays; with ``session_type`` one of another
-        type, SessionTypeMismatch. Archive and media go with it; what a deletion that died has left of them goes when it is repeated. Three
-        commands, more with archive or media.
+        type, SessionTypeMismatch. Archive and media go with it; what a deletion that died has left of them goes when it is repeated.
+        Three commands, more with archive or media, or if there was no such session.
         """
         self._check(session_id, user_id)
         which = {"session_id": {"$in": [session_id]}, **scope_of(session_type, user_id)}
@@ -577,7 +585,10 @@ class MongoDb:
         return bool(deleted)
 
     async def delete_sessions(self, session_ids: Iterable[str], user_id: str | None = None) -> int:
-        """Delete these sessions, with ``user_id`` only those of that user, and say how many they were. One command."""
+        """Delete these sessions, with ``user_id`` only those of that user, and say how many they were.
+
+        Four commands for all of them, more with archive or media, or for ids that are not there.
+        """
         self._check_user(user_id, "delete_sessions()")
         if isinstance(session_ids, str):
             raise ConfigurationError("session_ids is a list of ids, not one id; delete_session() takes one")

@@ -295,6 +295,25 @@ class TestARetentionOfItsOwn:
         await db.set_retention("s", timedelta(days=3))
         assert set(await ends_of_parts(db)) == {None}
 
+    @pytest.mark.parametrize("of_database", [None, timedelta(days=10)])
+    async def test_holds_for_large_content_of_every_later_run(
+        self, shared: Any, db_name: str, of_database: timedelta | None
+    ) -> None:
+        db = kept(shared, db_name, of_database)
+        agent = talker(db, "ok", "y" * 100_000, "ok", "ok")
+        await agent.arun("go")
+        await db.set_retention("s", timedelta(days=365))
+        for text in ("x" * 100_000, "go", "z" * 100_000):
+            await agent.arun(text)
+            ends = await ends_of_parts(db)
+            assert [days_until(end) for end in ends if end] == [about(730)] * len(ends)
+        assert len(ends) == 6
+        session = await db.get_session("s")
+        session.runs = [*session.runs, RunOutput(run_id="r", content="w" * 100_000)]
+        await db.upsert_session(session)
+        ends = await ends_of_parts(db)
+        assert [days_until(end) for end in ends if end] == [about(730)] * len(ends)
+
     async def test_is_not_overtaken_by_who_keeps_the_parts_as_it_was_before(self, shared: Any, db_name: str) -> None:
         db = kept(shared, db_name, None)
         await with_parts(db)

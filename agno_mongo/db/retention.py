@@ -82,11 +82,14 @@ async def stay(connection: Connection, key: SessionKey, lease: float) -> None:
         await keep_parts(connection, session, session["expires_at"])
 
 
-async def after_run(connection: Connection, key: SessionKey, session: Mapping[str, Any], own: float | None) -> bool:
+async def after_run(
+    connection: Connection, key: SessionKey, session: Mapping[str, Any], own: float | None, *, new_media: bool = False
+) -> bool:
     """Put right what a run could not know when it ended, and say whether the session's parts need a new margin.
 
     No command, as a rule; a find and an update if the session's retention was changed while the run went on, or is so short that other runs
-    of the session might lose it.
+    of the session might lose it; a find and what :func:`keep_parts` sends if the run has stored large content (``new_media``) in a session
+    with a retention of its own.
     """
     changed = session.get("retention") != own
     seconds = retention_of(session, connection.retention)
@@ -94,6 +97,8 @@ async def after_run(connection: Connection, key: SessionKey, session: Mapping[st
         found = await connection.collection.find_one(key.filter, projection={**_FIELDS, "active_runs": 1})
         if found is not None:
             await settle(connection, found)
+    if new_media:
+        await fit_media(connection, session, key)
     return margin_is_worn(session, connection.retention)
 
 
@@ -130,6 +135,15 @@ async def _move_parts(connection: Connection, session: Mapping[str, Any], expire
         needed = worn or (has_parts(session) and kept_until > with_margin(with_margin(expires_at, seconds), seconds))
     if needed:
         await keep_parts(connection, session, expires_at)
+
+
+async def fit_media(connection: Connection, session: Mapping[str, Any], key: SessionKey) -> None:
+    """Keep large content that was just stored as long as its session, if that has a retention of its own.
+
+    Content is stored before anything is known of the session, and kept as the database's retention says until then.
+    """
+    if session.get("retention") not in {None, connection.retention}:
+        await refresh_parts(connection, key)
 
 
 async def refresh_parts(connection: Connection, key: SessionKey) -> None:

@@ -264,7 +264,7 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
         guard = states.guard_of(changes, state_revision) if attempt < ATTEMPTS - 1 else {}
         done = await _try_finish(connection, end, _finish_update(end, changes, size, has_media, connection.now()), guard)
         if done is not None:
-            worn = await retention.after_run(connection, end.key, done, end.retention)
+            worn = await retention.after_run(connection, end.key, done, end.retention, new_media=has_media)
             return RunEnded(tuple(conflicts), _overflows(done, end.history_runs), worn)
         stored = await still_open(connection, end.claim)
         if stored is None:

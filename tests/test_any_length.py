@@ -11,7 +11,7 @@ import pytest
 from gridfs import AsyncGridFSBucket
 
 from agno_mongo.agent import Agent
-from agno_mongo.db import archive, media
+from agno_mongo.db import archive, branches, media
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.keys import SessionKey
@@ -431,6 +431,16 @@ class TestAFork:
         await db.delete_session("s")
         assert contents(await db.get_session("fork")) == ["x" * 100_000]
         await db.delete_session("fork")
+        assert await leftovers(db) == 0
+
+    async def test_that_withdraws_after_its_original_was_deleted_leaves_nothing(self, db: MongoDb) -> None:
+        await seeded(db, 60)
+        await Agent(model=ScriptedModel("x" * 100_000), db=db, session_id="s").arun("go")
+        await db.fork_session("s", new_session_id="fork")
+        copy = await document(db, "fork")
+        await db.delete_session("s")
+        assert await leftovers(db) > 0, "the fork reads it"
+        await branches._withdraw(await db._connection(), copy)
         assert await leftovers(db) == 0
 
     async def test_that_drops_a_run_takes_nothing_from_its_original(self, db: MongoDb) -> None:

@@ -44,9 +44,15 @@ async def fork(connection: Connection, wanted: Wanted, *, at_run: str | None, ne
         if await connection.collection.find_one(still_there, projection={"_id": 1}) is not None:
             await _keep_parts(connection, original, copy)
             return copy
-        await connection.collection.delete_one({"_id": copy["_id"]})
-        await media.free_session(connection, [new_session_id])
+        await _withdraw(connection, copy)
     raise SessionChanged(f"session {session_id!r} was changed again and again while it was forked", session_id=session_id)
+
+
+async def _withdraw(connection: Connection, copy: Mapping[str, Any]) -> None:
+    """Delete a fork that was just stored, and what only it has: its original may have been deleted, and left to it what both shared."""
+    await connection.collection.delete_one({"_id": copy["_id"], "session_id": copy["session_id"]})
+    await archive.free(connection, [segment.archive_id for segment in archive.segments_of(copy)])
+    await media.free_session(connection, [copy["session_id"]])
 
 
 async def _keep_parts(connection: Connection, original: Mapping[str, Any], copy: Mapping[str, Any]) -> None:
@@ -68,8 +74,7 @@ async def rewind(connection: Connection, wanted: Wanted, *, to_run: str, copy_as
     for _ in range(ATTEMPTS):
         original = await _read(connection, wanted)
         end = await _end(connection, original, to_run)
-        if copy_as is not None:
-            await fork(connection, wanted, at_run=None, new_session_id=copy_as)
+        copy = None if copy_as is None else await fork(connection, wanted, at_run=None, new_session_id=copy_as)
         fields = await _cut(connection, original, end)
         fields |= {"archive_id": ObjectId(), "rewound_from": copy_as}
         unchanged = {"_id": original["_id"], "session_id": session_id, "revision": original.get("revision")}
@@ -83,9 +88,8 @@ async def rewind(connection: Connection, wanted: Wanted, *, to_run: str, copy_as
             if copy_as is None:
                 await _free_later(connection, original, end)
             return rewound
-        if copy_as is not None:
-            await connection.collection.delete_one({"session_id": copy_as})
-            await media.free_session(connection, [copy_as])
+        if copy is not None:
+            await _withdraw(connection, copy)
     raise SessionChanged(f"session {session_id!r} was changed again and again while it was rewound", session_id=session_id)
 
 

@@ -433,6 +433,33 @@ class TestAFork:
         await db.delete_session("fork")
         assert await leftovers(db) == 0
 
+    async def test_shares_only_what_its_own_runs_refer_to(self, db: MongoDb) -> None:
+        ready, gate = asyncio.Event(), asyncio.Event()
+
+        async def slow(_request: Any) -> str:
+            ready.set()
+            await gate.wait()
+            return "ok"
+
+        agent = Agent(model=ScriptedModel("x" * 100_000, "x" * 100_000, "y" * 100_000), db=db, session_id="s")
+        for turn in range(3):
+            await agent.arun("go", run_id=f"r{turn}")
+        going_on = asyncio.create_task(Agent(model=ScriptedModel(slow), db=db, session_id="s").arun("z" * 100_000))
+        await ready.wait()
+        await db.fork_session("s", at_run="r0", new_session_id="early")
+        await db.fork_session("s", new_session_id="late")
+        gate.set()
+        await going_on
+        connection = await db._connection()
+        shared = [len(file["metadata"]["sessions"]) async for file in connection.media_files.find({}).sort("uploadDate", 1)]
+        assert shared == [3, 2, 1]
+        await db.delete_session("s")
+        assert contents(await db.get_session("early")) == ["x" * 100_000]
+        assert contents(await db.get_session("late")) == ["x" * 100_000, "x" * 100_000, "y" * 100_000]
+        for session_id in ("late", "early"):
+            await db.delete_session(session_id)
+        assert await leftovers(db) == 0
+
     async def test_that_withdraws_after_its_original_was_deleted_leaves_nothing(self, db: MongoDb) -> None:
         await seeded(db, 60)
         await Agent(model=ScriptedModel("x" * 100_000), db=db, session_id="s").arun("go")

@@ -260,11 +260,10 @@ def _filled(value: Any, contents: Mapping[ObjectId, Any]) -> Any:
     return contents[value.id] if isinstance(value, DBRef) else value
 
 
-async def share(connection: Connection, session_id: str, with_session_id: str) -> None:
-    """Let another session of the same owner refer to all that ``session_id`` refers to. One update."""
-    await connection.media_files.update_many(
-        {"metadata.sessions": session_id}, {"$addToSet": {"metadata.sessions": with_session_id}}
-    )
+async def share(connection: Connection, session_id: str, with_session_id: str, *, but_of: Collection[str] = ()) -> None:
+    """Let another session of the same owner refer to all that runs of ``session_id`` refer to, but these. One update."""
+    which = {"metadata.sessions": session_id, "metadata.runs": {"$elemMatch": {"$nin": list(but_of)}}}
+    await connection.media_files.update_many(which, {"$addToSet": {"metadata.sessions": with_session_id}})
 
 
 async def free_session(

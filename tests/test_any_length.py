@@ -66,6 +66,16 @@ def contents(session: Any) -> list[str]:
 
 
 class TestManyRuns:
+    async def test_of_a_session_that_does_not_know_their_size_are_measured_by_the_first_move(self, db: MongoDb) -> None:
+        agent = await talk(db, 32)
+        await (await db._connection()).collection.update_one({}, {"$unset": {"tail_bytes": ""}})
+        agent.model = ScriptedModel("ok")
+        await agent.arun("one more")
+        await (await db._connection()).background.finished()
+        stored = await document(db)
+        assert stored["archived_runs"] == 25
+        assert stored["tail_bytes"] == sum(archive.size_of(run) for run in stored["runs"])
+
     async def test_stay_few_in_the_document_and_are_all_there_in_order(self, db: MongoDb) -> None:
         agent = await talk(db, 90)
         stored = await document(db)

@@ -140,7 +140,7 @@ async def move(connection: Connection, key: SessionKey, *, history_runs: int) ->
     if not overflows(runs=len(runs), size=sum(sizes), history_runs=history_runs):
         return 0
     moved = len(runs) - kept_of(sizes, history_runs)
-    first = session.get("archived_runs") or 0
+    first, known = session.get("archived_runs") or 0, session.get("tail_bytes") or 0
     unchanged = {name: session.get(name) for name in ("_id", "archived_runs", "archive_id")}
     # Of a session that has just been given no retention any more, the end is about to go too.
     stays = retention_of(session, connection.retention) is None
@@ -153,8 +153,8 @@ async def move(connection: Connection, key: SessionKey, *, history_runs: int) ->
                 "$set": {
                     "runs": {"$slice": ["$runs", count, _ALL]},
                     "archived_runs": first + count,
-                    # Set anew: a session of an earlier version does not know its size.
-                    "tail_bytes": {"$max": [0, {"$subtract": [{"$ifNull": ["$tail_bytes", sum(sizes)]}, sum(sizes[:count])]}]},
+                    # What stays, and what was added since: a session of an earlier version knows of nothing that it had before.
+                    "tail_bytes": {"$add": [sum(sizes[count:]), {"$subtract": [{"$ifNull": ["$tail_bytes", 0]}, known]}]},
                 }
             }
         ],

@@ -148,7 +148,6 @@ class MongoDb:
         with self._translated(f"beginning a run in session {begin.key.session_id!r}"):
             begun = await store.begin_run(connection, begin)
         if connection.retention is not None and not connection.retention_applied:
-            connection.retention_applied = True
             connection.background.start("applying the retention", self._apply_where_missing(connection))
         if begun.session.revision % retired.LOOKED_FOR_EVERY == 0:
             what = f"retiring interrupted runs of session {begin.key.session_id!r}"
@@ -177,6 +176,7 @@ class MongoDb:
     async def _apply_where_missing(self, connection: Connection) -> None:
         with self._translated("applying the retention"):
             await retentions.apply_where_missing(connection)
+        connection.retention_applied = True
 
     async def _retire(self, connection: Connection, key: SessionKey, what: str) -> None:
         with self._translated(what):

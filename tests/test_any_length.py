@@ -18,7 +18,14 @@ from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import Claim
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import RunBegin
-from agno_mongo.errors import ConfigurationError, RunAlreadyFinished, RunNotFound, SessionNotFound, SessionTypeMismatch
+from agno_mongo.errors import (
+    ConfigurationError,
+    CorruptSession,
+    RunAlreadyFinished,
+    RunNotFound,
+    SessionNotFound,
+    SessionTypeMismatch,
+)
 from agno_mongo.messages import Message
 from agno_mongo.run import RunOutput, RunStatus
 from agno_mongo.session import AgentSession
@@ -388,6 +395,20 @@ def begin_of(run_id: str, text: str, session_type: SessionType = SessionType.AGE
         key=replace(KEY, session_type=session_type), run_id=run_id, input=text, state={}, metadata=None, component_id=None,
         component={}, runs_wanted=0, lease=60, reused_id=True,
     )  # fmt: skip
+
+
+async def test_large_content_that_is_missing_names_its_session(db: MongoDb) -> None:
+    agent = Agent(model=ScriptedModel("x" * 100_000), db=db, session_id="s")
+    await agent.arun("go", run_id="r")
+    await (await db._connection()).media_chunks.delete_many({})
+    for read in (
+        lambda: db.get_session("s"),
+        lambda: agent.aget_run_output("r"),
+        lambda: db.get_runs("s"),
+    ):
+        with pytest.raises(CorruptSession, match="session 's': of the 100000 bytes") as caught:
+            await read()
+        assert caught.value.session_id == "s"
 
 
 class TestAFork:

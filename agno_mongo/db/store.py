@@ -149,7 +149,7 @@ async def begun_of(connection: Connection, document: dict[str, Any], ahead: Ahea
     """The stored session as a run begins with it. What others have begun is not part of it. No command, or one find for large content."""
     document.pop("active_runs", None)
     if document.get("has_media"):
-        document["runs"] = await media.restored(connection, document.get("runs"))
+        document["runs"] = await media.restored(connection, document.get("runs"), session_id=str(document.get("session_id")))
     stored_state = (document.get("session_data") or {}).get("session_state")
     return RunBegun(
         session=connection.parse(document),

@@ -12,7 +12,7 @@ import pytest
 from gridfs import AsyncGridFSBucket
 
 from agno_mongo.agent import Agent
-from agno_mongo.db import archive, media, runs
+from agno_mongo.db import archive, branches, media, runs
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.keys import SessionKey
@@ -21,6 +21,7 @@ from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import RunBegin
 from agno_mongo.errors import (
     ConfigurationError,
+    CorruptSession,
     RunAlreadyFinished,
     RunNotFound,
     SessionNotFound,
@@ -75,6 +76,16 @@ def contents(session: Any) -> list[str]:
 
 
 class TestManyRuns:
+    async def test_of_a_session_that_does_not_know_their_size_are_measured_by_the_first_move(self, db: MongoDb) -> None:
+        agent = await talk(db, 32)
+        await (await db._connection()).collection.update_one({}, {"$unset": {"tail_bytes": ""}})
+        agent.model = ScriptedModel("ok")
+        await agent.arun("one more")
+        await (await db._connection()).background.finished()
+        stored = await document(db)
+        assert stored["archived_runs"] == 25
+        assert stored["tail_bytes"] == sum(archive.size_of(run) for run in stored["runs"])
+
     async def test_stay_few_in_the_document_and_are_all_there_in_order(self, db: MongoDb) -> None:
         agent = await talk(db, 90)
         stored = await document(db)
@@ -439,6 +450,20 @@ def begin_of(run_id: str, text: str, session_type: SessionType = SessionType.AGE
     )  # fmt: skip
 
 
+async def test_large_content_that_is_missing_names_its_session(db: MongoDb) -> None:
+    agent = Agent(model=ScriptedModel("x" * 100_000), db=db, session_id="s")
+    await agent.arun("go", run_id="r")
+    await (await db._connection()).media_chunks.delete_many({})
+    for read in (
+        lambda: db.get_session("s"),
+        lambda: agent.aget_run_output("r"),
+        lambda: db.get_runs("s"),
+    ):
+        with pytest.raises(CorruptSession, match="session 's': of the 100000 bytes") as caught:
+            await read()
+        assert caught.value.session_id == "s"
+
+
 class TestAFork:
     @pytest.mark.parametrize("at", [0, 24, 25, 59])
     async def test_has_the_runs_up_to_there_and_goes_its_own_way(self, db: MongoDb, at: int) -> None:
@@ -490,6 +515,43 @@ class TestAFork:
         await db.delete_session("s")
         assert contents(await db.get_session("fork")) == ["x" * 100_000]
         await db.delete_session("fork")
+        assert await leftovers(db) == 0
+
+    async def test_shares_only_what_its_own_runs_refer_to(self, db: MongoDb) -> None:
+        ready, gate = asyncio.Event(), asyncio.Event()
+
+        async def slow(_request: Any) -> str:
+            ready.set()
+            await gate.wait()
+            return "ok"
+
+        agent = Agent(model=ScriptedModel("x" * 100_000, "x" * 100_000, "y" * 100_000), db=db, session_id="s")
+        for turn in range(3):
+            await agent.arun("go", run_id=f"r{turn}")
+        going_on = asyncio.create_task(Agent(model=ScriptedModel(slow), db=db, session_id="s").arun("z" * 100_000))
+        await ready.wait()
+        await db.fork_session("s", at_run="r0", new_session_id="early")
+        await db.fork_session("s", new_session_id="late")
+        gate.set()
+        await going_on
+        connection = await db._connection()
+        shared = [len(file["metadata"]["sessions"]) async for file in connection.media_files.find({}).sort("uploadDate", 1)]
+        assert shared == [3, 2, 1]
+        await db.delete_session("s")
+        assert contents(await db.get_session("early")) == ["x" * 100_000]
+        assert contents(await db.get_session("late")) == ["x" * 100_000, "x" * 100_000, "y" * 100_000]
+        for session_id in ("late", "early"):
+            await db.delete_session(session_id)
+        assert await leftovers(db) == 0
+
+    async def test_that_withdraws_after_its_original_was_deleted_leaves_nothing(self, db: MongoDb) -> None:
+        await seeded(db, 60)
+        await Agent(model=ScriptedModel("x" * 100_000), db=db, session_id="s").arun("go")
+        await db.fork_session("s", new_session_id="fork")
+        copy = await document(db, "fork")
+        await db.delete_session("s")
+        assert await leftovers(db) > 0, "the fork reads it"
+        await branches._withdraw(await db._connection(), copy)
         assert await leftovers(db) == 0
 
     async def test_that_drops_a_run_takes_nothing_from_its_original(self, db: MongoDb) -> None:

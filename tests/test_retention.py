@@ -15,6 +15,7 @@ from mongomock_motor import AsyncMongoMockClient
 from pymongo import AsyncMongoClient
 
 from agno_mongo.agent import Agent
+from agno_mongo.db import archive
 from agno_mongo.db import retention as retentions
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
@@ -292,6 +293,66 @@ class TestARetentionOfItsOwn:
         assert "expires_at" not in await document(db, "fork")
         assert set(await ends_of_parts(db)) == {None}, "a fork that stays keeps what it shares"
         await db.set_retention("s", timedelta(days=3))
+        assert set(await ends_of_parts(db)) == {None}
+
+    @pytest.mark.parametrize("of_database", [None, timedelta(days=10)])
+    async def test_holds_for_large_content_of_every_later_run(
+        self, shared: Any, db_name: str, of_database: timedelta | None
+    ) -> None:
+        db = kept(shared, db_name, of_database)
+        agent = talker(db, "ok", "y" * 100_000, "ok", "ok")
+        await agent.arun("go")
+        await db.set_retention("s", timedelta(days=365))
+        for text in ("x" * 100_000, "go", "z" * 100_000):
+            await agent.arun(text)
+            ends = await ends_of_parts(db)
+            assert [days_until(end) for end in ends if end] == [about(730)] * len(ends)
+        assert len(ends) == 6
+        session = await db.get_session("s")
+        session.runs = [*session.runs, RunOutput(run_id="r", content="w" * 100_000)]
+        await db.upsert_session(session)
+        ends = await ends_of_parts(db)
+        assert [days_until(end) for end in ends if end] == [about(730)] * len(ends)
+
+    async def test_is_not_overtaken_by_who_keeps_the_parts_as_it_was_before(self, shared: Any, db_name: str) -> None:
+        db = kept(shared, db_name, None)
+        await with_parts(db)
+        await db.set_retention("s", DAY)
+        before = await document(db)
+        for own, days in ((timedelta(days=365), 365), (None, None), (DAY, 1)):
+            await db.set_retention("s", own)
+            await retentions.keep_parts(await db._connection(), before, before["expires_at"])
+            ends = await ends_of_parts(db)
+            if days is None:
+                assert ends == [None] * PARTS
+            else:
+                assert all(end is not None and days_until(end) > 2 * days - 0.1 for end in ends)
+
+    async def test_that_is_taken_back_during_a_move_leaves_no_part_that_expires(self, shared: Any, db_name: str) -> None:
+        db = kept(shared, db_name, None)
+        agent = talker(db, *["ok"] * 33)
+        await agent.arun("go")
+        await db.set_retention("s", DAY)
+        for _ in range(31):
+            await agent.arun("go")
+        connection = await db._connection()
+        session = await document(db)
+        # As whoever moved, and came too late, has left it.
+        bucket = archive.buckets(session["runs"][:25], [1] * 25, 0)[0]
+        ends = session["expires_at"] + DAY
+        await connection.archive.insert_one(archive.bucket_document(bucket, session["_id"], session, ends))
+        await db.set_retention("s", None)
+        await agent.arun("go")
+        await settled(db)
+        assert (await document(db))["archived_runs"] == 25
+        assert set(await ends_of_parts(db)) == {None}
+
+    async def test_that_was_taken_back_halfway_is_brought_to_an_end_by_the_next_turn(self, shared: Any, db_name: str) -> None:
+        db = kept(shared, db_name, None)
+        await with_parts(db)
+        await _parts_end(await db._connection(), 2)
+        await talker(db, "ok").arun("go")
+        await settled(db)
         assert set(await ends_of_parts(db)) == {None}
 
     async def test_that_is_set_during_a_run_holds_after_it(self, shared: Any, db_name: str) -> None:

@@ -21,7 +21,7 @@ from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
 from agno_mongo.db.connections import Connection
-from agno_mongo.db.expiry import EXPIRY_FIELDS, new_parts_until
+from agno_mongo.db.expiry import EXPIRY_FIELDS, new_parts_until, retention_of
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.errors import CorruptSession
 
@@ -128,7 +128,7 @@ async def move(connection: Connection, key: SessionKey, *, history_runs: int) ->
     """Shorten the tail of a session that has grown too long, and say how many runs were moved.
 
     A find, an insert for each bucket (one, as a rule), and one findAndModify, which takes effect only if nobody else has moved,
-    rewound or replaced runs meanwhile. Readers see every run once at any moment, runs that finish meanwhile are not touched. May be
+    rewound or replaced runs meanwhile, nor made the session last longer than the buckets do. Readers see every run once at any moment, runs that finish meanwhile are not touched. May be
     repeated, and done by several processes at once.
     """
     fields = ("runs", "session_id", "session_type", "user_id", *EXPIRY_FIELDS)
@@ -140,18 +140,21 @@ async def move(connection: Connection, key: SessionKey, *, history_runs: int) ->
     if not overflows(runs=len(runs), size=sum(sizes), history_runs=history_runs):
         return 0
     moved = len(runs) - kept_of(sizes, history_runs)
-    first = session.get("archived_runs") or 0
+    first, known = session.get("archived_runs") or 0, session.get("tail_bytes") or 0
     unchanged = {name: session.get(name) for name in ("_id", "archived_runs", "archive_id")}
-    count = await _insert(connection, session, buckets(runs[:moved], sizes[:moved], first)) - first
+    # Of a session that has just been given no retention any more, the end is about to go too.
+    stays = retention_of(session, connection.retention) is None
+    kept_until = None if stays else new_parts_until(session, connection.retention)
+    count = await _insert(connection, session, buckets(runs[:moved], sizes[:moved], first), kept_until) - first
     taken_out = await connection.collection.find_one_and_update(
-        {**key.filter, **unchanged},
+        {**key.filter, **unchanged, **_not_longer(session, kept_until)},
         [
             {
                 "$set": {
                     "runs": {"$slice": ["$runs", count, _ALL]},
                     "archived_runs": first + count,
-                    # Set anew: a session of an earlier version does not know its size.
-                    "tail_bytes": {"$max": [0, {"$subtract": [{"$ifNull": ["$tail_bytes", sum(sizes)]}, sum(sizes[:count])]}]},
+                    # What stays, and what was added since: a session of an earlier version knows of nothing that it had before.
+                    "tail_bytes": {"$add": [sum(sizes[count:]), {"$subtract": [{"$ifNull": ["$tail_bytes", 0]}, known]}]},
                 }
             }
         ],
@@ -163,19 +166,39 @@ async def move(connection: Connection, key: SessionKey, *, history_runs: int) ->
     return count
 
 
-async def _insert(connection: Connection, session: Mapping[str, Any], portions: Sequence[Mapping[str, Any]]) -> int:
+def _not_longer(session: Mapping[str, Any], kept_until: datetime | None) -> dict[str, Any]:
+    """Matches the session unless, since it was read, it was given more time than buckets have that are kept until then."""
+    retention = {"retention": session.get("retention")}
+    if kept_until is None:
+        return retention
+    return {**retention, "expires_at": {"$lte": kept_until}, "kept_until": {"$not": {"$gt": kept_until}}}
+
+
+async def _insert(
+    connection: Connection, session: Mapping[str, Any], portions: Sequence[Mapping[str, Any]], kept_until: datetime | None
+) -> int:
     """Insert the buckets and return the number of the run after the last that the archive now holds."""
     await connection.ensure_archive()
-    archive_id, kept_until = own_segment(session), new_parts_until(session, connection.retention)
+    archive_id = own_segment(session)
     for portion in portions:
         try:
             await connection.archive.insert_one(bucket_document(portion, archive_id, session, kept_until))
         except DuplicateKeyError:
             # Somebody else is moving, or died while he was: what he took is what is there.
-            found = await connection.archive.find_one({"_id": {"archive": archive_id, "first": portion["first"]}}, {"end": 1})
+            bucket = {"_id": {"archive": archive_id, "first": portion["first"]}}
+            found = await connection.archive.find_one(bucket, {"end": 1})
+            await _prolong(connection, bucket, kept_until)
             if found is None or found["end"] != portion["end"]:
                 return int(portion["first"] if found is None else found["end"])
     return int(portions[-1]["end"])
+
+
+async def _prolong(connection: Connection, bucket: Mapping[str, Any], kept_until: datetime | None) -> None:
+    """Keep a bucket until then at least. It may have been inserted while the session had less time."""
+    if kept_until is None:
+        await connection.archive.update_one(dict(bucket), {"$unset": {"expires_at": ""}})
+    else:
+        await connection.archive.update_one({**bucket, "expires_at": {"$lt": kept_until}}, {"$set": {"expires_at": kept_until}})
 
 
 async def _forget_unless_needed(connection: Connection, session: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from agno_mongo.db import archive, media, retention
+from agno_mongo.db import archive, media, retention, values
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.expiry import has_parts, margin_is_worn, retention_of
 from agno_mongo.db.keys import SessionKey
@@ -37,16 +37,41 @@ async def fork(connection: Connection, wanted: Wanted, *, at_run: str | None, ne
         if original.get("has_media"):
             # Before anything is shared with a session that may be somebody else's.
             await _refuse_taken(connection, new_session_id)
-            await media.share(connection, session_id, new_session_id)
+            await media.share(connection, session_id, new_session_id, but_of=await _left_behind(connection, original, copy, end))
         await _insert(connection, copy)
         # Whoever deletes or rewinds a session looks for those that share its archive afterwards; so this one looks once more too.
         still_there = {"_id": original["_id"], "archive_id": original.get("archive_id")}
         if await connection.collection.find_one(still_there, projection={"_id": 1}) is not None:
             await _keep_parts(connection, original, copy)
             return copy
-        await connection.collection.delete_one({"_id": copy["_id"]})
-        await media.free_session(connection, [new_session_id])
+        await _withdraw(connection, copy)
     raise SessionChanged(f"session {session_id!r} was changed again and again while it was forked", session_id=session_id)
+
+
+async def _left_behind(connection: Connection, original: Mapping[str, Any], copy: Mapping[str, Any], end: int) -> list[str]:
+    """The ids of the runs whose large content the copy has no use for: those after its last one, and those that go on.
+
+    A copy that ends with a member's run has it without its parent's, under whose id its content may be noted; it leaves nothing behind.
+    No command, or a find for each segment if it leaves archived runs behind.
+    """
+    if copy["runs"] and copy["runs"][-1].get("parent_run_id") is not None:
+        return []
+    going_on = [values.decode_key(name) for name in original.get("active_runs") or ()]
+    return going_on + [str(run.get("run_id")) for run in await _runs_from(connection, original, end)]
+
+
+async def _runs_from(connection: Connection, session: Mapping[str, Any], end: int) -> list[Mapping[str, Any]]:
+    """The runs from number ``end`` on. No command, or a find for each segment."""
+    archived = session.get("archived_runs") or 0
+    older = await archive.read(connection, session, end, archived) if end < archived else []
+    return [*older, *(session.get("runs") or [])[max(0, end - archived) :]]
+
+
+async def _withdraw(connection: Connection, copy: Mapping[str, Any]) -> None:
+    """Delete a fork that was just stored, and what only it has: its original may have been deleted, and left to it what both shared."""
+    await connection.collection.delete_one({"_id": copy["_id"], "session_id": copy["session_id"]})
+    await archive.free(connection, [segment.archive_id for segment in archive.segments_of(copy)])
+    await media.free_session(connection, [copy["session_id"]])
 
 
 async def _keep_parts(connection: Connection, original: Mapping[str, Any], copy: Mapping[str, Any]) -> None:
@@ -68,8 +93,7 @@ async def rewind(connection: Connection, wanted: Wanted, *, to_run: str, copy_as
     for _ in range(ATTEMPTS):
         original = await _read(connection, wanted)
         end = await _end(connection, original, to_run)
-        if copy_as is not None:
-            await fork(connection, wanted, at_run=None, new_session_id=copy_as)
+        copy = None if copy_as is None else await fork(connection, wanted, at_run=None, new_session_id=copy_as)
         fields = await _cut(connection, original, end)
         fields |= {"archive_id": ObjectId(), "rewound_from": copy_as}
         unchanged = {"_id": original["_id"], "session_id": session_id, "revision": original.get("revision")}
@@ -83,9 +107,8 @@ async def rewind(connection: Connection, wanted: Wanted, *, to_run: str, copy_as
             if copy_as is None:
                 await _free_later(connection, original, end)
             return rewound
-        if copy_as is not None:
-            await connection.collection.delete_one({"session_id": copy_as})
-            await media.free_session(connection, [copy_as])
+        if copy is not None:
+            await _withdraw(connection, copy)
     raise SessionChanged(f"session {session_id!r} was changed again and again while it was rewound", session_id=session_id)
 
 
@@ -159,12 +182,9 @@ def _taken(session_id: str) -> ConfigurationError:
 
 async def _free_later(connection: Connection, original: Mapping[str, Any], end: int) -> None:
     """Delete what only the runs from number ``end`` on had."""
-    archived = original.get("archived_runs") or 0
-    dropped: Sequence[Mapping[str, Any]] = (original.get("runs") or [])[max(0, end - archived) :]
     if original.get("has_media"):
-        older = await archive.read(connection, original, end, archived) if end < archived else []
-        owner = SessionKey.of(original)
-        await media.free_runs(connection, owner, [str(run.get("run_id")) for run in [*older, *dropped]])
+        dropped = await _runs_from(connection, original, end)
+        await media.free_runs(connection, SessionKey.of(original), [str(run.get("run_id")) for run in dropped])
     await archive.free(
         connection, {*(segment.archive_id for segment in archive.segments_of(original)), archive.own_segment(original)}
     )

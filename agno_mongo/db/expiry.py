@@ -74,10 +74,12 @@ def parts_fall_short(session: Mapping[str, Any]) -> bool:
 
 
 def margin_is_worn(session: Mapping[str, Any], default: float | None) -> bool:
-    """True if less than half of the margin is left."""
+    """True if less than half of the margin is left, or if parts may still expire of a session that does not any more."""
     expires_at, kept_until = session.get("expires_at"), session.get("kept_until")
-    if expires_at is None or not has_parts(session):
+    if not has_parts(session):
         return False
+    if expires_at is None:
+        return kept_until is not None
     return kept_until is None or kept_until < with_margin(expires_at, (retention_of(session, default) or SOON) / 2)
 
 

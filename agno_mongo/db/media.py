@@ -102,7 +102,8 @@ async def stored_apart(connection: Connection, key: SessionKey, run_id: str, val
 
     For each large part one findAndModify if the session has this content already; else an insert for every 8 MB and two commands more.
     ``size`` is the BSON size of ``value``, if it is known. Nothing refers to the parts before the caller stores the value; parts that
-    nothing ever refers to go with the session.
+    nothing ever refers to go with the session. If the caller died before there was a session, they stay until one of this id is deleted,
+    or all that the user has, or until the database's retention is over, if it has one.
     """
     if (size_of(value) if size is None else size) <= LARGE:
         return value
@@ -223,8 +224,8 @@ def references_in(value: Any) -> list[DBRef]:
     return [reference for part in parts if isinstance(part, (dict, list, DBRef)) for reference in references_in(part)]
 
 
-async def restored(connection: Connection, value: Any) -> Any:
-    """A stored value with its large parts in their places.
+async def restored(connection: Connection, value: Any, *, session_id: str) -> Any:
+    """A session's stored value with its large parts in their places.
 
     No command if there are none, else one find for all of them by the index on ``files_id`` and ``n``; one more if there are large
     parts within large parts. Raises CorruptSession if one is missing.
@@ -235,17 +236,18 @@ async def restored(connection: Connection, value: Any) -> Any:
         cursor = connection.media_chunks.find({"files_id": {"$in": ids}}, projection={"files_id": 1, "data": 1})
         for chunk in await cursor.sort([("files_id", 1), ("n", 1)]).to_list(None):
             chunks[chunk["files_id"]].append(chunk["data"])
-        contents = {reference.id: _content(reference, chunks[reference.id]) for reference in references}
+        contents = {reference.id: _content(reference, chunks[reference.id], session_id) for reference in references}
         value = _filled(value, contents)
     return value
 
 
-def _content(reference: DBRef, chunks: Sequence[bytes]) -> Any:
+def _content(reference: DBRef, chunks: Sequence[bytes], session_id: str) -> Any:
     data = b"".join(chunks)
     if len(data) != reference.length:
         raise CorruptSession(
-            f"of the {reference.length} bytes stored under {reference.id} in {reference.collection} only {len(data)} are there",
-            session_id="",
+            f"session {session_id!r}: of the {reference.length} bytes stored under {reference.id} in {reference.collection} "
+            f"only {len(data)} are there",
+            session_id=session_id,
         )
     if reference.type == "bson":
         return bson.decode(data)[""]
@@ -260,11 +262,10 @@ def _filled(value: Any, contents: Mapping[ObjectId, Any]) -> Any:
     return contents[value.id] if isinstance(value, DBRef) else value
 
 
-async def share(connection: Connection, session_id: str, with_session_id: str) -> None:
-    """Let another session of the same owner refer to all that ``session_id`` refers to. One update."""
-    await connection.media_files.update_many(
-        {"metadata.sessions": session_id}, {"$addToSet": {"metadata.sessions": with_session_id}}
-    )
+async def share(connection: Connection, session_id: str, with_session_id: str, *, but_of: Collection[str] = ()) -> None:
+    """Let another session of the same owner refer to all that runs of ``session_id`` refer to, but these. One update."""
+    which = {"metadata.sessions": session_id, "metadata.runs": {"$elemMatch": {"$nin": list(but_of)}}}
+    await connection.media_files.update_many(which, {"$addToSet": {"metadata.sessions": with_session_id}})
 
 
 async def free_session(

@@ -150,7 +150,6 @@ class MongoDb:
         what = f"beginning a run in session {begin.key.session_id!r}"
         begun = await self._with_room(connection, begin.key, begin.runs_wanted, what, lambda: store.begin_run(connection, begin))
         if connection.retention is not None and not connection.retention_applied:
-            connection.retention_applied = True
             connection.background.start("applying the retention", self._apply_where_missing(connection))
         if begun.session.revision % retired.LOOKED_FOR_EVERY == 0:
             what = f"retiring interrupted runs of session {begin.key.session_id!r}"
@@ -195,6 +194,7 @@ class MongoDb:
     async def _apply_where_missing(self, connection: Connection) -> None:
         with self._translated("applying the retention"):
             await retentions.apply_where_missing(connection)
+        connection.retention_applied = True
 
     async def _retire(self, connection: Connection, key: SessionKey, what: str) -> None:
         with self._translated(what):

@@ -107,7 +107,7 @@ async def take_over(connection: Connection, claim: Claim, begin: RunBegin) -> Ru
     ahead = Ahead.of(active_runs, claim.name, now, came_again=True) if begin.yields else NOBODY
     entry = active_runs[claim.name]
     if document.get("has_media"):
-        entry = await media.restored(connection, entry)
+        entry = await media.restored(connection, entry, session_id=claim.key.session_id)
     return replace(await begun_of(connection, document, ahead), entry=entry)
 
 

@@ -99,7 +99,7 @@ async def with_media(connection: Connection, document: dict[str, Any]) -> dict[s
     """A session's document with large content in its place. No command if it has none, else one find."""
     for name in ("runs", "active_runs"):
         if document.get("has_media") and name in document:
-            document[name] = await media.restored(connection, document[name])
+            document[name] = await media.restored(connection, document[name], session_id=str(document.get("session_id")))
     return document
 
 
@@ -125,7 +125,7 @@ async def read_page(
         else:
             break
     if document.get("has_media"):
-        runs = await media.restored(connection, runs)
+        runs = await media.restored(connection, runs, session_id=wanted.session_id)
     return {**document, "runs": None}, runs
 
 

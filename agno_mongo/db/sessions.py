@@ -192,6 +192,8 @@ async def replace_session(connection: Connection, document: dict[str, Any], revi
         await archive.free(connection, {segment.archive_id for segment in archive.segments_of(before)})
     if retention_of(stored, connection.retention) is not None:
         stored["expires_at"] = await retention.settle(connection, stored)
+    if runs is not None and document.get("has_media"):
+        await retention.fit_media(connection, stored, key)
     return stored if runs is None else {**stored, "runs": runs}
 
 

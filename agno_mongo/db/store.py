@@ -149,7 +149,7 @@ async def begun_of(connection: Connection, document: dict[str, Any], ahead: Ahea
     """The stored session as a run begins with it. What others have begun is not part of it. No command, or one find for large content."""
     document.pop("active_runs", None)
     if document.get("has_media"):
-        document["runs"] = await media.restored(connection, document.get("runs"))
+        document["runs"] = await media.restored(connection, document.get("runs"), session_id=str(document.get("session_id")))
     stored_state = (document.get("session_data") or {}).get("session_state")
     return RunBegun(
         session=connection.parse(document),
@@ -265,7 +265,7 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
         guard = states.guard_of(changes, state_revision) if attempt < ATTEMPTS - 1 else {}
         done = await _try_finish(connection, end, _finish_update(end, changes, size, has_media, connection.now()), guard)
         if done is not None:
-            worn = await retention.after_run(connection, end.key, done, end.retention)
+            worn = await retention.after_run(connection, end.key, done, end.retention, new_media=has_media)
             return RunEnded(tuple(conflicts), _overflows(done, end.history_runs), worn)
         stored = await still_open(connection, end.claim)
         if stored is None:

@@ -85,7 +85,7 @@ async def _runs(
         try:
             page = await _page(connection, session, number)
             for run in page:
-                whole = await media.restored(connection, run)
+                whole = await media.restored(connection, run, session_id=str(session["session_id"]))
                 looks, number = 0, number + 1
                 yield whole
         except CorruptSession:
@@ -116,7 +116,7 @@ async def _active_runs(
     found: list[tuple[str, dict[str, Any]]] = []
     for name, entry in (session.get("active_runs") or {}).items():
         try:
-            found.append((name, await media.restored(connection, entry)))
+            found.append((name, await media.restored(connection, entry, session_id=str(session["session_id"]))))
         except CorruptSession:
             if await connection.collection.find_one({**which, f"active_runs.{name}": {"$exists": True}}, {"_id": 1}):
                 raise

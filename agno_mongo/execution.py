@@ -104,6 +104,7 @@ class Execution:
         self._attempt = str(uuid4()) if settings.reused_id or settings.continues else None
         self._continued_by = self._attempt if settings.continues else None
         self._upkeep: Upkeep | None = None
+        self._is_guest = False
         self._earlier_changes: list[dict[str, Any]] = []
         self.run = run
         self.finished_rounds: list[Message] = []
@@ -172,6 +173,7 @@ class Execution:
             lease=settings.lease,
             reused_id=settings.reused_id,
             yields=settings.concurrent_runs != "allow",
+            attempt=self._attempt,
         )
         begun, cancelled = await uninterrupted(lambda: self._begun(begin))
         self._resume(begun.entry or {})
@@ -179,8 +181,9 @@ class Execution:
         try:
             if cancelled is not None:
                 raise cancelled
-            if begun.ahead:
-                self._enter(await self._turn(begin, begun.ahead), begin, run_state)
+            while begun.ahead:
+                begun = await self._turn(begin, begun.ahead)
+                self._enter(begun, begin, run_state)
             await self._load_more_history()
         except BaseException as error:
             await self._not_begun(error)
@@ -225,6 +228,7 @@ class Execution:
         """Go on from the session as it is: once when the run has begun, and again when it has waited for others."""
         settings = self._settings
         self.session, self._base_state, self._state_revision = begun.session, begun.state, begun.state_revision
+        self._is_guest = begun.is_guest
         earlier = [] if settings.overwrite_state else self._earlier_changes
         changed = with_changes(states.merge(begin.state, begun.state), [change for change in earlier if "added" not in change])
         state = run_state if settings.overwrite_state else states.merge(changed, run_state)
@@ -322,7 +326,8 @@ class Execution:
     async def _finish(self) -> tuple[tuple[str, ...], list[UnstorableValueError]]:
         state, changes, unstorable = self._changed_state()
         self.run.session_state = values.decode(state)
-        if self._db is None:
+        if self._db is None or (self._is_guest and self.run.status is not RunStatus.completed):
+            # A guest that failed leaves the run to the call that has it.
             return (), unstorable
         record, unstorable_parts = values.encode_lenient(await self._record(), path="run")
         if self._attempt is not None:

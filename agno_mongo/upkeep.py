@@ -51,8 +51,7 @@ class Upkeep:
         while True:
             # A server that is away for a moment is met again at the next renewal, or by finish_run.
             with suppress(StoreError):
-                if not await self._db.renew_lease(self.claim, self._lease):
-                    return
+                await self._db.renew_lease(self.claim, self._lease)
             await asyncio.sleep(self._lease / 3)
 
     async def turn(self, ahead: Ahead, timeout: float | None) -> None:

@@ -18,7 +18,14 @@ from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import Claim
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import RunBegin
-from agno_mongo.errors import ConfigurationError, RunAlreadyFinished, RunNotFound, SessionNotFound, SessionTypeMismatch
+from agno_mongo.errors import (
+    ConfigurationError,
+    CorruptSession,
+    RunAlreadyFinished,
+    RunNotFound,
+    SessionNotFound,
+    SessionTypeMismatch,
+)
 from agno_mongo.messages import Message
 from agno_mongo.run import RunOutput, RunStatus
 from agno_mongo.session import AgentSession
@@ -370,6 +377,16 @@ class TestLargeContent:
         await Agent(model=ScriptedModel(meanwhile), db=db, session_id="s").acontinue_run("r")
         [run] = (await db.get_session("s")).runs
         assert (run.input.input_content, run.content) == (question, "done")
+
+    async def test_that_is_lost_stops_a_run_before_it_leaves_anything(self, db: MongoDb) -> None:
+        agent = Agent(model=ScriptedModel("ok"), db=db, session_id="s", add_history_to_context=True)
+        await agent.arun("x" * 100_000)
+        await (await db._connection()).media_chunks.delete_many({})
+        for question in ("go", "y" * 100_000):
+            with pytest.raises(CorruptSession):
+                await agent.arun(question)
+        assert (await document(db))["active_runs"] == {}
+        assert await (await db._connection()).media_files.count_documents({}) == 1
 
 
 def begin_of(run_id: str, text: str, session_type: SessionType = SessionType.AGENT) -> RunBegin:

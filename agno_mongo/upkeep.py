@@ -23,6 +23,11 @@ _RARELY: Final = 0.5
 """Seconds between two looks at who is still ahead: soon after somebody left, then more and more rarely."""
 
 
+_PATIENCE: Final = 6
+_SOON: Final = 12
+"""Parts of a lease: how long one renewal may take, and how long after one that failed the next is tried."""
+
+
 class Upkeep:
     """Keeps a run going that ``claim`` says is this process's, with leases of ``lease`` seconds."""
 
@@ -49,10 +54,12 @@ class Upkeep:
 
     async def _renew(self) -> None:
         while True:
-            # A server that is away for a moment is met again at the next renewal, or by finish_run.
-            with suppress(StoreError):
-                await self._db.renew_lease(self.claim, self._lease)
-            await asyncio.sleep(self._lease / 3)
+            pause = self._lease / _SOON
+            # A server that is away for a moment is met again soon, or by finish_run. A command that hangs must not cost the lease.
+            with suppress(StoreError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._db.renew_lease(self.claim, self._lease), self._lease / _PATIENCE)
+                pause = self._lease / 3
+            await asyncio.sleep(pause)
 
     async def turn(self, ahead: Ahead, timeout: float | None) -> None:
         """Wait until all who are ahead have finished, or until their leases have run out.

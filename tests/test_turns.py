@@ -8,11 +8,13 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from mongomock_motor import AsyncMongoMockClient
 from typing_extensions import Self
 
 from agno_mongo.agent import Agent
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.leases import Claim
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import RunBegin
 from agno_mongo.errors import RunAlreadyFinished, SessionBusy, SessionNotFound
@@ -20,6 +22,7 @@ from agno_mongo.execution import Settings
 from agno_mongo.models.base import ModelRequest
 from agno_mongo.run import RunContext, RunStatus
 from agno_mongo.testing import ScriptedModel, ToolCall
+from agno_mongo.upkeep import Upkeep
 from tests.processes import child
 from tests.test_commands import Recorder, recorded
 
@@ -300,3 +303,21 @@ class TestASecondCallWithARunIdThatIsAlive:
         await db.begin_run(begin)
         assert (await agent_on(db, slowly).arun("hold", run_id="r")).content == "ok"
         assert (await db.get_session("s")).active_runs == {}
+
+
+async def test_a_renewal_that_hangs_does_not_cost_the_lease() -> None:
+    class Hanging(MongoDb):
+        """Its second renewal does not come back."""
+
+        async def renew_lease(self, claim: Claim, lease: float) -> bool:
+            renewed.append(monotonic())
+            if len(renewed) == 2:
+                await asyncio.sleep(60)
+            return await super().renew_lease(claim, lease)
+
+    renewed: list[float] = []
+    claim = Claim(key=SessionKey(session_id="s", session_type=SessionType.AGENT, user_id=None), run_id="r")
+    async with Upkeep(Hanging(client=AsyncMongoMockClient()), claim, lease := 1.2).alive():
+        await asyncio.sleep(1.7)
+    assert len(renewed) >= 3
+    assert renewed[2] - renewed[0] < lease - lease / 6

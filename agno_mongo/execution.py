@@ -14,6 +14,8 @@ from time import perf_counter
 from typing import Any, ClassVar, Literal, TypeVar
 from uuid import uuid4
 
+from pydantic import ValidationError
+
 from agno_mongo.db import state as states
 from agno_mongo.db import values
 from agno_mongo.db.arguments import check_run_id
@@ -24,6 +26,7 @@ from agno_mongo.db.leases import Ahead, Claim
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import OnStateConflict, RunBegin, RunBegun, RunEnd
 from agno_mongo.errors import (
+    CorruptSession,
     DocumentTooLarge,
     ModelError,
     SessionBusy,
@@ -104,6 +107,7 @@ class Execution:
         self._attempt = str(uuid4()) if settings.reused_id or settings.continues else None
         self._continued_by = self._attempt if settings.continues else None
         self._upkeep: Upkeep | None = None
+        self._is_guest = False
         self._earlier_changes: list[dict[str, Any]] = []
         self.run = run
         self.finished_rounds: list[Message] = []
@@ -172,19 +176,31 @@ class Execution:
             lease=settings.lease,
             reused_id=settings.reused_id,
             yields=settings.concurrent_runs != "allow",
+            attempt=self._attempt,
         )
-        begun, cancelled = await uninterrupted(lambda: self._begun(begin))
-        self._resume(begun.entry or {})
+        begun, cancelled = await uninterrupted(lambda: self._entered(begin))
         self._enter(begun, begin, run_state)
         try:
             if cancelled is not None:
                 raise cancelled
-            if begun.ahead:
-                self._enter(await self._turn(begin, begun.ahead), begin, run_state)
+            while begun.ahead:
+                begun = await self._turn(begin, begun.ahead)
+                self._enter(begun, begin, run_state)
             await self._load_more_history()
         except BaseException as error:
             await self._not_begun(error)
             raise
+
+    async def _entered(self, begin: RunBegin) -> RunBegun:
+        """The run has begun, or goes on. Where what is stored cannot be read the run is given up: nothing is left of one that was to begin."""
+        try:
+            begun = await self._begun(begin)
+            self._resume(begun.entry or {})
+        except CorruptSession:
+            if self._upkeep is not None:
+                await self._upkeep.give_up()
+            raise
+        return begun
 
     async def _begun(self, begin: RunBegin) -> RunBegun:
         if self._db is None:
@@ -196,10 +212,13 @@ class Execution:
         return await self._db.begin_run(begin)
 
     def _resume(self, entry: Mapping[str, Any]) -> None:
-        """Take up what an interrupted run has stored: its input, and what a checkpoint has of it. A run that begins has nothing yet."""
+        """Take up what an interrupted run has stored: its input, and what a checkpoint has of it. A run that begins has nothing yet.
+
+        Raises CorruptSession if that is not what a run stores.
+        """
         if not entry:
             return
-        active = ActiveRun.model_validate(values.decode(dict(entry)))
+        active = self._active_run(entry)
         self.run.input = RunInput(input_content=active.input)
         self.run.created_at = int(active.started_at)
         self.run.metrics = active.metrics
@@ -208,6 +227,16 @@ class Execution:
         past = RunOutput(messages=self.finished_rounds, tools=active.tools)
         self.run.tools = [tool for tool in past.tools or () if tool.tool_call_id in answered] or None
         self._earlier_changes = entry.get("state_changes") or []
+
+    def _active_run(self, entry: Mapping[str, Any]) -> ActiveRun:
+        try:
+            return ActiveRun.model_validate(values.decode(dict(entry)))
+        except ValidationError as error:
+            session_id = self._settings.key.session_id
+            raise CorruptSession(
+                f"what session {session_id!r} has of its interrupted run {self.run.run_id!r} is not what a run stores: {error}",
+                session_id=session_id,
+            ) from error
 
     async def _not_begun(self, error: BaseException) -> None:
         """What is left of a run that did not come to its body: nothing, if others were ahead; else a run that failed, or was cancelled.
@@ -225,6 +254,7 @@ class Execution:
         """Go on from the session as it is: once when the run has begun, and again when it has waited for others."""
         settings = self._settings
         self.session, self._base_state, self._state_revision = begun.session, begun.state, begun.state_revision
+        self._is_guest = begun.is_guest
         earlier = [] if settings.overwrite_state else self._earlier_changes
         changed = with_changes(states.merge(begin.state, begun.state), [change for change in earlier if "added" not in change])
         state = run_state if settings.overwrite_state else states.merge(changed, run_state)
@@ -322,7 +352,8 @@ class Execution:
     async def _finish(self) -> tuple[tuple[str, ...], list[UnstorableValueError]]:
         state, changes, unstorable = self._changed_state()
         self.run.session_state = values.decode(state)
-        if self._db is None:
+        if self._db is None or (self._is_guest and self.run.status is not RunStatus.completed):
+            # A guest that failed leaves the run to the call that has it.
             return (), unstorable
         record, unstorable_parts = values.encode_lenient(await self._record(), path="run")
         if self._attempt is not None:

@@ -6,21 +6,29 @@ A short run without checkpoints that waits for nobody sends no command from here
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any, Final
 
 from agno_mongo.db import values
-from agno_mongo.db.checkpoints import Checkpoint, stored_changes
+from agno_mongo.db.checkpoints import ENTRY_BYTES, Checkpoint, stored_changes
 from agno_mongo.db.leases import Ahead, Claim
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.state import Change
 from agno_mongo.errors import DocumentTooLarge, StoreError, StoreUnavailable
 
+_log = logging.getLogger("agno_mongo")
+
 _FIRST_LOOK: Final = 0.02
 _RARELY: Final = 0.5
 """Seconds between two looks at who is still ahead: soon after somebody left, then more and more rarely."""
+
+
+_PATIENCE: Final = 6
+_SOON: Final = 12
+"""Parts of a lease: how long one renewal may take, and how long after one that failed the next is tried."""
 
 
 class Upkeep:
@@ -31,6 +39,7 @@ class Upkeep:
         self.claim: Final = claim
         self._lease = lease
         self._sent: dict[str, int] = {}
+        self._bytes = 0
         self._full = False
 
     @asynccontextmanager
@@ -49,11 +58,12 @@ class Upkeep:
 
     async def _renew(self) -> None:
         while True:
-            # A server that is away for a moment is met again at the next renewal, or by finish_run.
-            with suppress(StoreError):
-                if not await self._db.renew_lease(self.claim, self._lease):
-                    return
-            await asyncio.sleep(self._lease / 3)
+            pause = self._lease / _SOON
+            # A server that is away for a moment is met again soon, or by finish_run. A command that hangs must not cost the lease.
+            with suppress(StoreError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._db.renew_lease(self.claim, self._lease), self._lease / _PATIENCE)
+                pause = self._lease / 3
+            await asyncio.sleep(pause)
 
     async def turn(self, ahead: Ahead, timeout: float | None) -> None:
         """Wait until all who are ahead have finished, or until their leases have run out.
@@ -80,7 +90,8 @@ class Upkeep:
         """Store what the run has so far: ``record`` is the run as it would be stored, ``changes`` what it did to the state.
 
         Only what is new since the last checkpoint is sent. It may fail without harm, and then the next one sends all again; the run's
-        outcome is stored by finish_run in any case. Raises SessionError if the run cannot be stored at all any more.
+        outcome is stored by finish_run in any case. A run whose checkpoints would take more than ENTRY_BYTES keeps those that it has,
+        stores no more and says so in the log. Raises SessionError if the run cannot be stored at all any more.
         """
         if self._full:
             return
@@ -90,13 +101,27 @@ class Upkeep:
         encoded, _ = values.encode_lenient({**new, "metrics": record.get("metrics") or {}}, path="run")
         point = Checkpoint(claim=self.claim, lease=self._lease, changes=stored_changes(changes), whole=not sent, **encoded)
         try:
-            await self._db.checkpoint_run(point)
+            if await self._fits(point):
+                await self._db.checkpoint_run(point)
+            else:
+                self._stop_checkpoints(f"they would take more than {ENTRY_BYTES} bytes")
         except DocumentTooLarge:
-            self._full = True
+            self._stop_checkpoints("the session has no room for them")
         except StoreError:
             # The server is away for a moment. Whether it has stored this one is not known.
             return
         self._sent = {name: len(parts) for name, parts in lists.items()}
+
+    async def _fits(self, point: Checkpoint) -> bool:
+        # A large image takes its time.
+        added, replaced = await asyncio.to_thread(point.sizes)
+        self._bytes = added if point.whole else self._bytes + added
+        return self._bytes + replaced <= ENTRY_BYTES
+
+    def _stop_checkpoints(self, why: str) -> None:
+        self._full = True
+        run_id, session_id = self.claim.run_id, self.claim.key.session_id
+        _log.warning("run %r of session %r goes on without further checkpoints: %s", run_id, session_id, why)
 
     async def give_up(self) -> None:
         """Take back that the run has begun, or was taken over. If the server is away, its lease runs out instead."""

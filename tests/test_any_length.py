@@ -441,6 +441,16 @@ class TestLargeContent:
         [run] = (await db.get_session("s")).runs
         assert (run.input.input_content, run.content) == (question, "done")
 
+    async def test_that_is_lost_stops_a_run_before_it_leaves_anything(self, db: MongoDb) -> None:
+        agent = Agent(model=ScriptedModel("ok"), db=db, session_id="s", add_history_to_context=True)
+        await agent.arun("x" * 100_000)
+        await (await db._connection()).media_chunks.delete_many({})
+        for question in ("go", "y" * 100_000):
+            with pytest.raises(CorruptSession):
+                await agent.arun(question)
+        assert (await document(db))["active_runs"] == {}
+        assert await (await db._connection()).media_files.count_documents({}) == 1
+
 
 def begin_of(run_id: str, text: str, session_type: SessionType = SessionType.AGENT) -> RunBegin:
     """A run as it begins with a text."""

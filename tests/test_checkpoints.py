@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import bson
 import pytest
 from mongomock_motor import AsyncMongoMockClient
 
@@ -208,6 +209,26 @@ class TestACheckpointThatFails:
         assert run.status == RunStatus.completed
         assert len(db.points) == 1
         assert (await db.get_session("s")).session_state == {"noted": ["one", "two"]}
+
+    async def test_for_the_run_has_taken_its_share_of_the_document_is_the_last(
+        self, db: MongoDb, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        sizes = []
+
+        async def look(_request: ModelRequest) -> str:
+            collection = (await db.documents())[SessionType.AGENT].get_pymongo_collection()
+            sizes.append(len(bson.encode(await collection.find_one({"session_id": "s"}))))
+            assert contents(await unfinished(db))[-1] == noted[len(contents(await unfinished(db))) // 2 - 1]
+            return "done"
+
+        words = [f"{number} " + "x" * 60_000 for number in range(20)]
+        noted = [f"noted {word}" for word in words]
+        run = await agent_on(db, *map(noting, words), look).arun("go")
+        assert checkpoints.ENTRY_BYTES - 300_000 < sizes[0] < checkpoints.ENTRY_BYTES + 10_000
+        assert [record.getMessage().split(":")[0] for record in caplog.records if record.name == "agno_mongo"] == [
+            f"run {run.run_id!r} of session 's' goes on without further checkpoints"
+        ]
+        assert (await db.get_session("s")).session_state == {"noted": words}
 
 
 def test_changes_come_out_of_a_checkpoint_as_they_went_in() -> None:

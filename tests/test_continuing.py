@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import (
     ConfigurationError,
+    CorruptSession,
     RunAlreadyFinished,
     RunNotFound,
     RunTakenOver,
@@ -96,6 +98,13 @@ class TestARunThatGoesOn:
         agent = agent_on(db, "done")
         await agent.acontinue_run("r")
         assert shown(agent) == ["hello"]
+
+    async def test_that_cannot_be_read_is_given_back(self, db: MongoDb) -> None:
+        await begin(db, run_id="r", lease=-1)
+        await set_in_entry(db, "r", messages=[{"role": 7}], started_at="never")
+        with pytest.raises(CorruptSession, match="interrupted run 'r'"):
+            await agent_on(db).acontinue_run("r")
+        assert (await stored_entry(db))["lease_until"] < time()
 
     async def test_keeps_what_others_did_to_the_state_meanwhile(self, db: MongoDb) -> None:
         await begin(db, run_id="r", lease=-1, state={"a": 1, "b": 1})

@@ -8,15 +8,21 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from mongomock_motor import AsyncMongoMockClient
 from typing_extensions import Self
 
 from agno_mongo.agent import Agent
+from agno_mongo.db.base import SessionType
+from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.leases import Claim
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.errors import SessionBusy, SessionNotFound
+from agno_mongo.db.store import RunBegin
+from agno_mongo.errors import RunAlreadyFinished, SessionBusy, SessionNotFound
 from agno_mongo.execution import Settings
 from agno_mongo.models.base import ModelRequest
 from agno_mongo.run import RunContext, RunStatus
 from agno_mongo.testing import ScriptedModel, ToolCall
+from agno_mongo.upkeep import Upkeep
 from tests.processes import child
 from tests.test_commands import Recorder, recorded
 
@@ -26,7 +32,8 @@ __all__ = ["recorded"]
 class Held:
     """A run of ``db`` that goes on until it is let go."""
 
-    def __init__(self, db: MongoDb, **settings: Any) -> None:
+    def __init__(self, db: MongoDb, run_id: str | None = None, **settings: Any) -> None:
+        self._run_id = run_id
         self._asked, self._let_go = asyncio.Event(), asyncio.Event()
         self.agent = Agent(model=ScriptedModel(self._hold), db=db, session_id="s", **settings)
 
@@ -36,7 +43,7 @@ class Held:
         return "done"
 
     async def __aenter__(self) -> Self:
-        self.task = asyncio.create_task(self.agent.arun("hold"))
+        self.task = asyncio.create_task(self.agent.arun("hold", run_id=self._run_id))
         await self._asked.wait()
         return self
 
@@ -229,3 +236,88 @@ async def test_a_turn_that_meets_nobody_is_two_commands(recorded: tuple[MongoDb,
     recorder.sent.clear()
     await agent.arun("go")
     assert recorder.names == ["findAndModify", "findAndModify"]
+
+
+class TestASecondCallWithARunIdThatIsAlive:
+    """The entry of the run is the first one's; the second is its guest."""
+
+    async def test_takes_nothing_from_the_first_when_it_is_refused(self, db: MongoDb) -> None:
+        async with Held(db, "r") as held, Held(db):
+            before = (await db.get_session("s")).active_runs["r"]
+            with pytest.raises(SessionBusy):
+                await agent_on(db, concurrent_runs="reject").arun("hold", run_id="r")
+            assert (await db.get_session("s")).active_runs["r"] == before
+        assert held.task.result().content == "done"
+        assert await inputs(db) == ["hold", "hold"]
+
+    async def test_waits_for_it_where_runs_wait_and_hears_that_it_has_finished(self, db: MongoDb) -> None:
+        second = agent_on(db, concurrent_runs="queue", queue_timeout=10)
+        async with Held(db, "r", concurrent_runs="queue"):
+            other = asyncio.create_task(agent_on(db, "ok", concurrent_runs="queue", queue_timeout=10).arun("go"))
+            await waiting(db, 2)
+            task = asyncio.create_task(second.arun("hold", run_id="r"))
+            await asyncio.sleep(0.1)
+            assert not other.done()
+        assert (await other).content == "ok"
+        with pytest.raises(RunAlreadyFinished):
+            await task
+        assert second.model.requests == []  # type: ignore[union-attr]
+
+    async def test_adds_nothing_to_its_checkpoints(self, db: MongoDb) -> None:
+        def note(word: str) -> str:
+            return word
+
+        async def look(_request: ModelRequest) -> str:
+            seen.append((await db.get_session("s")).active_runs["r"].messages)
+            return "second"
+
+        seen: list[Any] = []
+        second = agent_on(db, ToolCall("note", {"word": "x"}), look, tools=[note], checkpoint="tool-batch")
+        held = Held(db, "r")
+        with pytest.raises(RunAlreadyFinished):
+            async with held:
+                assert (await second.arun("hold", run_id="r")).content == "second"
+        assert seen == [None]
+        assert [run.content for run in (await db.get_session("s")).runs] == ["second"]
+
+    async def test_that_fails_leaves_the_run_to_it(self, db: MongoDb) -> None:
+        def fail(_request: ModelRequest) -> str:
+            raise ValueError("no")
+
+        async with Held(db, "r"):
+            with pytest.raises(ValueError, match="no"):
+                await agent_on(db, fail).arun("hold", run_id="r")
+        assert [run.content for run in (await db.get_session("s")).runs] == ["done"]
+
+    async def test_keeps_the_run_alive_once_the_first_is_dead(self, db: MongoDb, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def slowly(_request: ModelRequest) -> str:
+            await asyncio.sleep(1.2)
+            assert (await db.get_session("s")).interrupted_runs == []
+            return "ok"
+
+        monkeypatch.setattr(Settings, "lease", 0.6)
+        begin = RunBegin(
+            key=SessionKey(session_id="s", session_type=SessionType.AGENT, user_id=None), run_id="r", input="hold", state={},
+            metadata=None, component_id=None, component={}, runs_wanted=0, lease=0.6, reused_id=True, attempt="dead",
+        )  # fmt: skip
+        await db.begin_run(begin)
+        assert (await agent_on(db, slowly).arun("hold", run_id="r")).content == "ok"
+        assert (await db.get_session("s")).active_runs == {}
+
+
+async def test_a_renewal_that_hangs_does_not_cost_the_lease() -> None:
+    class Hanging(MongoDb):
+        """Its second renewal does not come back."""
+
+        async def renew_lease(self, claim: Claim, lease: float) -> bool:
+            renewed.append(monotonic())
+            if len(renewed) == 2:
+                await asyncio.sleep(60)
+            return await super().renew_lease(claim, lease)
+
+    renewed: list[float] = []
+    claim = Claim(key=SessionKey(session_id="s", session_type=SessionType.AGENT, user_id=None), run_id="r")
+    async with Upkeep(Hanging(client=AsyncMongoMockClient()), claim, lease := 1.2).alive():
+        await asyncio.sleep(1.7)
+    assert len(renewed) >= 3
+    assert renewed[2] - renewed[0] < lease - lease / 6

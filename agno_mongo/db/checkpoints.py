@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from agno_mongo.db.archive import size_of
 from agno_mongo.db.leases import Claim
+from agno_mongo.db.media import INLINE_BYTES, LARGE, Split
 from agno_mongo.db.state import MISSING, Change
+
+ENTRY_BYTES: Final = 8 * INLINE_BYTES
+"""Bytes that the checkpoints of one run may take in the session's document, where other runs need room too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,10 @@ class Checkpoint:
     whole: bool
     has_media: bool = False
 
+    def sizes(self) -> tuple[int, int]:
+        """The bytes in the session's document of what is added by this checkpoint, and of what it puts in the place of the last one's."""
+        return sum(map(_inline_bytes, (*self.messages, *self.tools))), sum(map(_inline_bytes, (self.metrics, *self.changes)))
+
     def update(self, now: float) -> dict[str, Any]:
         """The update of the run's entry. Messages are added to those that are there; only a first checkpoint, or one after a failure,
         puts all of them in their place.
@@ -45,6 +54,12 @@ class Checkpoint:
         if self.whole:
             return {"$set": {**to_set, **lists}}
         return {"$set": to_set, "$push": {path: {"$each": added} for path, added in lists.items()}}
+
+
+def _inline_bytes(part: Mapping[str, Any]) -> int:
+    """What is left of ``part`` when its large content is stored apart."""
+    size = size_of(part)
+    return size if size <= LARGE else size_of(Split("").split(part))
 
 
 def stored_changes(changes: Iterable[Change]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ class Claim:
     """An open run, as the process sees it that holds it.
 
     ``continued_by`` is the token of the process that took the run over, None in the process that began it. ``attempt`` tells two calls apart
-    that were given the same run id.
+    that were given the same run id: the entry is the first one's while that lives, and the second is its guest.
     """
 
     key: SessionKey
@@ -45,9 +45,26 @@ class Claim:
 
     @property
     def filter(self) -> dict[str, Any]:
-        """Matches the session while the run is open there and nobody else has taken it over."""
+        """Matches the session while the run is open there and nobody else has taken it over. Of two calls with one run id either may
+        finish it.
+        """
         token = {"$exists": False} if self.continued_by is None else self.continued_by
         return {**self.key.filter, self.entry: {"$exists": True}, f"{self.entry}.continued_by": token}
+
+    @property
+    def held(self) -> dict[str, Any]:
+        """Matches while, beside that, the entry is this very call's: nobody else renews it, adds to it or takes it back."""
+        return self.filter if self.continued_by is not None else {**self.filter, f"{self.entry}.attempt": self.attempt}
+
+    def to_renew(self, now: float) -> dict[str, Any]:
+        """Matches while the entry is this call's, or is nobody's any more because the call died that had it."""
+        if self.continued_by is not None:
+            return self.filter
+        return {**self.filter, "$or": [{f"{self.entry}.attempt": self.attempt}, {f"{self.entry}.lease_until": {"$lte": now}}]}
+
+    def free_for(self, now: float) -> dict[str, Any]:
+        """Matches unless another call has an entry of this id and lives."""
+        return {"$nor": [{f"{self.entry}.lease_until": {"$gt": now}, f"{self.entry}.attempt": {"$ne": self.attempt}}]}
 
 
 @dataclass(frozen=True)
@@ -57,8 +74,10 @@ class Ahead:
     entries: Mapping[str, Mapping[str, Any]]
 
     @classmethod
-    def of(cls, active_runs: Mapping[str, Any], name: str, now: float, *, came_again: bool) -> Ahead:
-        """Those ahead of the run under ``name``. One that ``came_again`` stands in its old place and yields to all who are there."""
+    def of(cls, active_runs: Mapping[str, Any], name: str | None, now: float, *, came_again: bool) -> Ahead:
+        """Those ahead of the run under ``name``. One that ``came_again`` stands in its old place and yields to all who are there; a
+        guest has no place of its own, its ``name`` is None.
+        """
         entries: dict[str, Mapping[str, Any]] = {}
         for other, entry in active_runs.items():
             if other != name:

@@ -16,14 +16,19 @@ from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.leases import NOBODY, Ahead, Claim, moment_of
 from agno_mongo.db.sessions import refuse_if_anothers, refuse_if_foreign, touch
-from agno_mongo.db.store import RunBegin, RunBegun, begun_of, finished_already, finished_run, still_open, wanted_runs
-from agno_mongo.errors import RunNotFound, SessionBusy, SessionError, SessionNotFound
+from agno_mongo.db.store import RunBegin, RunBegun, begin_run, begun_of, finished_already, finished_run, still_open, wanted_runs
+from agno_mongo.errors import RunNotFound, SessionBusy, SessionError, SessionNotFound, StoreError
 
 
 async def renew_lease(connection: Connection, claim: Claim, lease: float) -> bool:
-    """Say that a long run is still alive; False if it is not open any more, or not ours. One update by ``session_id``."""
-    update = {"$set": {f"{claim.entry}.lease_until": connection.now() + lease}}
-    return bool((await connection.collection.update_one(claim.filter, update)).matched_count)
+    """Say that a long run is still alive; False if it is not open any more, or not ours. One update by ``session_id``.
+
+    Where another call with the same run id has the entry, it becomes ours once that one's lease has run out.
+    """
+    now = connection.now()
+    to_set = {"lease_until": now + lease} | ({} if claim.attempt is None else {"attempt": claim.attempt})
+    update = {"$set": {f"{claim.entry}.{name}": value for name, value in to_set.items()}}
+    return bool((await connection.collection.update_one(claim.to_renew(now), update)).matched_count)
 
 
 async def still_ahead(connection: Connection, claim: Claim, ahead: Ahead) -> Ahead:
@@ -33,10 +38,16 @@ async def still_ahead(connection: Connection, claim: Claim, ahead: Ahead) -> Ahe
 
 
 async def read_again(connection: Connection, begin: RunBegin, claim: Claim) -> RunBegun:
-    """The session as it is once those ahead have finished. One find. Raises SessionNotFound if it was deleted meanwhile."""
+    """The session as it is once those ahead have finished. One find. Raises SessionNotFound if it was deleted meanwhile.
+
+    A call that waited as a guest begins anew, which costs another find and what :func:`begin_run` does; RunAlreadyFinished if the call
+    before it has finished the run.
+    """
     projection = {**wanted_runs(begin.runs_wanted), "active_runs": 0}
-    document = await connection.collection.find_one(claim.filter, projection=projection)
+    document = await connection.collection.find_one(claim.held, projection=projection)
     if document is None:
+        if begin.reused_id and await connection.collection.find_one(claim.key.filter, projection={"_id": 1}) is not None:
+            return await begin_run(connection, begin)
         raise SessionNotFound(
             f"session {begin.key.session_id!r} was deleted while run {begin.run_id!r} waited for its turn",
             session_id=begin.key.session_id,
@@ -48,12 +59,13 @@ async def checkpoint(connection: Connection, point: Checkpoint) -> None:
     """Put what the run has so far under its entry, and renew its lease. One update by ``session_id``, of what is new since the last one.
 
     Nobody else sees anything of it but the run's progress. Large content costs what :mod:`agno_mongo.db.media` says. Raises
-    SessionNotFound if the session was deleted, RunAlreadyFinished or RunTakenOver if the run is not this process's any more.
+    SessionNotFound if the session was deleted, RunAlreadyFinished or RunTakenOver if the run is not this process's any more, and
+    StoreError while another call with the same run id has the entry.
     """
     point = await _stored_apart(connection, point)
-    result = await connection.collection.update_one(point.claim.filter, point.update(connection.now()))
-    if not result.matched_count:
-        await still_open(connection, point.claim)
+    result = await connection.collection.update_one(point.claim.held, point.update(connection.now()))
+    if not result.matched_count and await still_open(connection, point.claim) is not None:
+        raise StoreError(f"another call has run {point.claim.run_id!r} of session {point.claim.key.session_id!r}")
 
 
 async def _stored_apart(connection: Connection, point: Checkpoint) -> Checkpoint:
@@ -78,9 +90,9 @@ async def leave(connection: Connection, claim: Claim) -> None:
         ended = {f"{claim.entry}.lease_until": connection.now()}
         await connection.collection.update_one(claim.filter, {"$set": ended})
         return
-    left = await connection.collection.update_one(claim.filter, {"$unset": {claim.entry: ""}})
+    left = await connection.collection.update_one(claim.held, {"$unset": {claim.entry: ""}})
     if left.matched_count:
-        # Else another process went on with the run, and needs its content.
+        # Else another process went on with the run, or another call has it or has finished it, and needs its content.
         await media.free_runs(connection, claim.key, [claim.run_id])
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pymongo.errors
 from pymongo import ReturnDocument
 
-from agno_mongo.db import archive, media, retention, values
+from agno_mongo.db import archive, media, retention
 from agno_mongo.db import state as states
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
@@ -46,7 +46,8 @@ class RunBegin:
 
     ``state``, ``metadata`` and ``component`` count only if the session is made by this run. ``runs_wanted`` is how many of
     the newest runs to load. ``reused_id`` says that ``run_id`` came from outside and may have been used before, ``has_media`` that
-    ``input`` refers to content that is stored apart, ``yields`` that the run wants to know who is ahead of it.
+    ``input`` refers to content that is stored apart, ``yields`` that the run wants to know who is ahead of it. ``attempt`` tells
+    calls apart that were given the same ``run_id``.
     """
 
     key: SessionKey
@@ -61,12 +62,19 @@ class RunBegin:
     reused_id: bool
     has_media: bool = False
     yields: bool = False
+    attempt: str | None = None
+
+    @property
+    def claim(self) -> Claim:
+        """The run that it is to become."""
+        return Claim(key=self.key, run_id=self.run_id, attempt=self.attempt)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunBegun:
     """The session as ``begin_run`` found it, with its newest runs; ``state`` is encoded, as stored. ``ahead`` are the runs that were
-    going on, if the run yields to them; ``entry`` is what a run that is continued has stored, encoded.
+    going on, if the run yields to them; ``entry`` is what a run that is continued has stored, encoded. ``is_guest`` says that another
+    call with the same run id lives, whose entry stays as it is.
     """
 
     session: Session
@@ -74,6 +82,7 @@ class RunBegun:
     state_revision: int | None
     ahead: Ahead = NOBODY
     entry: Mapping[str, Any] | None = None
+    is_guest: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +124,10 @@ class RunEnded:
 async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
     """Record that a run has begun, with its input, and return the session; make the session if there is none.
 
-    One findAndModify by the unique ``session_id``, durable before it returns. Repeating it with the same ``run_id`` changes nothing
-    but the lease. Of two that race to make the session both succeed, and the second finds what the first made. Large input, and large
+    One findAndModify by the unique ``session_id``, durable before it returns. Repeating it with the same ``run_id`` and ``attempt`` puts
+    the same entry there again, with a new lease and without checkpoints; so does another attempt once the lease has run out. While
+    the lease holds, another attempt is a guest: the entry stays as it is, the guest may go on, and either finishes the run; two to
+    four commands more. Of two that race to make the session both succeed, and the second finds what the first made. Large input, and large
     parts of the runs that are returned, cost what :mod:`agno_mongo.db.media` says, the input a find more; a ``run_id`` from outside, one find more in a session
     that has an archive. Raises SessionOwnedByAnotherUser, SessionTypeMismatch and RunAlreadyFinished, having changed nothing.
     """
@@ -128,21 +139,22 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
     stored_input = await media.stored_apart(connection, begin.key, begin.run_id, begin.input, size=size)
     begin = replace(begin, input=stored_input, has_media=stored_input is not begin.input)
     try:
-        document = await _upsert_begin(connection, begin)
+        document, is_guest = await _upsert_begin(connection, begin)
         # As it was at the first time; who came since waits for this run.
-        others, name = document.get("active_runs") or {}, values.encode_key(begin.run_id)
-        ahead = Ahead.of(others, name, connection.now(), came_again=begin.reused_id)
+        name = None if is_guest else begin.claim.name
+        ahead = Ahead.of(document.get("active_runs") or {}, name, connection.now(), came_again=begin.reused_id)
         if "schema_version" not in document:
             await lift(connection, begin.key.session_id)
-            document = await _upsert_begin(connection, begin)
+            document, is_guest = await _upsert_begin(connection, begin)
         if begin.reused_id and document.get("archived_runs"):
             await _refuse_archived(connection, begin, document)
     except SessionError as error:
-        # What a finished run of this id refers to is its own; what only this one brought goes with the session.
+        # What a finished run of this id refers to is its own, as is what a living one does; what only this one brought goes with
+        # the session.
         if begin.has_media and not isinstance(error, RunAlreadyFinished):
             await media.free_runs(connection, begin.key, [begin.run_id])
         raise
-    return await begun_of(connection, document, ahead)
+    return replace(await begun_of(connection, document, ahead), is_guest=is_guest)
 
 
 async def begun_of(connection: Connection, document: dict[str, Any], ahead: Ahead = NOBODY) -> RunBegun:
@@ -164,15 +176,17 @@ def wanted_runs(count: int) -> dict[str, Any]:
     return {"runs": {"$slice": -count}, **EVERYTHING} if count else {"runs": 0}
 
 
-async def _upsert_begin(connection: Connection, begin: RunBegin) -> dict[str, Any]:
+async def _upsert_begin(connection: Connection, begin: RunBegin) -> tuple[dict[str, Any], bool]:
+    """The session, and whether the run is the guest of another call."""
+    now = connection.now()
     which = begin.key.filter
     if begin.reused_id:
-        which["runs.run_id"] = {"$ne": begin.run_id}
+        which |= {"runs.run_id": {"$ne": begin.run_id}, **begin.claim.free_for(now)}
     projection = wanted_runs(begin.runs_wanted)
     if not begin.yields:
         # What others have begun is not this run's business then, and may be large.
         projection["active_runs"] = 0
-    update = _begin_update(begin, connection.now())
+    update = _begin_update(begin, now)
     update["$max"] |= retention.slid(connection, begin.lease)
     for _ in range(3):
         asked = connection.clock.local()
@@ -183,10 +197,29 @@ async def _upsert_begin(connection: Connection, begin: RunBegin) -> dict[str, An
             # What the server has just written tells its clock, at no further cost.
             connection.clock.heard(document.get("touched_at"), asked)
             if await retention.outlives_run(connection, begin.key, document, begin.lease):
-                return document
-        # Either another caller made the session in the same moment, or it is not ours to use.
+                return document, False
+        # Either another caller made the session in the same moment, or it is not ours to use, or another call has the run.
         await _explain_refusal(connection, begin)
+        if begin.reused_id and (found := await _enter_as_guest(connection, begin, projection)) is not None:
+            return found, True
     raise StoreError(f"session {begin.key.session_id!r} could neither be made nor found")
+
+
+async def _enter_as_guest(connection: Connection, begin: RunBegin, projection: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The session, if another call has a run of this id there and lives. One findAndModify; the entry stays as it is."""
+    now, entry = connection.now(), begin.claim.entry
+    which = {
+        **begin.key.filter,
+        "runs.run_id": {"$ne": begin.run_id},
+        f"{entry}.lease_until": {"$gt": now},
+        f"{entry}.attempt": {"$ne": begin.attempt},
+    }
+    update = touch(now)
+    update["$max"] |= retention.slid(connection, begin.lease)
+    found: dict[str, Any] | None = await connection.collection.find_one_and_update(
+        which, update, projection=projection, return_document=ReturnDocument.AFTER
+    )
+    return found if found is not None and await retention.outlives_run(connection, begin.key, found, begin.lease) else None
 
 
 def _begin_update(begin: RunBegin, now: float) -> dict[str, Any]:
@@ -206,9 +239,11 @@ def _begin_update(begin: RunBegin, now: float) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
     }
     active = {"input": begin.input, "started_at": now, "lease_until": now + begin.lease}
+    if begin.attempt is not None:
+        active["attempt"] = begin.attempt
     return {
         "$setOnInsert": created,
-        "$set": {f"active_runs.{values.encode_key(begin.run_id)}": active, **_media_flag(begin.has_media)},
+        "$set": {begin.claim.entry: active, **_media_flag(begin.has_media)},
         **touch(now),
     }
 
@@ -222,8 +257,7 @@ async def _refuse_archived(connection: Connection, begin: RunBegin, document: di
     """Raise RunAlreadyFinished if a run of this id is in the archive, and take back that it has begun."""
     if await archive.find(connection, document, begin.run_id) is None:
         return
-    active = f"active_runs.{values.encode_key(begin.run_id)}"
-    await connection.collection.update_one(begin.key.filter, {"$unset": {active: ""}})
+    await connection.collection.update_one(begin.claim.held, {"$unset": {begin.claim.entry: ""}})
     raise finished_already(begin.key, begin.run_id)
 
 

@@ -265,6 +265,7 @@ class Execution:
             session_state=values.decode(state),
             metadata=values.decode(begin.metadata),
         )
+        self.context.state.check = _storable
         for change in earlier:
             if "added" in change:
                 add_again(self.context, change)
@@ -374,11 +375,18 @@ class Execution:
         )
         try:
             ended = await self._db.finish_run(end)
-        except DocumentTooLarge:
-            # Large runs are stored apart; it is the state. The run itself is kept, and its error told.
+        except DocumentTooLarge as error:
+            # Large runs are stored apart; it is the state.
             await self._db.finish_run(replace(end, changes=[]))
-            raise
+            raise DocumentTooLarge(
+                f"the state of session {end.key.session_id!r} would be over MongoDB's limit of 16 MB for one document; run "
+                f"{end.run_id!r} is stored, none of its changes to the state are"
+            ) from error
         return ended.conflicts, [*unstorable, *unstorable_parts]
+
+
+def _storable(value: Any, path: str) -> None:
+    values.encode(value, path=path)
 
 
 async def session_with_runs(

@@ -163,15 +163,6 @@ class TestARunThatAdds:
         await agent.arun("go")
         assert [request.messages[0].content for request in model.requests] == ["This is visit 1.", "This is visit 2."]
 
-    async def test_names_an_appended_value_that_cannot_be_stored(self, db: MongoDb) -> None:
-        def act(context: RunContext) -> None:
-            context.state.append("list", "good", object())
-            context.state.increment("n")
-
-        with pytest.raises(UnstorableValueError, match=r"session_state\.list\[2\] cannot be stored"):
-            await run_that(db, act, session_state={"list": ["kept"]})
-        assert await state_of(db) == {"list": ["kept"], "n": 1}
-
     async def test_counts_once_although_its_end_is_sent_twice(self, db: MongoDb) -> None:
         agent = agent_that(db, visit)
         ends: list[Any] = []
@@ -496,3 +487,19 @@ async def test_fifty_runs_at_once_from_four_processes_lose_nothing_and_pay_nothi
     assert {key for key in state if key not in {"counter", "nested"}} == set(own)
     assert session.session_data["session_metrics"] == {"input_tokens": 1000, "output_tokens": 500, "total_tokens": 1500}
     assert session.active_runs == {}
+
+
+async def test_a_value_that_cannot_be_stored_is_refused_at_once_and_costs_the_others_nothing(db: MongoDb) -> None:
+    refused: list[str] = []
+
+    def log(run_context: RunContext) -> str:
+        run_context.state.append("log", "good")
+        with pytest.raises(UnstorableValueError, match=r"session_state\.log\[0\]") as error:
+            run_context.state.append("log", object())
+        refused.append(error.value.path)
+        return "logged"
+
+    agent = Agent(model=ScriptedModel(ToolCall("log"), "done"), db=db, session_id="s", tools=[log])
+    await agent.arun("go")
+    assert refused == ["session_state.log[0]"]
+    assert await agent.aget_session_state() == {"log": ["good"]}

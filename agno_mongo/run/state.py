@@ -42,6 +42,8 @@ class StateAdditions:
     def __init__(self, session_state: Callable[[], Any]) -> None:
         self._session_state = session_state
         self._lock = RLock()
+        self.check: Callable[[Any, str], object] | None = None
+        """Raises UnstorableValueError for a value that the session cannot store, given with its path. Set by the runtime."""
         self._additions: list[Addition] = []
 
     def __repr__(self) -> str:
@@ -69,10 +71,12 @@ class StateAdditions:
     def append(self, key: str | Sequence[str], *values: Any) -> None:
         """Append ``values`` to a list. A missing key is a list without entries. Lists of several runs keep each run's values together.
 
-        Raises, having changed nothing: StateTypeError if the key holds no list, ConfigurationError for a ``key`` that is none. A value that
-        cannot be stored is named when the run ends, as everywhere in the state.
+        Raises, having changed nothing: StateTypeError if the key holds no list, UnstorableValueError for a value that cannot be stored,
+        ConfigurationError for a ``key`` that is none.
         """
         path = _path_of(key)
+        if self.check is not None:
+            self.check(list(values), _shown(path))
         with self._lock:
             parent = self._parent_of(path)
             before = [] if parent is None else parent.get(path[-1], [])

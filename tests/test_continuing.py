@@ -232,14 +232,14 @@ class TestTwoProcesses:
             assert [run.content for run in session.runs] == ["done"]
             assert session.session_state == {}
 
-    async def test_the_stalled_ones_lease_is_not_the_others(self, db: MongoDb, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_the_stalled_ones_lease_is_not_the_others(self, mongo_db: MongoDb, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Settings, "lease", 0.3)
-        async with Held(db) as first:
-            (run_id,) = (await db.get_session("s")).active_runs
+        async with Held(mongo_db) as first:
+            (run_id,) = (await mongo_db.get_session("s")).active_runs
             monkeypatch.setattr(Settings, "lease", 60.0)
-            await set_in_entry(db, run_id, lease_until=0, continued_by="another")
+            await set_in_entry(mongo_db, run_id, lease_until=0, continued_by="another")
             await asyncio.sleep(0.3)
-            assert (await stored_entry(db))["lease_until"] == 0
+            assert (await stored_entry(mongo_db))["lease_until"] == 0
             with pytest.raises(RunTakenOver, match="another process went on with it"):
                 await first.let_go()
             first.task = asyncio.create_task(asyncio.sleep(0))  # type: ignore[arg-type]

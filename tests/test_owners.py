@@ -240,7 +240,7 @@ CALLS: Final = (
     Call("db.renew_lease", lambda t: t.db.renew_lease(t.claim, 60), False, of_run=False, mismatch=False),
     Call("db.checkpoint_run", _checkpoint, SessionNotFound, of_run=SessionNotFound, mismatch=SessionNotFound),
     Call("db.still_ahead", _still_ahead, 0, of_run=0, mismatch=0),
-    Call("db.read_run_again", lambda t: t.db.read_run_again(run_begin(t.key, t.open_run), t.claim), SessionNotFound,
+    Call("db.read_run_again", lambda t: t.db.read_run_again(replace(run_begin(t.key, t.open_run), reused_id=False), t.claim), SessionNotFound,
          of_run=SessionNotFound, mismatch=SessionNotFound),
     Call("db.take_over_run", _take_over, of_run=RunNotFound),
     Call("db.leave_run", lambda t: t.db.leave_run(t.claim), None, of_run=None, mismatch=None),

@@ -131,7 +131,7 @@ class TestDeleteUser:
             await asyncio.sleep(0.001)
         await mongo_db.delete_user("john")
         [reference] = await asyncio.gather(*uploads)
-        assert await media.restored(connection, reference) == "x" * 20_000_000
+        assert await media.restored(connection, reference, session_id="s") == "x" * 20_000_000
         assert await connection.media_chunks.count_documents({"files_id": {"$ne": reference.id}}) == 0
 
     async def test_takes_the_id_of_a_user(self, db: MongoDb) -> None:

@@ -4,7 +4,7 @@ VENV ?= .venv
 # Inside an activated environment (and in .ci/run) that one is used, else the project's own.
 BIN := $(if $(shell command -v lint-imports),,$(VENV)/bin/)
 
-.PHONY: setup check test test-versions bench bench-quick demo clean
+.PHONY: setup check test coverage test-versions bench bench-quick demo clean
 
 setup:  ## A virtual environment with all that the tests need.
 	$(PYTHON) -m venv $(VENV)
@@ -17,9 +17,12 @@ check:  ## Style, types, order of modules, the compose file.
 	$(BIN)lint-imports
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; else echo "docker compose is not here: docker-compose.yml is checked by tests/test_ground.py only"; fi
 
-test:  ## All tests, notebooks, examples and the code in the documentation, with branch coverage.
+test:  ## All tests, notebooks, examples and the code in the documentation.
+	$(BIN)python -m pytest -n 3
+
+coverage:  ## The same with branch coverage, which takes half as long again.
 	$(BIN)coverage erase
-	$(BIN)coverage run -m pytest -n auto
+	$(BIN)coverage run -m pytest -n 3
 	$(BIN)coverage combine --quiet
 	$(BIN)coverage report --fail-under=93 --skip-covered
 

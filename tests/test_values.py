@@ -233,7 +233,6 @@ class Size:
         (datetime.min, datetime.min.replace(tzinfo=timezone.utc)),
         (Decimal128("1.50"), Decimal("1.50")),
         (Decimal("0E+9000"), Decimal(0)),
-        (Binary(b"abc", 4), Binary(b"abc", 4)),
         (Binary(b"abc", 0), b"abc"),
         (Binary(b"abc", 128), Binary(b"abc", 128)),
         (bytearray(b"x"), b"x"),
@@ -323,6 +322,8 @@ def test_a_number_over_32_bits_as_the_server_returns_it_is_no_change() -> None:
         ({"a": len}, "state.a", "builtin_function_or_method"),
         ({"a": {("x", 1): 2}}, "state.a", "a key of type tuple; keys are text"),
         ({Colour.RED: 2**64}, "state.red", "more than 64 bits"),
+        ({"a": Binary(b"abc", 3)}, "state.a", "a UUID, that has 3 bytes, not 16"),
+        ({"a": Binary(b"abc", 4)}, "state.a", "a UUID, that has 3 bytes, not 16"),
     ],
 )
 def test_what_bson_has_no_place_for_is_named(value: Any, path: str, reason: str) -> None:

@@ -89,7 +89,8 @@ LEAVES = (
     | DECIMALS
     | st.uuids()
     | st.binary(max_size=12)
-    | st.builds(Binary, st.binary(max_size=12), st.sampled_from([1, 3, 5, 128, 255]))
+    | st.builds(Binary, st.binary(max_size=12), st.sampled_from([1, 5, 128, 255]))
+    | st.builds(Binary, st.binary(min_size=16, max_size=16), st.just(3))
     | st.builds(ObjectId, st.binary(min_size=12, max_size=12))
 )
 

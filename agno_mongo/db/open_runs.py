@@ -71,10 +71,11 @@ async def checkpoint(connection: Connection, point: Checkpoint) -> None:
 async def _stored_apart(connection: Connection, point: Checkpoint) -> Checkpoint:
     """The same with references in the place of large content."""
     lists = (point.messages, point.tools, point.changes)
-    claim = point.claim
-    messages, tools, changes = kept = [
-        [await media.stored_apart(connection, claim.key, claim.run_id, part) for part in parts] for parts in lists
-    ]
+    kept: list[list[Any]] = [[], [], []]
+    for parts, whole in zip(kept, lists, strict=True):
+        for part in whole:
+            parts.append(await media.stored_apart(connection, point.claim.key, point.claim.run_id, part))
+    messages, tools, changes = kept
     has_media = any(
         part is not before for parts, whole in zip(kept, lists, strict=True) for part, before in zip(parts, whole, strict=True)
     )

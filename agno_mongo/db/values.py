@@ -24,7 +24,7 @@ from typing import Any
 from uuid import UUID
 
 from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
-from bson.binary import UUID_SUBTYPE
+from bson.binary import ALL_UUID_SUBTYPES, UUID_SUBTYPE
 from pydantic import BaseModel
 
 from agno_mongo.errors import UnstorableValueError
@@ -192,6 +192,15 @@ def _encode_list(value: Any, depth: int) -> list[Any]:
     return stored
 
 
+def _encode_binary(value: Binary, _depth: int) -> Binary:
+    # PyMongo before 4.20 writes such a one and then cannot read it, nor the document around it.
+    if value.subtype in ALL_UUID_SUBTYPES and len(value) != _UUID_BYTES:
+        raise _UnstorableError(
+            f"a binary of subtype {value.subtype}, a UUID, that has {len(value)} bytes, not {_UUID_BYTES}", value
+        )
+    return value
+
+
 def _encode_int(value: int, _depth: int) -> int:
     number = int(value)
     if not -_INT64_END <= number < _INT64_END:
@@ -258,7 +267,7 @@ _ENCODERS_BY_BASE: tuple[tuple[type | tuple[type, ...], _Encoder], ...] = (
     (datetime, _encode_datetime),
     (Decimal, _encode_decimal),
     (UUID, lambda value, _depth: Binary(value.bytes, UUID_SUBTYPE)),
-    (Binary, _keep),
+    (Binary, _encode_binary),
     ((bytes, bytearray, memoryview), lambda value, _depth: bytes(value)),
 )
 

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import bars
@@ -44,7 +45,7 @@ class Plans:
 
 FULL = Plans(
     sizes=("2 KB", "8 KB"),
-    turns=turns.Plan(lengths=(1, 10, 100, 1_000, 10_000), turns=50, rounds=5, seconds=1.5),
+    turns=turns.Plan(lengths=(1, 10, 100, 1_000, 10_000), turns=50, rounds=5, seconds=1),
     crowds=crowds.Plan(sessions=(1, 10, 100), turns=5, least=100, rounds=5),
     reading=reading.Plan(sessions=2_000, opened=1_000, paged=10_000, repeats=20, rounds=5),
     disk=disk.Plan(turns=1_000, most={"LangGraph, MongoDBSaver": 200}),
@@ -60,7 +61,15 @@ QUICK = Plans(
 )
 
 
-async def run(plans: Plans, parts: Sequence[str], folder: str | None, say: Callable[[str], Any]) -> report.Report:
+@dataclass(frozen=True)
+class Progress:
+    """``say`` gets what begins, ``keep`` the report so far: whoever stops the suite has what was measured."""
+
+    say: Callable[[str], Any]
+    keep: Callable[[report.Report], Any]
+
+
+async def run(plans: Plans, parts: Sequence[str], folder: str | None, progress: Progress) -> report.Report:
     """Everything on one mongod, which is made for it and thrown away."""
     with tempfile.TemporaryDirectory(prefix="agno_mongo-bench-", dir=folder) as path:
         server = EmbeddedServer(path)
@@ -71,7 +80,7 @@ async def run(plans: Plans, parts: Sequence[str], folder: str | None, say: Calla
                 for size in plans.sizes:
                     contestants, missing = await _opened(size, url, opened)
                     found.missing = missing
-                    await _measure(found, contestants, plans, parts, server, say)
+                    await _measure(found, contestants, plans, parts, server, progress)
         finally:
             await asyncio.to_thread(server.release)
     return found
@@ -92,8 +101,12 @@ async def _measure(
     plans: Plans,
     parts: Sequence[str],
     server: EmbeddedServer,
-    say: Callable[[str], Any],
+    progress: Progress,
 ) -> None:
+    def say(text: str) -> None:
+        progress.keep(found)
+        progress.say(text)
+
     size, first = contestants[0].size.name, not found.turns
     if "turns" in parts:
         for runs in plans.turns.lengths:
@@ -124,14 +137,19 @@ def main() -> None:
     parser.add_argument("--output", metavar="FILE", help="where to write (default: docs/benchmarks.md; with --quick nowhere)")
     options = parser.parse_args()
     plans = QUICK if options.quick else FULL
-    found = asyncio.run(run(plans, options.only, options.folder, lambda text: print(text, file=sys.stderr, flush=True)))
-    page = report.page(found)
     output = options.output or (None if options.quick else OUTPUT)
+
+    def keep(found: report.Report) -> None:
+        if output is not None:
+            with open(output, "w", encoding="utf-8") as file:
+                file.write(report.page(found))
+
+    started = perf_counter()
+    progress = Progress(lambda text: print(f"{perf_counter() - started:5.0f} s  {text}", file=sys.stderr, flush=True), keep)
+    found = asyncio.run(run(plans, options.only, options.folder, progress))
+    keep(found)
     if output is None:
-        print(page)
-        return
-    with open(output, "w", encoding="utf-8") as file:
-        file.write(page)
+        print(report.page(found))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -12,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from agno_mongo.errors import IncompleteResponse
-from agno_mongo.messages import Message, Metrics, ToolExecution
+from agno_mongo.messages import Message, Metrics
 from agno_mongo.models.base import Model, ModelDelta, ModelRequest
 from agno_mongo.run.agent import (
     ModelRequestCompletedEvent,
@@ -21,15 +19,10 @@ from agno_mongo.run.agent import (
     RunContentEvent,
     RunOutput,
     RunOutputEvent,
-    ToolCallCompletedEvent,
-    ToolCallErrorEvent,
-    ToolCallStartedEvent,
 )
 from agno_mongo.run.base import RunContext
-from agno_mongo.tools.function import BadToolArgumentsError, Function
-
-MakeEvent = Callable[..., Any]
-"""Makes an event of the given class with the run's ids filled in."""
+from agno_mongo.tool_calls import MakeEvent, ToolRound
+from agno_mongo.tools.function import Function
 
 
 @dataclass(kw_only=True)
@@ -108,77 +101,16 @@ class ModelLoop:
 
     async def _call_tools(self, calls: Sequence[Mapping[str, Any]]) -> AsyncGenerator[RunOutputEvent, None]:
         """All calls of one answer at once. Results go to the model in the order of the calls."""
-        executions = [
-            ToolExecution(
-                tool_call_id=call.get("id"),
-                tool_name=call["function"]["name"],
-                tool_args=_as_sent(call["function"].get("arguments")),
-            )
-            for call in calls
-        ]
-        self.run.tools = [*(self.run.tools or ()), *executions]
-        tasks = [
-            asyncio.ensure_future(self._call_tool(call["function"], execution))
-            for call, execution in zip(calls, executions, strict=True)
-        ]
+        round_of_tools = ToolRound(
+            calls=calls, functions=self.functions, context=self.context, agent=self.agent, event=self.event
+        )
+        self.run.tools = [*(self.run.tools or ()), *round_of_tools.executions]
         try:
-            for execution in executions:
-                yield self.event(ToolCallStartedEvent, tool=execution)
-            for finished in asyncio.as_completed(tasks):
-                yield self._tool_event(await finished)
+            async with aclosing(round_of_tools.events()) as events:
+                async for event in events:
+                    yield event
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self.messages.extend(_tool_message(execution) for execution in executions if execution.result is not None)
-
-    async def _call_tool(self, call: Mapping[str, Any], execution: ToolExecution) -> ToolExecution:
-        started = perf_counter()
-        function = self.functions.get(call["name"])
-        try:
-            if function is None:
-                known = ", ".join(self.functions) or "none"
-                raise BadToolArgumentsError(f"There is no tool named {call['name']!r}. Tools: {known}.")
-            arguments = function.validated(call.get("arguments"))
-            execution.result = await function.call(arguments, self.context, self.agent)
-            execution.tool_call_error = False
-        except BadToolArgumentsError as error:
-            execution.result, execution.tool_call_error = str(error), True
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tool raises is for the model to hear
-            execution.result, execution.tool_call_error = f"{type(error).__name__}: {error}", True
-        execution.metrics = Metrics(duration=perf_counter() - started)
-        return execution
-
-    def _tool_event(self, execution: ToolExecution) -> RunOutputEvent:
-        if execution.tool_call_error:
-            failed: RunOutputEvent = self.event(ToolCallErrorEvent, tool=execution, error=execution.result)
-            return failed
-        completed: RunOutputEvent = self.event(ToolCallCompletedEvent, tool=execution, content=execution.result)
-        return completed
-
-
-def _as_sent(arguments: str | None) -> dict[str, Any] | None:
-    """The arguments as the model wrote them; None if they are no JSON object. The call itself will say what is wrong.
-
-    They are what the run keeps: the function is given objects of its own, which it may change, and which BSON need not have.
-    """
-    try:
-        sent = json.loads(arguments or "{}")
-    except (ValueError, RecursionError):
-        return None
-    return sent if isinstance(sent, dict) else None
-
-
-def _tool_message(execution: ToolExecution) -> Message:
-    return Message(
-        role="tool",
-        content=execution.result,
-        tool_call_id=execution.tool_call_id,
-        tool_name=execution.tool_name,
-        tool_args=execution.tool_args,
-        tool_call_error=execution.tool_call_error,
-        metrics=execution.metrics,
-    )
+            self.messages.extend(round_of_tools.messages())
 
 
 class _Answer:

@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+ComponentT = TypeVar("ComponentT")
 
 SETTINGS = {
     "storage": "db",
@@ -37,28 +38,35 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> No
             raise TypeError(f"{owner} has no setting {name!r}{hint}")
 
 
-def older_names_accepted(function: Callable[P, T]) -> Callable[P, T]:
+def older_names_accepted(function: Callable[P, T], *, owner: str | None = None) -> Callable[P, T]:
     """Take older settings too, each with a DeprecationWarning that names today's.
 
-    A setting that never was is a TypeError with the nearest name that is.
+    A setting that never was is a TypeError with the nearest name that is. ``owner`` is what errors call the function.
     """
     known = inspect.signature(function).parameters
-    owner = function.__qualname__.removesuffix(".__init__")
+    named = owner or function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)
     def renaming(*args: P.args, **kwargs: P.kwargs) -> T:
         for name in [name for name in kwargs if name not in known]:
             today = SETTINGS.get(name)
             if today not in known:
-                refuse_unknown(owner, [name], known)
+                refuse_unknown(named, [name], known)
             assert today is not None
             if today in kwargs:
-                raise TypeError(f"{owner}: {name!r} is an older name of {today!r}; both were given")
-            _warn(f"{owner}({name}=…)", f"{owner}({today}=…)")
+                raise TypeError(f"{named}: {name!r} is an older name of {today!r}; both were given")
+            _warn(f"{named}({name}=…)", f"{named}({today}=…)")
             kwargs[today] = kwargs.pop(name)
         return function(*args, **kwargs)
 
     return renaming
+
+
+def older_settings_accepted(component: type[ComponentT]) -> type[ComponentT]:
+    """The class, whose constructor takes older settings too: see :func:`older_names_accepted`."""
+    settings = older_names_accepted(component.__init__, owner=component.__name__)
+    component.__init__ = settings  # type: ignore[method-assign]
+    return component
 
 
 def older_method(name: str, today: Callable[P, T]) -> Callable[P, T]:

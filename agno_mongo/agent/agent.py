@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, overload
 from uuid import uuid4
 
 from typing_extensions import Unpack
 
 from agno_mongo import history, renamed, terminal
 from agno_mongo.agent.continuing import ContinueOptions, Continuing
-from agno_mongo.agent.prompt import Instructions, stored_input, system_message, user_messages
+from agno_mongo.agent.prompt import stored_input, system_message, user_messages
 from agno_mongo.agent.sessions import SessionAccessors
+from agno_mongo.agent.settings import AgentSettings
 from agno_mongo.blocking import blocking, portal
-from agno_mongo.db.arguments import check_id, check_run_id
+from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
-from agno_mongo.db.mongo import MongoDb
-from agno_mongo.db.store import OnStateConflict
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.execution import CheckpointWhen, ConcurrentRuns, Execution, Settings
+from agno_mongo.execution import Execution, Settings
 from agno_mongo.messages import Message
 from agno_mongo.model_loop import ModelLoop
-from agno_mongo.models.base import Model, default_model
 from agno_mongo.run.agent import (
     RunContentEvent,
     RunErrorEvent,
@@ -33,9 +30,6 @@ from agno_mongo.run.agent import (
     RunOutputEvent,
     StateConflictEvent,
 )
-from agno_mongo.tools.function import Function, functions_of
-
-ChoiceT = TypeVar("ChoiceT", bound=str)
 
 
 class RunOptions(ContinueOptions, total=False):
@@ -48,7 +42,8 @@ class RunOptions(ContinueOptions, total=False):
     run_id: str | None
 
 
-class Agent(Continuing, SessionAccessors):
+@renamed.older_settings_accepted
+class Agent(AgentSettings, Continuing, SessionAccessors):
     """A model with instructions, tools and a session.
 
     ``model``: who answers; OpenAIChat by default. ``db``: where sessions live; without one nothing is remembered.
@@ -72,83 +67,6 @@ class Agent(Continuing, SessionAccessors):
     ``raise_model_errors`` it is raised too, once the run is stored. ``metadata`` is stored with session and run.
     ``store_media=False``: images, sounds and files are sent to the model, and stored as a note that says type, length and SHA-256.
     """
-
-    @renamed.older_names_accepted
-    def __init__(
-        self,
-        *,
-        model: Model | None = None,
-        name: str | None = None,
-        id: str | None = None,  # noqa: A002 - Agno's name
-        db: MongoDb | None = None,
-        session_id: str | None = None,
-        user_id: str | None = None,
-        session_state: Mapping[str, Any] | None = None,
-        overwrite_db_session_state: bool = False,
-        on_state_conflict: OnStateConflict = "ours",
-        concurrent_runs: ConcurrentRuns = "allow",
-        queue_timeout: float = 60.0,
-        checkpoint: CheckpointWhen = "runs",
-        add_history_to_context: bool = False,
-        num_history_runs: int | None = None,
-        num_history_messages: int | None = None,
-        description: str | None = None,
-        instructions: Instructions | None = None,
-        markdown: bool = False,
-        tools: Sequence[Callable[..., Any] | Function] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        stream: bool = False,
-        stream_events: bool = False,
-        raise_model_errors: bool = False,
-        store_media: bool = True,
-    ) -> None:
-        self.model: Model = model if model is not None else default_model()
-        if isinstance(self.model, type) or not callable(getattr(self.model, "respond", None)):
-            raise ConfigurationError(f"model= takes a model such as OpenAIChat(id=…), not {type(model).__name__}: {model!r}")
-        if db is not None and not isinstance(db, MongoDb):
-            raise ConfigurationError(f"db= takes a MongoDb, EmbeddedMongoDb or InMemoryDb, not {type(db).__name__}")
-        for setting, value, kind in (
-            ("name", name, str),
-            ("id", id, str),
-            ("session_id", session_id, str),
-            ("user_id", user_id, str),
-            ("session_state", session_state, Mapping),
-            ("metadata", metadata, Mapping),
-        ):
-            if value is not None and not isinstance(value, kind):
-                raise ConfigurationError(f"{setting}= takes {kind.__name__}, not {type(value).__name__}: {value!r}")
-        if not isinstance(store_media, bool):
-            raise ConfigurationError(f"store_media= takes True or False, not {store_media!r}")
-        for setting, value in (("session_id", session_id), ("user_id", user_id)):
-            if value is not None:
-                check_id(setting, value)
-        if tools is not None and not isinstance(tools, Sequence):
-            raise ConfigurationError(f"tools= takes a list of functions, not {type(tools).__name__}")
-        self.name = name
-        self.id = id or _slug(name or "agent")
-        self.db = db
-        self.session_id = session_id
-        self.user_id = user_id
-        self.session_state = dict(session_state or {})
-        self.overwrite_db_session_state = overwrite_db_session_state
-        self.on_state_conflict = _one_of("on_state_conflict", on_state_conflict, ("ours", "raise"))
-        self.concurrent_runs = _one_of("concurrent_runs", concurrent_runs, ("allow", "reject", "queue"))
-        self.queue_timeout = _seconds("queue_timeout", queue_timeout)
-        self.checkpoint = _one_of("checkpoint", checkpoint, ("runs", "tool-batch"))
-        self.add_history_to_context = add_history_to_context
-        self.num_history_runs = _count("num_history_runs", num_history_runs)
-        self.num_history_messages = _count("num_history_messages", num_history_messages)
-        self.description = description
-        self.instructions = instructions
-        self.markdown = markdown
-        self.tools = list(tools or ())
-        self.metadata = dict(metadata) if metadata is not None else None
-        self.stream = stream
-        self.stream_events = stream_events
-        self.raise_model_errors = raise_model_errors
-        self.store_media = store_media
-        self._functions: tuple[list[Any], dict[str, Function]] = ([], {})
-        self._functions_by_name()
 
     def __repr__(self) -> str:
         return f"Agent(id={self.id!r}, model={self.model!r}, db={self.db!r})"
@@ -276,15 +194,15 @@ class Agent(Continuing, SessionAccessors):
             session_id=session_id,
             user_id=user_id,
             input=RunInput(input_content=stored_input(given)) if continued is None else None,
-            model=self.model.id,
-            model_provider=self.model.provider,
+            model=self._model.id,
+            model_provider=self._model.provider,
             metadata=metadata,
         )
         settings = Settings(
             key=SessionKey(session_id=session_id, session_type=SessionType.AGENT, user_id=user_id),
             component_id=self.id,
             component=self._described(),
-            default_state=self.session_state,
+            default_state=dict(self.session_state or {}),
             run_state=options.get("session_state") or {},
             overwrite_state=self.overwrite_db_session_state and options.get("session_state") is not None,
             metadata=metadata,
@@ -307,7 +225,7 @@ class Agent(Continuing, SessionAccessors):
             messages = execution.run.messages = execution.context.messages
             await self._fill(messages, asked, options, execution)
             loop = ModelLoop(
-                model=self.model,
+                model=self._model,
                 run=execution.run,
                 messages=messages,
                 functions=self._functions_by_name(),
@@ -351,25 +269,14 @@ class Agent(Continuing, SessionAccessors):
         choice = options.get("add_history_to_context")
         return self.add_history_to_context if choice is None else choice
 
-    @property
-    def _num_history_runs(self) -> int | None:
-        if self.num_history_runs is None and self.num_history_messages is None:
-            return DEFAULT_HISTORY_RUNS
-        return self.num_history_runs
-
     def _runs_looked_back_on(self, options: RunOptions) -> int:
         if not self._looks_back(options):
             return 0
         # A run that came to an answer has two messages at the least.
         return self._num_history_runs if self._num_history_runs is not None else self.num_history_messages or 0
 
-    def _functions_by_name(self) -> dict[str, Function]:
-        if self._functions[0] != self.tools:
-            self._functions = (list(self.tools), functions_of(self.tools))
-        return self._functions[1]
-
     def _described(self) -> dict[str, Any]:
-        model = {"id": self.model.id, "provider": self.model.provider, "name": type(self.model).__name__}
+        model = {"id": self._model.id, "provider": self._model.provider, "name": type(self.model).__name__}
         return {"agent_id": self.id, "name": self.name, "model": model}
 
     # The terminal.
@@ -433,27 +340,4 @@ class Agent(Continuing, SessionAccessors):
                 self.print_response(text, stream=stream, markdown=markdown, show_message=False, console=console, **options)
 
 
-DEFAULT_HISTORY_RUNS = 3
 _ALWAYS_STREAMED = (RunContentEvent, RunErrorEvent, StateConflictEvent)
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "agent"
-
-
-def _count(name: str, value: int | None) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ConfigurationError(f"{name} is a whole number from 1, not {value!r}")
-    return value
-
-
-def _seconds(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise ConfigurationError(f"{name} is a number of seconds, not {value!r}")
-    return value
-
-
-def _one_of(name: str, value: ChoiceT, known: tuple[ChoiceT, ...]) -> ChoiceT:
-    if value not in known:
-        raise ConfigurationError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
-    return value

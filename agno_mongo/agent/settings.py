@@ -1,0 +1,120 @@
+"""An agent's settings, with Agno's names and defaults, and what they may be.
+
+A concern of its own has a block of its own here; what becomes of it is in the module that the block names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Final, cast
+
+from agno_mongo import checks
+from agno_mongo.agent.prompt import Instructions
+from agno_mongo.db.arguments import check_id
+from agno_mongo.db.mongo import MongoDb
+from agno_mongo.db.store import OnStateConflict
+from agno_mongo.errors import ConfigurationError
+from agno_mongo.execution import CheckpointWhen, ConcurrentRuns
+from agno_mongo.models.base import Model, default_model
+from agno_mongo.tools.function import Function, functions_of
+
+DEFAULT_HISTORY_RUNS: Final = 3
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class AgentSettings:
+    """What an agent is made of. Every field may be given to ``Agent()`` by its name."""
+
+    # Who answers, and who is asked.
+    model: Model | None = None
+    name: str | None = None
+    id: str | None = None
+
+    # The session: agno_mongo.execution.
+    db: MongoDb | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    session_state: Mapping[str, Any] | None = None
+    overwrite_db_session_state: bool = False
+    on_state_conflict: OnStateConflict = "ours"
+    concurrent_runs: ConcurrentRuns = "allow"
+    queue_timeout: float = 60.0
+    checkpoint: CheckpointWhen = "runs"
+    metadata: Mapping[str, Any] | None = None
+    store_media: bool = True
+
+    # The history that the model is shown: agno_mongo.history.
+    add_history_to_context: bool = False
+    num_history_runs: int | None = None
+    num_history_messages: int | None = None
+
+    # The system message: agno_mongo.agent.prompt.
+    description: str | None = None
+    instructions: Instructions | None = None
+    markdown: bool = False
+
+    # Tools: agno_mongo.tools, agno_mongo.model_loop.
+    tools: Sequence[Callable[..., Any] | Function] | None = None
+
+    # What a caller sees of a run.
+    stream: bool = False
+    stream_events: bool = False
+    raise_model_errors: bool = False
+
+    _checked: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
+        "name": lambda name, value: checks.instance_of(name, value, str),
+        "id": lambda name, value: checks.instance_of(name, value, str),
+        "session_id": lambda name, value: None if value is None else check_id(name, value),
+        "user_id": lambda name, value: None if value is None else check_id(name, value),
+        "session_state": lambda name, value: checks.mapping(name, value) or {},
+        "metadata": checks.mapping,
+        "on_state_conflict": lambda name, value: checks.one_of(name, value, ("ours", "raise")),
+        "concurrent_runs": lambda name, value: checks.one_of(name, value, ("allow", "reject", "queue")),
+        "queue_timeout": checks.seconds,
+        "checkpoint": lambda name, value: checks.one_of(name, value, ("runs", "tool-batch")),
+        "num_history_runs": checks.count,
+        "num_history_messages": checks.count,
+    }
+    """How a setting is checked, and made into what the agent keeps. Flags are checked by their annotation."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check = checks.flag if field.type == "bool" else AgentSettings._checked.get(field.name)
+            if check is not None:
+                setattr(self, field.name, check(field.name, getattr(self, field.name)))
+        if self.model is None:
+            self.model = default_model()
+        if isinstance(self.model, type) or not callable(getattr(self.model, "respond", None)):
+            given = self.model
+            raise ConfigurationError(f"model= takes a model such as OpenAIChat(id=…), not {type(given).__name__}: {given!r}")
+        if self.db is not None and not isinstance(self.db, MongoDb):
+            raise ConfigurationError(f"db= takes a MongoDb, EmbeddedMongoDb or InMemoryDb, not {type(self.db).__name__}")
+        if self.tools is not None and not isinstance(self.tools, Sequence):
+            raise ConfigurationError(f"tools= takes a list of functions, not {type(self.tools).__name__}")
+        self.tools = list(self.tools or ())
+        self.id = self.id or _slug(self.name or "agent")
+        self._functions: tuple[list[Any], dict[str, Function]] = ([], {})
+        self._functions_by_name()
+
+    @property
+    def _model(self) -> Model:
+        """The model that is there once the settings are checked."""
+        return cast("Model", self.model)
+
+    @property
+    def _num_history_runs(self) -> int | None:
+        if self.num_history_runs is None and self.num_history_messages is None:
+            return DEFAULT_HISTORY_RUNS
+        return self.num_history_runs
+
+    def _functions_by_name(self) -> dict[str, Function]:
+        tools = list(self.tools or ())
+        if self._functions[0] != tools:
+            self._functions = (tools, functions_of(tools))
+        return self._functions[1]
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "agent"

@@ -1,0 +1,52 @@
+"""What a setting may be: each check gives the value back, or raises ConfigurationError with the setting's name and what was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from agno_mongo.errors import ConfigurationError
+
+ValueT = TypeVar("ValueT")
+ChoiceT = TypeVar("ChoiceT", bound=str)
+
+
+def instance_of(name: str, value: ValueT, *kinds: type) -> ValueT:
+    """A value of one of ``kinds``, or None."""
+    if value is not None and not isinstance(value, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise ConfigurationError(f"{name}= takes {wanted}, not {type(value).__name__}: {value!r}")
+    return value
+
+
+def flag(name: str, value: bool) -> bool:
+    """True or False, and not what merely counts as one."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name}= takes True or False, not {value!r}")
+    return value
+
+
+def count(name: str, value: int | None, *, least: int = 1) -> int | None:
+    """A whole number from ``least``, or None."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise ConfigurationError(f"{name} is a whole number from {least}, not {value!r}")
+    return value
+
+
+def seconds(name: str, value: float) -> float:
+    """A number of seconds, zero included."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise ConfigurationError(f"{name} is a number of seconds, not {value!r}")
+    return value
+
+
+def one_of(name: str, value: ChoiceT, known: tuple[ChoiceT, ...]) -> ChoiceT:
+    """One of the words of ``known``."""
+    if value not in known:
+        raise ConfigurationError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
+    return value
+
+
+def mapping(name: str, value: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A dict of one's own, or None."""
+    return None if instance_of(name, value, Mapping) is None else dict(value or {})

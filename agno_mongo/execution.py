@@ -178,7 +178,7 @@ class Execution:
             yields=settings.concurrent_runs != "allow",
             attempt=self._attempt,
         )
-        begun, cancelled = await uninterrupted(lambda: self._entered(begin))
+        begun, cancelled = await self._uninterrupted(lambda: self._entered(begin))
         self._enter(begun, begin, run_state)
         try:
             if cancelled is not None:
@@ -320,7 +320,7 @@ class Execution:
     async def _stored(self, failure: BaseException | None) -> tuple[str, ...]:
         """Store the run, whatever tries to interrupt it, then raise what must be raised: the store's errors before all others."""
         try:
-            (conflicts, unstorable), cancelled = await uninterrupted(self._finish)
+            (conflicts, unstorable), cancelled = await self._uninterrupted(self._finish)
         except (StoreError, SessionError) as error:
             raise error from failure
         self.run.state_conflicts = list(conflicts) or None
@@ -339,6 +339,10 @@ class Execution:
                 paths=list(conflicts),
             )
         return conflicts
+
+    async def _uninterrupted(self, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, asyncio.CancelledError | None]:
+        """Without a database there is nothing that could be interrupted."""
+        return (await work(), None) if self._db is None else await uninterrupted(work)
 
     async def _record(self) -> dict[str, Any]:
         """The run as it is stored."""

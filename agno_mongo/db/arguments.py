@@ -25,6 +25,8 @@ Total = Literal["exact", "estimated"]
 
 def check_id(name: str, value: Any) -> str:
     """The id, if it is text of at least one character that UTF-8 can write; else ConfigurationError naming it."""
+    if type(value) is str and value and value.isascii():
+        return value
     if not isinstance(value, str) or not value:
         shown = "an empty string" if value == "" else f"{type(value).__name__}: {value!r}"
         raise ConfigurationError(f"{name} must be text of at least one character, not {shown}")

@@ -137,7 +137,8 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
         # Nothing is stored beside a session that is somebody else's, nor beside a run that is there already.
         await _explain_refusal(connection, begin)
     stored_input = await media.stored_apart(connection, begin.key, begin.run_id, begin.input, size=size)
-    begin = replace(begin, input=stored_input, has_media=stored_input is not begin.input)
+    if stored_input is not begin.input:
+        begin = replace(begin, input=stored_input, has_media=True)
     try:
         document, is_guest = await _upsert_begin(connection, begin)
         # As it was at the first time; who came since waits for this run.
@@ -154,7 +155,8 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
         if begin.has_media and not isinstance(error, RunAlreadyFinished):
             await media.free_runs(connection, begin.key, [begin.run_id])
         raise
-    return replace(await begun_of(connection, document, ahead), is_guest=is_guest)
+    begun = await begun_of(connection, document, ahead)
+    return replace(begun, is_guest=True) if is_guest else begun
 
 
 async def begun_of(connection: Connection, document: dict[str, Any], ahead: Ahead = NOBODY) -> RunBegun:
@@ -327,7 +329,7 @@ async def _stored_apart(connection: Connection, end: RunEnd) -> tuple[RunEnd, in
         runs.append(kept)
         has_media = has_media or kept is not run
         size += whole if kept is run else archive.size_of(kept)
-    return replace(end, runs=runs), size, has_media
+    return replace(end, runs=runs) if has_media else end, size, has_media
 
 
 def _overflows(done: Mapping[str, Any], history_runs: int) -> bool:

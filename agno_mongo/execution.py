@@ -38,6 +38,8 @@ from agno_mongo.errors import (
 from agno_mongo.history import finished_rounds, told_runs
 from agno_mongo.messages import TOKEN_COUNTERS, Message, Metrics, without_media
 from agno_mongo.run.agent import (
+    CustomEvent,
+    RunCancelledEvent,
     RunCompletedEvent,
     RunContinuedEvent,
     RunErrorEvent,
@@ -47,6 +49,7 @@ from agno_mongo.run.agent import (
     StateConflictEvent,
 )
 from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunContext, RunInput, RunStatus
+from agno_mongo.run.stored import without_tool_messages
 from agno_mongo.upkeep import Upkeep
 from agno_mongo.working_state import add_again, encoded_additions, encoded_state
 
@@ -67,8 +70,12 @@ class Settings:
     ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on.
     ``raise_errors`` raises a model's error after the run is stored with status ERROR. ``concurrent_runs`` says what a run does that
     meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
-    round of tools too. ``continues``: the run is an interrupted one, which goes on. Without
-    ``store_media`` a note stands in the place of images, sounds and files.
+    round of tools too. ``continues``: the run is an interrupted one, which goes on. ``metadata``
+    is the component's, ``run_metadata`` the call's; the session's own comes in between.
+
+    Without ``store_media`` a note stands in the place of images, sounds and files; without ``store_tool_messages`` nothing is stored of what
+    tools were asked and answered, with ``store_history_messages`` the history that the run was shown is. With ``store_events`` its events are, but for
+    those named in ``events_to_skip``.
     """
 
     key: SessionKey
@@ -78,6 +85,7 @@ class Settings:
     run_state: dict[str, Any] = field(default_factory=dict)
     overwrite_state: bool = False
     metadata: dict[str, Any] | None = None
+    run_metadata: dict[str, Any] | None = None
     history_runs: int = 0
     on_state_conflict: OnStateConflict = "ours"
     raise_errors: bool = False
@@ -87,6 +95,10 @@ class Settings:
     checkpoint: CheckpointWhen = "runs"
     continues: bool = False
     store_media: bool = True
+    store_tool_messages: bool = True
+    store_history_messages: bool = False
+    store_events: bool = False
+    events_to_skip: frozenset[str] = frozenset()
     lease: ClassVar[float] = LEASE
 
 
@@ -125,7 +137,7 @@ class Execution:
     async def events(
         self, body: Callable[[Execution], AsyncGenerator[RunOutputEvent, None]]
     ) -> AsyncGenerator[RunOutputEvent, None]:
-        """The events of the whole run, RunStarted to RunCompleted or RunError.
+        """The events of the whole run, RunStarted to RunCompleted, RunCancelled or RunError.
 
         Raises what the store raises, always; what the body raises only if it is no ModelError, or if ``raise_errors`` is set. Closing
         the generator, or cancelling whoever reads it, stores the run as cancelled.
@@ -134,24 +146,47 @@ class Execution:
         failure: BaseException | None = None
         try:
             async with self._alive(), aclosing(body(self)) as events:
-                yield self._first_event()
+                yield self._noted(self._first_event())
                 async for event in events:
-                    yield event
+                    yield self._noted(event)
         except BaseException as error:  # noqa: BLE001 - raised again below, once the run is stored
             failure = error
         self._close_run(failure)
+        last = self._noted(self._last_event(failure))
         conflicts = await self._stored(failure)
         if conflicts:
             yield self.event(StateConflictEvent, paths=conflicts)
+        if isinstance(last, RunCompletedEvent):
+            last.session_state = self.run.session_state
+        yield last
+
+    def _noted(self, event: RunOutputEvent) -> RunOutputEvent:
+        """The event, which is stored with the run if the component wants that."""
+        if isinstance(event, CustomEvent):
+            # A tool's own event does not know the run.
+            for name in ("run_id", "session_id", "agent_id", "agent_name"):
+                setattr(event, name, getattr(event, name, None) or getattr(self.run, name) or "")
+        if self._settings.store_events and event.event not in self._settings.events_to_skip:
+            if self.run.events is None:
+                self.run.events = []
+            self.run.events.append(event)
+        return event
+
+    def _last_event(self, failure: BaseException | None) -> RunOutputEvent:
+        """How the run ended. Its reader hears of it once the run is stored."""
+        run = self.run
+        if run.status is RunStatus.cancelled:
+            return self.event(RunCancelledEvent, reason=str(failure or "") or None)
         if failure is not None:
-            yield self.event(RunErrorEvent, content=str(failure), error_type=type(failure).__name__)
-        else:
-            yield self.event(
-                RunCompletedEvent,
-                content=self.run.content,
-                metrics=self.run.metrics,
-                session_state=self.run.session_state,
-            )
+            return self.event(RunErrorEvent, content=str(failure), error_type=type(failure).__name__)
+        return self.event(
+            RunCompletedEvent,
+            content=run.content,
+            content_type=run.content_type,
+            reasoning_content=run.reasoning_content,
+            metadata=run.metadata,
+            metrics=run.metrics,
+        )
 
     def _first_event(self) -> RunOutputEvent:
         who = {"model": self.run.model or "", "model_provider": self.run.model_provider or ""}
@@ -164,6 +199,7 @@ class Execution:
         default = values.encode(settings.default_state, path="session_state")
         run_state = values.encode(settings.run_state, path="session_state")
         metadata = values.encode(settings.metadata, path="metadata")
+        values.encode(settings.run_metadata, path="metadata")
         begin = RunBegin(
             key=settings.key,
             run_id=check_run_id(self.run.run_id),
@@ -263,12 +299,21 @@ class Execution:
             session_id=settings.key.session_id,
             user_id=settings.key.user_id,
             session_state=values.decode(state),
-            metadata=values.decode(begin.metadata),
+            metadata=self._metadata(),
         )
+        self.run.metadata = self.context.metadata
         self.context.state.check = _storable
         for change in earlier:
             if "added" in change:
                 add_again(self.context, change)
+
+    def _metadata(self) -> dict[str, Any] | None:
+        """The run's metadata, a dict of its own: the component's, over it what the session has, over both the call's."""
+        merged: dict[str, Any] = {}
+        for layer in (self._settings.metadata, self.session.metadata, self._settings.run_metadata):
+            if layer:
+                merged = states.merge(merged, values.decode(values.encode(layer, path="metadata")))
+        return merged or None
 
     async def _turn(self, begin: RunBegin, ahead: Ahead) -> RunBegun:
         """Wait for those ahead, or refuse to; then see what they have left behind. The run's input is stored meanwhile."""
@@ -347,7 +392,18 @@ class Execution:
     async def _record(self) -> dict[str, Any]:
         """The run as it is stored."""
         record = self.run.to_dict()
-        return record | {name: await self._kept(record[name]) for name in ("input", "messages") if name in record}
+        if self._settings.store_media:
+            return record
+        return record | {name: await self._kept(record[name]) for name in ("input", "messages", "events") if name in record}
+
+    async def _last_record(self) -> dict[str, Any]:
+        """The run as it is stored once it has ended; a paused one needs what its tools said to go on."""
+        if self._settings.store_history_messages:
+            self.run.keep_history()
+        record = await self._record()
+        if self._settings.store_tool_messages or self.run.is_paused:
+            return record
+        return without_tool_messages(record)
 
     async def _kept(self, value: Any) -> Any:
         """``value`` as far as the component wants it stored."""
@@ -360,7 +416,7 @@ class Execution:
         if self._db is None or (self._is_guest and self.run.status is not RunStatus.completed):
             # A guest that failed leaves the run to the call that has it.
             return (), unstorable
-        record, unstorable_parts = values.encode_lenient(await self._record(), path="run")
+        record, unstorable_parts = values.encode_lenient(await self._last_record(), path="run")
         if self._attempt is not None:
             record["attempt"] = self._attempt
         assert self.run.metrics is not None

@@ -23,11 +23,15 @@ from agno_mongo.execution import Execution, Settings
 from agno_mongo.messages import Message
 from agno_mongo.model_loop import ModelLoop
 from agno_mongo.run.agent import (
+    CustomEvent,
+    IntermediateRunContentEvent,
+    RunCancelledEvent,
     RunContentEvent,
     RunErrorEvent,
     RunInput,
     RunOutput,
     RunOutputEvent,
+    RunPausedEvent,
     StateConflictEvent,
 )
 
@@ -114,7 +118,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         error gives a run with status ERROR, and is raised only with ``raise_model_errors``.
         """
         if stream if stream is not None else self.stream:
-            every_step = self.stream_events if stream_events is None else stream_events
+            every_step = bool(self.stream_events if stream_events is None else stream_events)
             return self._stream(input, options, every_step=every_step, with_output=yield_run_output)
         return self._run(input, options)
 
@@ -185,7 +189,6 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         user_id = self._user(options.get("user_id"))
         wanted = options.get("session_id")
         session_id = self._session_for(wanted, user_id) if continued is None else self._asked_for(wanted, user_id)[1]
-        metadata = {**(self.metadata or {}), **(options.get("metadata") or {})} or None
         run_id = options.get("run_id") if continued is None else continued
         run = RunOutput(
             run_id=str(uuid4()) if run_id is None else check_run_id(run_id),
@@ -196,7 +199,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
             input=RunInput(input_content=stored_input(given)) if continued is None else None,
             model=self._model.id,
             model_provider=self._model.provider,
-            metadata=metadata,
+            metadata={**(self.metadata or {}), **(options.get("metadata") or {})} or None,
         )
         settings = Settings(
             key=SessionKey(session_id=session_id, session_type=SessionType.AGENT, user_id=user_id),
@@ -205,7 +208,8 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
             default_state=dict(self.session_state or {}),
             run_state=options.get("session_state") or {},
             overwrite_state=self.overwrite_db_session_state and options.get("session_state") is not None,
-            metadata=metadata,
+            metadata=dict(self.metadata) if self.metadata is not None else None,
+            run_metadata=options.get("metadata"),
             history_runs=self._runs_looked_back_on(options),
             on_state_conflict=self.on_state_conflict,
             concurrent_runs=self.concurrent_runs,
@@ -214,7 +218,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
             raise_errors=self.raise_model_errors,
             reused_id=run_id is not None,
             continues=continued is not None,
-            store_media=self.store_media,
+            **self._storing(),
         )
         return Execution(self.db, run, settings)
 
@@ -340,4 +344,12 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
                 self.print_response(text, stream=stream, markdown=markdown, show_message=False, console=console, **options)
 
 
-_ALWAYS_STREAMED = (RunContentEvent, RunErrorEvent, StateConflictEvent)
+_ALWAYS_STREAMED = (
+    RunContentEvent,
+    IntermediateRunContentEvent,
+    CustomEvent,
+    RunPausedEvent,
+    RunCancelledEvent,
+    RunErrorEvent,
+    StateConflictEvent,
+)

@@ -27,8 +27,8 @@ class ContinueOptions(TypedDict, total=False):
 class Continuing:
     """``acontinue_run`` and ``continue_run``, on top of the component's one way of running."""
 
-    stream: bool
-    stream_events: bool
+    stream: bool | None
+    stream_events: bool | None
 
     async def _run(self, given: Any, options: Any, *, continued: str | None = None) -> RunOutput:
         raise NotImplementedError
@@ -81,7 +81,7 @@ class Continuing:
         gets RunTakenOver or RunAlreadyFinished.
         """
         if stream if stream is not None else self.stream:
-            every_step = self.stream_events if stream_events is None else stream_events
+            every_step = bool(self.stream_events if stream_events is None else stream_events)
             return self._stream(None, options, every_step=every_step, with_output=yield_run_output, continued=run_id)
         return self._run(None, options, continued=run_id)
 

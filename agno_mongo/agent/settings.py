@@ -6,8 +6,9 @@ A concern of its own has a block of its own here; what becomes of it is in the m
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Any, ClassVar, Final, cast
 
 from agno_mongo import checks
@@ -18,6 +19,7 @@ from agno_mongo.db.store import OnStateConflict
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import CheckpointWhen, ConcurrentRuns
 from agno_mongo.models.base import Model, default_model
+from agno_mongo.run.events import RunEvent
 from agno_mongo.tools.function import Function, functions_of
 
 DEFAULT_HISTORY_RUNS: Final = 3
@@ -43,7 +45,13 @@ class AgentSettings:
     queue_timeout: float = 60.0
     checkpoint: CheckpointWhen = "runs"
     metadata: Mapping[str, Any] | None = None
+
+    # What is stored of a run: agno_mongo.run.stored, agno_mongo.execution.
     store_media: bool = True
+    store_tool_messages: bool = True
+    store_history_messages: bool = False
+    store_events: bool = False
+    events_to_skip: Collection[RunEvent | str] | None = None
 
     # The history that the model is shown: agno_mongo.history.
     add_history_to_context: bool = False
@@ -59,8 +67,8 @@ class AgentSettings:
     tools: Sequence[Callable[..., Any] | Function] | None = None
 
     # What a caller sees of a run.
-    stream: bool = False
-    stream_events: bool = False
+    stream: bool | None = None
+    stream_events: bool | None = None
     raise_model_errors: bool = False
 
     _checked: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
@@ -76,6 +84,9 @@ class AgentSettings:
         "checkpoint": lambda name, value: checks.one_of(name, value, ("runs", "tool-batch")),
         "num_history_runs": checks.count,
         "num_history_messages": checks.count,
+        "events_to_skip": lambda name, value: events_named(name, [RunEvent.run_content] if value is None else value),
+        "stream": lambda name, value: value if value is None else checks.flag(name, value),
+        "stream_events": lambda name, value: value if value is None else checks.flag(name, value),
     }
     """How a setting is checked, and made into what the agent keeps. Flags are checked by their annotation."""
 
@@ -109,11 +120,35 @@ class AgentSettings:
             return DEFAULT_HISTORY_RUNS
         return self.num_history_runs
 
+    def _storing(self) -> dict[str, Any]:
+        """What the bracket is to store of a run."""
+        skipped = (RunEvent(event).value for event in self.events_to_skip or ()) if self.store_events else ()
+        return {
+            "store_media": self.store_media,
+            "store_tool_messages": self.store_tool_messages,
+            "store_history_messages": self.store_history_messages,
+            "store_events": self.store_events,
+            "events_to_skip": frozenset(skipped),
+        }
+
     def _functions_by_name(self) -> dict[str, Function]:
         tools = list(self.tools or ())
         if self._functions[0] != tools:
             self._functions = (tools, functions_of(tools))
         return self._functions[1]
+
+
+def events_named(name: str, given: Any) -> list[RunEvent]:
+    """The events that a setting names, by RunEvent or by the name of one."""
+    if isinstance(given, str) or not isinstance(given, Collection):
+        raise ConfigurationError(f"{name}= takes a list of events such as RunEvent.run_content, not {given!r}")
+    known = [event.value for event in RunEvent]
+    for event in given:
+        if event not in known:
+            nearest = get_close_matches(str(event), known, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ConfigurationError(f"{name}= names {event!r}, which is no event{hint}")
+    return [RunEvent(event) for event in given]
 
 
 def _slug(name: str) -> str:

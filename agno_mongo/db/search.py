@@ -182,12 +182,14 @@ def _each(array: str, name: str, shape: Mapping[str, Any]) -> dict[str, Any]:
     return {"$map": {"input": {"$cond": [{"$isArray": [array]}, array, []]}, "as": name, "in": dict(shape)}}
 
 
+_MESSAGE: Final = {name: f"$$message.{name}" for name in ("role", "content", "from_history")}
+
 _SAID: Final = _each(
     "$runs",
     "run",
     {
         "run_id": "$$run.run_id",
-        "messages": _each("$$run.messages", "message", {"role": "$$message.role", "content": "$$message.content"}),
+        "messages": _each("$$run.messages", "message", _MESSAGE),
     },
 )
 """Of all runs, who said what: an excerpt needs no more."""
@@ -255,7 +257,8 @@ def _excerpts(said: Sequence[Mapping[str, Any]], pattern: re.Pattern[str]) -> It
     left = EXCERPTS
     for run in said:
         for message in run["messages"]:
-            excerpt = _excerpt_of(_text_of(message.get("content")), pattern)
+            # What an earlier run said is shown as that run's.
+            excerpt = None if message.get("from_history") else _excerpt_of(_text_of(message.get("content")), pattern)
             if excerpt is not None:
                 yield Excerpt(run_id=run.get("run_id"), role=message.get("role"), text=excerpt)
                 left -= 1

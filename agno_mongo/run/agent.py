@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
+from pydantic import model_validator
+from typing_extensions import Self
+
 from agno_mongo.messages import ToolExecution
 from agno_mongo.run.base import MessageRunOutput, RunContext, RunInput, RunStatus
 from agno_mongo.run.events import (
@@ -38,6 +43,7 @@ from agno_mongo.run.events import (
     ToolCallStartedEvent,
     run_output_event_from_dict,
 )
+from agno_mongo.run.stored import restored_events, stored_events
 
 __all__ = [
     "RUN_EVENT_TYPE_REGISTRY",
@@ -83,10 +89,27 @@ class RunOutput(MessageRunOutput):
     """What ``Agent.run()`` returns and stores.
 
     ``content`` is the answer, ``messages`` all that the model was sent and said, those of earlier runs marked
-    ``from_history``; ``tools`` the tool calls; ``metrics`` the tokens; ``status`` how it ended.
+    ``from_history``; ``tools`` the tool calls; ``metrics`` the tokens; ``status`` how it ended; ``events`` the typed events of the run, if the
+    agent stores them.
     """
 
     agent_id: str | None = None
     agent_name: str | None = None
     reasoning_content: str | None = None
     tools: list[ToolExecution] | None = None
+    events: list[Any] | None = None
+
+    _DUMPED_APART: ClassVar[frozenset[str]] = frozenset({"messages", "metrics", "session_state", "events"})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run as it is stored: of its events, what the run does not say elsewhere."""
+        stored = super().to_dict()
+        if self.events is not None:
+            stored["events"] = stored_events(self, self.events)
+        return stored
+
+    @model_validator(mode="after")
+    def _typed_events(self) -> Self:
+        if self.events:
+            self.events = restored_events(self, self.events)
+        return self

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import reprlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from time import time
-from typing import Any
+from typing import Any, ClassVar, Final
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_validator
+from pydantic_core import to_jsonable_python
 from typing_extensions import Self
 
 from agno_mongo.messages import Message, Metrics, StoredModel
@@ -93,9 +97,22 @@ class BaseRunOutput(StoredModel):
         """True when the run was stopped before its answer."""
         return self.status == RunStatus.cancelled
 
-    def get_content_as_string(self) -> str:
-        """The answer as text; the empty string when there is none."""
-        return "" if self.content is None else str(self.content)
+    def get_content_as_string(self, **options: Any) -> str:
+        """The answer as text: text as it is, anything else as JSON, made with ``options``; the empty string when there is none."""
+        if self.content is None or isinstance(self.content, str):
+            return self.content or ""
+        if isinstance(self.content, BaseModel):
+            return self.content.model_dump_json(exclude_none=True, **options)
+        return json.dumps(_jsonable(self.content), **{"ensure_ascii": False, **options})
+
+    def to_json(self, separators: tuple[str, str] | None = None, indent: int | None = 2) -> str:
+        """``to_dict`` as JSON text; on one line with ``indent=None``. What has no JSON is shown as text."""
+        return json.dumps(_jsonable(self.to_dict()), separators=separators, indent=indent, ensure_ascii=False)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """What tells a run at a glance: long texts shortened, of lists how many."""
+        for name, value in super().__repr_args__():
+            yield name, _at_a_glance(str(name), value)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Any:
@@ -110,12 +127,16 @@ class MessageRunOutput(BaseRunOutput):
     model_provider: str | None = None
     messages: list[Message] | None = None
 
+    _DUMPED_APART: ClassVar[frozenset[str]] = frozenset({"messages", "metrics", "session_state"})
+    _keeps_history: bool = PrivateAttr(default=False)
+
     def to_dict(self) -> dict[str, Any]:
-        """The run as it is stored: its own messages only, never the history it was shown."""
-        stored = self.model_dump(exclude_none=True, exclude={"messages", "metrics", "session_state"})
+        """The run as it is stored: its own messages, and the history it was shown only if it is to keep it, or was stored with it."""
+        stored = self.model_dump(exclude_none=True, exclude=set(self._DUMPED_APART))
         stored["status"] = str(getattr(self.status, "value", self.status))
         if self.messages is not None:
-            stored["messages"] = [message.to_dict() for message in self.messages if not message.from_history]
+            kept = self.messages if self._keeps_history else [message for message in self.messages if not message.from_history]
+            stored["messages"] = [message.to_dict() for message in kept]
         if self.metrics is not None:
             stored["metrics"] = self.metrics.to_dict()
         answered = {message.tool_call_id for message in self.messages or () if message.role == "tool"}
@@ -124,6 +145,17 @@ class MessageRunOutput(BaseRunOutput):
             if tool.get("tool_call_id") in answered:
                 tool.pop("result", None)
         return stored
+
+    def keep_history(self) -> None:
+        """Say that ``to_dict`` is to give the messages of earlier runs too, marked ``from_history``."""
+        self._keeps_history = True
+
+    @model_validator(mode="after")
+    def _history_that_was_stored(self) -> Self:
+        """A run that was stored with its history keeps it when it is stored again."""
+        if any(message.from_history for message in self.messages or ()):
+            self._keeps_history = True
+        return self
 
     @model_validator(mode="after")
     def _results_from_messages(self) -> Self:
@@ -135,6 +167,33 @@ class MessageRunOutput(BaseRunOutput):
                 if tool.tool_call_id in results:
                     tool.result = results[tool.tool_call_id].get_content_string()
         return self
+
+
+def _jsonable(value: Any) -> Any:
+    return to_jsonable_python(value, bytes_mode="base64", fallback=str)
+
+
+class _Shown(str):
+    """Text that is shown without quotation marks."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _at_a_glance(name: str, value: Any) -> Any:
+    if isinstance(value, Enum):
+        return _Shown(value.value)
+    if isinstance(value, list):
+        return _Shown(f"[{len(value)} {name if len(value) != 1 else name.removesuffix('s')}]")
+    if isinstance(value, (str, dict)):
+        return _Shown(_SHORT.repr(value))
+    return value
+
+
+_SHORT: Final = reprlib.Repr()
+_SHORT.maxstring = 120
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,155 @@
+"""What of a run is stored: its events without what the run has anyway, its messages with or without those of its tools."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from pydantic import ValidationError
+
+from agno_mongo.messages import ToolExecution
+from agno_mongo.run.events import BaseRunOutputEvent, CustomEvent, RunEvent, plain, run_output_event_from_dict
+
+
+class RunWithEvents(Protocol):
+    """What the events of a run are shortened by, and restored from."""
+
+    run_id: str | None
+    session_id: str | None
+    agent_id: str | None
+    agent_name: str | None
+    tools: list[ToolExecution] | None
+
+
+def stored_events(run: RunWithEvents, events: Iterable[Any]) -> list[Any]:
+    """The events as they are stored with the run: what the run itself has is left to it.
+
+    That is the ids (but the agent's, by which Agno tells whose events they are), a tool's arguments and result, the answer, its metrics and
+    metadata, the input. The session's state is the session's, and not stored with the event.
+    """
+    by_id = _by_id(run.tools)
+    return [_shortened(event, run, by_id) if isinstance(event, BaseRunOutputEvent) else plain(event) for event in events]
+
+
+def restored_events(run: RunWithEvents, stored: Sequence[Any]) -> list[Any]:
+    """The stored events as typed ones, with what was left to the run. What is no event is given back as it is."""
+    by_id = _by_id(run.tools)
+    return [_restored(event, run, by_id) if isinstance(event, Mapping) else event for event in stored]
+
+
+def without_tool_messages(record: dict[str, Any]) -> dict[str, Any]:
+    """A stored run less what its tools were asked and what they answered, so that what is left is a conversation that providers accept.
+
+    Of a tool call there remain name, time and whether it failed. What the model said beside a call remains too.
+    """
+    messages = [_without_calls(message) for message in record.get("messages") or () if message.get("role") != "tool"]
+    kept = {**record, "messages": [message for message in messages if message is not None]}
+    kept["tools"] = [_without(tool, *_SAID) for tool in record.get("tools") or ()]
+    kept["events"] = [_event_without_tools(event) for event in record.get("events") or ()]
+    return {name: value for name, value in kept.items() if name in record and name != "requirements"}
+
+
+_IDS: Final = ("run_id", "session_id", "agent_name")
+_OF_THE_RUN: Final[dict[str, Mapping[str, str]]] = {
+    RunEvent.run_completed.value: {
+        name: name for name in ("content", "content_type", "reasoning_content", "metrics", "metadata")
+    },
+    RunEvent.run_error.value: {"content": "content"},
+    RunEvent.pre_hook_started.value: {"run_input": "input"},
+    RunEvent.pre_hook_completed.value: {"run_input": "input"},
+}
+"""Fields of an event that repeat one of its run's, by the event's name, and which one."""
+
+_OF_THE_TOOL: Final = {RunEvent.tool_call_completed.value: "content", RunEvent.tool_call_error.value: "error"}
+"""The field of an event that repeats its tool's result."""
+
+
+def _by_id(tools: Sequence[ToolExecution] | None) -> dict[str, ToolExecution]:
+    """The tool calls that their ids tell apart."""
+    times = Counter(tool.tool_call_id for tool in tools or ())
+    return {tool.tool_call_id: tool for tool in tools or () if tool.tool_call_id is not None and times[tool.tool_call_id] == 1}
+
+
+def _shortened(event: BaseRunOutputEvent, run: RunWithEvents, by_id: Mapping[str, ToolExecution]) -> dict[str, Any]:
+    values = vars(event)
+    name, tool = values.get("event", ""), values.get("tool")
+    skipped = {field for field in _IDS if (getattr(run, field) or "") == values.get(field)}
+    skipped |= {own for own, of_run in _OF_THE_RUN.get(name, {}).items() if _same(values.get(own), getattr(run, of_run, None))}
+    if name == RunEvent.run_completed.value:
+        skipped.add("session_state")
+    if isinstance(tool, ToolExecution) and (repeating := _OF_THE_TOOL.get(name)) and _same(values.get(repeating), tool.result):
+        skipped.add(repeating)
+    short = {field: value for field, value in values.items() if value is not None and field not in skipped}
+    if tool is not None:
+        short["tool"] = _named(tool, by_id)
+    if isinstance(short.get("tools"), list):
+        short["tools"] = [_named(one, by_id) for one in short["tools"]]
+    return {field: plain(value) for field, value in short.items()}
+
+
+def _same(value: Any, other: Any) -> bool:
+    return value is other or bool(value == other)
+
+
+def _named(tool: Any, by_id: Mapping[str, ToolExecution]) -> Any:
+    """The tool call by its id, if the run has it."""
+    if isinstance(tool, ToolExecution) and by_id.get(tool.tool_call_id or "") is tool:
+        return {"tool_call_id": tool.tool_call_id, "tool_name": tool.tool_name}
+    return tool
+
+
+def _restored(stored: Mapping[str, Any], run: RunWithEvents, by_id: Mapping[str, ToolExecution]) -> Any:
+    event = dict(stored)
+    for field in _IDS:
+        event.setdefault(field, getattr(run, field) or "")
+    name = event.get("event")
+    for own, of_run in _OF_THE_RUN.get(str(name), {}).items():
+        event.setdefault(own, getattr(run, of_run, None))
+    if "tool" in event:
+        event["tool"] = _found(event["tool"], by_id)
+        repeating = _OF_THE_TOOL.get(str(name))
+        if repeating is not None:
+            event.setdefault(repeating, getattr(event["tool"], "result", None))
+    if isinstance(event.get("tools"), list):
+        event["tools"] = [_found(one, by_id) for one in event["tools"]]
+    try:
+        return run_output_event_from_dict(event)
+    except (ValidationError, TypeError, ValueError):
+        # Of another version, or changed by hand: no reason not to read the run.
+        return CustomEvent(**event)
+
+
+def _found(stored: Any, by_id: Mapping[str, ToolExecution]) -> Any:
+    """The run's tool call that was stored by its id alone; any other as it was stored."""
+    if isinstance(stored, Mapping) and not stored.keys() - {"tool_call_id", "tool_name"}:
+        return by_id.get(stored.get("tool_call_id") or "", stored)
+    return stored
+
+
+def _without_calls(message: dict[str, Any]) -> dict[str, Any] | None:
+    """An assistant's message without its tool calls; None if it said nothing else.
+
+    What the provider adds for itself goes too: it may refer to the calls.
+    """
+    if not message.get("tool_calls"):
+        return message
+    return _without(message, "tool_calls", "provider_data") if message.get("content") else None
+
+
+def _event_without_tools(event: Any) -> Any:
+    if not isinstance(event, dict):
+        return event
+    kept = _without(event, "requirements", *filter(None, [_OF_THE_TOOL.get(event.get("event", ""))]))
+    if isinstance(kept.get("tool"), dict):
+        kept["tool"] = _without(kept["tool"], *_SAID)
+    if isinstance(kept.get("tools"), list):
+        kept["tools"] = [_without(tool, *_SAID) for tool in kept["tools"]]
+    return kept
+
+
+_SAID: Final = ("tool_args", "result")
+
+
+def _without(record: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in names}

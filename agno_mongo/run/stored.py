@@ -110,7 +110,8 @@ def _restored(stored: Mapping[str, Any], run: RunWithEvents, by_id: Mapping[str,
         event["tool"] = _found(event["tool"], by_id)
         repeating = _OF_THE_TOOL.get(str(name))
         if repeating is not None:
-            event.setdefault(repeating, getattr(event["tool"], "result", None))
+            tool = event["tool"]
+            event.setdefault(repeating, tool.get("result") if isinstance(tool, Mapping) else getattr(tool, "result", None))
     if isinstance(event.get("tools"), list):
         event["tools"] = [_found(one, by_id) for one in event["tools"]]
     try:

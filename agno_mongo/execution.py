@@ -24,6 +24,7 @@ from agno_mongo.db.documents import SESSION_CLASSES, ActiveRun, Session
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import Ahead, Claim
 from agno_mongo.db.mongo import MongoDb
+from agno_mongo.db.session_cache import SessionCache
 from agno_mongo.db.store import OnStateConflict, RunBegin, RunBegun, RunEnd
 from agno_mongo.errors import (
     CorruptSession,
@@ -75,7 +76,7 @@ class Settings:
 
     Without ``store_media`` a note stands in the place of images, sounds and files; without ``store_tool_messages`` nothing is stored of what
     tools were asked and answered, with ``store_history_messages`` the history that the run was shown is. With ``store_events`` its events are, but for
-    those named in ``events_to_skip``.
+    those named in ``events_to_skip``. ``cache`` has the newest runs of sessions that need not be sent again.
     """
 
     key: SessionKey
@@ -99,6 +100,7 @@ class Settings:
     store_history_messages: bool = False
     store_events: bool = False
     events_to_skip: frozenset[str] = frozenset()
+    cache: SessionCache | None = None
     lease: ClassVar[float] = LEASE
 
 
@@ -213,6 +215,7 @@ class Execution:
             reused_id=settings.reused_id,
             yields=settings.concurrent_runs != "allow",
             attempt=self._attempt,
+            known=settings.cache.known(settings.key, settings.history_runs) if settings.cache is not None else None,
         )
         begun, cancelled = await self._uninterrupted(lambda: self._entered(begin))
         self._enter(begun, begin, run_state)
@@ -442,6 +445,8 @@ class Execution:
                 f"the state of session {end.key.session_id!r} would be over MongoDB's limit of 16 MB for one document; run "
                 f"{end.run_id!r} is stored, none of its changes to the state are"
             ) from error
+        if (cache := self._settings.cache) is not None:
+            cache.ended(end.key, self.session, end.runs, revision=ended.revision, wanted=end.history_runs)
         return ended.conflicts, [*unstorable, *unstorable_parts]
 
 

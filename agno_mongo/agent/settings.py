@@ -15,6 +15,7 @@ from agno_mongo import checks
 from agno_mongo.agent.prompt import Instructions
 from agno_mongo.db.arguments import check_id
 from agno_mongo.db.mongo import MongoDb
+from agno_mongo.db.session_cache import SessionCache
 from agno_mongo.db.store import OnStateConflict
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import CheckpointWhen, ConcurrentRuns
@@ -52,6 +53,7 @@ class AgentSettings:
     store_history_messages: bool = False
     store_events: bool = False
     events_to_skip: Collection[RunEvent | str] | None = None
+    cache_session: bool = False
 
     # The history that the model is shown: agno_mongo.history.
     add_history_to_context: bool = False
@@ -108,6 +110,7 @@ class AgentSettings:
         self.id = self.id or _slug(self.name or "agent")
         self._functions: tuple[list[Any], dict[str, Function]] = ([], {})
         self._functions_by_name()
+        self._session_cache = SessionCache()
 
     @property
     def _model(self) -> Model:
@@ -129,6 +132,7 @@ class AgentSettings:
             "store_history_messages": self.store_history_messages,
             "store_events": self.store_events,
             "events_to_skip": frozenset(skipped),
+            "cache": self._session_cache if self.cache_session else None,
         }
 
     def _functions_by_name(self) -> dict[str, Function]:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pymongo.errors
 from pymongo import ReturnDocument
 
-from agno_mongo.db import archive, media, retention
+from agno_mongo.db import archive, drivers, media, retention
 from agno_mongo.db import state as states
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
@@ -25,6 +25,7 @@ from agno_mongo.db.expiry import EXPIRY_FIELDS
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import NOBODY, Ahead, Claim
 from agno_mongo.db.runs import EVERYTHING
+from agno_mongo.db.session_cache import KnownRuns
 from agno_mongo.db.sessions import ATTEMPTS, lift, refuse_if_foreign, refuse_owner, touch
 from agno_mongo.db.translation import NOT_VIABLE
 from agno_mongo.db.upcasting import SCHEMA_VERSION
@@ -47,7 +48,7 @@ class RunBegin:
     ``state``, ``metadata`` and ``component`` count only if the session is made by this run. ``runs_wanted`` is how many of
     the newest runs to load. ``reused_id`` says that ``run_id`` came from outside and may have been used before, ``has_media`` that
     ``input`` refers to content that is stored apart, ``yields`` that the run wants to know who is ahead of it. ``attempt`` tells
-    calls apart that were given the same ``run_id``.
+    calls apart that were given the same ``run_id``. ``known`` are the newest runs as the caller last saw them.
     """
 
     key: SessionKey
@@ -63,6 +64,7 @@ class RunBegin:
     has_media: bool = False
     yields: bool = False
     attempt: str | None = None
+    known: KnownRuns | None = None
 
     @property
     def claim(self) -> Claim:
@@ -113,12 +115,14 @@ class RunEnd:
 @dataclass(frozen=True)
 class RunEnded:
     """``conflicts`` are the dotted names of state keys that another run had changed meanwhile; ``tail_overflows`` says that older
-    runs are to be moved to the archive, ``margin_worn`` that its archive and media are to be kept for longer.
+    runs are to be moved to the archive, ``margin_worn`` that its archive and media are to be kept for longer. ``revision`` is the session's
+    with the run; None if another attempt had stored it.
     """
 
     conflicts: tuple[str, ...] = field(default=())
     tail_overflows: bool = False
     margin_worn: bool = False
+    revision: int | None = None
 
 
 async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
@@ -156,6 +160,8 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
             await media.free_runs(connection, begin.key, [begin.run_id])
         raise
     begun = await begun_of(connection, document, ahead)
+    if begin.known is not None and begin.known.is_of(begun.session):
+        begun.session.runs = list(begin.known.runs)
     return replace(begun, is_guest=True) if is_guest else begun
 
 
@@ -184,10 +190,7 @@ async def _upsert_begin(connection: Connection, begin: RunBegin) -> tuple[dict[s
     which = begin.key.filter
     if begin.reused_id:
         which |= {"runs.run_id": {"$ne": begin.run_id}, **begin.claim.free_for(now)}
-    projection = wanted_runs(begin.runs_wanted)
-    if not begin.yields:
-        # What others have begun is not this run's business then, and may be large.
-        projection["active_runs"] = 0
+    projection = _wanted(connection, begin)
     update = _begin_update(begin, now)
     update["$max"] |= retention.slid(connection, begin.lease)
     for _ in range(3):
@@ -205,6 +208,17 @@ async def _upsert_begin(connection: Connection, begin: RunBegin) -> tuple[dict[s
         if begin.reused_id and (found := await _enter_as_guest(connection, begin, projection)) is not None:
             return found, True
     raise StoreError(f"session {begin.key.session_id!r} could neither be made nor found")
+
+
+def _wanted(connection: Connection, begin: RunBegin) -> dict[str, Any]:
+    # mongomock computes nothing in a projection.
+    if begin.known is not None and not drivers.is_mock(connection.client):
+        return begin.known.projection(begin.runs_wanted, with_active_runs=begin.yields)
+    projection = wanted_runs(begin.runs_wanted)
+    if not begin.yields:
+        # What others have begun is not this run's business then, and may be large.
+        projection["active_runs"] = 0
+    return projection
 
 
 async def _enter_as_guest(connection: Connection, begin: RunBegin, projection: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -302,7 +316,7 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
         done = await _try_finish(connection, end, _finish_update(end, changes, size, has_media, connection.now()), guard)
         if done is not None:
             worn = await retention.after_run(connection, end.key, done, end.retention, new_media=has_media)
-            return RunEnded(tuple(conflicts), _overflows(done, end.history_runs), worn)
+            return RunEnded(tuple(conflicts), _overflows(done, end.history_runs), worn, done.get("revision"))
         stored = await still_open(connection, end.claim)
         if stored is None:
             break
@@ -375,7 +389,7 @@ async def _try_finish(
 
 
 async def _send_finish(connection: Connection, which: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any] | None:
-    counts = {"run_count": 1, "tail_bytes": 1, "_id": 0, **EXPIRY_FIELDS}
+    counts = {"run_count": 1, "revision": 1, "tail_bytes": 1, "_id": 0, **EXPIRY_FIELDS}
     done: dict[str, Any] | None = await connection.collection.find_one_and_update(
         which, update, projection=counts, return_document=ReturnDocument.AFTER
     )

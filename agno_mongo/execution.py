@@ -39,7 +39,6 @@ from agno_mongo.errors import (
 from agno_mongo.history import finished_rounds, told_runs
 from agno_mongo.messages import TOKEN_COUNTERS, Message, Metrics, without_media
 from agno_mongo.run.agent import (
-    CustomEvent,
     RunCancelledEvent,
     RunCompletedEvent,
     RunContinuedEvent,
@@ -164,10 +163,6 @@ class Execution:
 
     def _noted(self, event: RunOutputEvent) -> RunOutputEvent:
         """The event, which is stored with the run if the component wants that."""
-        if isinstance(event, CustomEvent):
-            # A tool's own event does not know the run.
-            for name in ("run_id", "session_id", "agent_id", "agent_name"):
-                setattr(event, name, getattr(event, name, None) or getattr(self.run, name) or "")
         if self._settings.store_events and event.event not in self._settings.events_to_skip:
             if self.run.events is None:
                 self.run.events = []
@@ -400,13 +395,13 @@ class Execution:
         return record | {name: await self._kept(record[name]) for name in ("input", "messages", "events") if name in record}
 
     async def _last_record(self) -> dict[str, Any]:
-        """The run as it is stored once it has ended; a paused one needs what its tools said to go on."""
+        """The run as it is stored once it has ended. A paused one goes on from all that its tools said, and is shown its history anew."""
+        if self.run.is_paused:
+            return await self._record()
         if self._settings.store_history_messages:
             self.run.keep_history()
         record = await self._record()
-        if self._settings.store_tool_messages or self.run.is_paused:
-            return record
-        return without_tool_messages(record)
+        return record if self._settings.store_tool_messages else without_tool_messages(record)
 
     async def _kept(self, value: Any) -> Any:
         """``value`` as far as the component wants it stored."""

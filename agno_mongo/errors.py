@@ -22,6 +22,7 @@
      ├─ StateConflictError          two runs changed the same key and the policy is "raise"; the run is kept
      ├─ StateTypeError              a counter that is no number, a list that is none (also a TypeError)
      ├─ UnstorableValueError        a value that BSON cannot hold (also a ValueError)
+     ├─ MediaError                  an image, a sound or a file that cannot be read, or is none (also a ValueError)
      ├─ ModelError                  the model's provider failed
      │   ├─ ModelTimeout
      │   ├─ ModelRateLimited
@@ -194,6 +195,17 @@ class UnstorableValueError(AgnoMongoError, ValueError):
         super().__init__(message)
         self.path = path
         self.value = value
+
+
+class MediaError(AgnoMongoError, ValueError):
+    """An image, a sound, a video or a file that cannot be read, is empty, or is none. Nothing was stored, and nothing sent.
+
+    ``where`` names it: ``images[0]``.
+    """
+
+    def __init__(self, message: str, *, where: str) -> None:
+        super().__init__(message)
+        self.where = where
 
 
 class ModelError(AgnoMongoError):

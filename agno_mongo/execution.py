@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
+from agno_mongo import media
 from agno_mongo.db import state as states
 from agno_mongo.db import values
 from agno_mongo.db.arguments import check_run_id
@@ -48,7 +49,7 @@ from agno_mongo.run.agent import (
     RunStartedEvent,
     StateConflictEvent,
 )
-from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunContext, RunInput, RunStatus
+from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunContext, RunStatus
 from agno_mongo.run.stored import without_tool_messages
 from agno_mongo.upkeep import Upkeep
 from agno_mongo.working_state import add_again, encoded_additions, encoded_state
@@ -201,6 +202,7 @@ class Execution:
             key=settings.key,
             run_id=check_run_id(self.run.run_id),
             input=values.encode(await self._kept(self.run.input and self.run.input.input_content), path="input"),
+            media=await self._media_of_input(),
             state=default,
             metadata=metadata,
             component_id=settings.component_id,
@@ -224,6 +226,11 @@ class Execution:
         except BaseException as error:
             await self._not_begun(error)
             raise
+
+    async def _media_of_input(self) -> dict[str, Any]:
+        found = self.run.input.media() if self.run.input is not None else {}
+        kept: dict[str, Any] = values.encode(await self._kept(found), path="input") if found else {}
+        return kept
 
     async def _entered(self, begin: RunBegin) -> RunBegun:
         """The run has begun, or goes on. Where what is stored cannot be read the run is given up: nothing is left of one that was to begin."""
@@ -253,12 +260,12 @@ class Execution:
         if not entry:
             return
         active = self._active_run(entry)
-        self.run.input = RunInput(input_content=active.input)
+        self.run.input = active.run_input
         self.run.created_at = int(active.started_at)
         self.run.metrics = active.metrics
         self.finished_rounds = [message for message in finished_rounds(active.messages or ()) if message.role != "system"]
         answered = {message.tool_call_id for message in self.finished_rounds if message.role == "tool"}
-        past = RunOutput(messages=self.finished_rounds, tools=active.tools)
+        past = RunOutput(input=self.run.input, messages=self.finished_rounds, tools=active.tools)
         self.run.tools = [tool for tool in past.tools or () if tool.tool_call_id in answered] or None
         self._earlier_changes = entry.get("state_changes") or []
 
@@ -390,9 +397,11 @@ class Execution:
     async def _record(self) -> dict[str, Any]:
         """The run as it is stored."""
         record = self.run.to_dict()
-        if self._settings.store_media:
-            return record
-        return record | {name: await self._kept(record[name]) for name in ("input", "messages", "events") if name in record}
+        if not self._settings.store_media:
+            record |= {name: await self._kept(record[name]) for name in ("input", "messages", "events") if name in record}
+            record |= await self._kept({name: record[name] for name in media.NAMES.intersection(record)})
+        media.once(record)
+        return record
 
     async def _last_record(self) -> dict[str, Any]:
         """The run as it is stored once it has ended. A paused one goes on from all that its tools said, and is shown its history anew."""

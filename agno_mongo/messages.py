@@ -18,6 +18,9 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agno_mongo.media import NAMES, Audios, Files, Images, Media, Videos
+from agno_mongo.media import of as media_of
+
 _STORED = ConfigDict(extra="allow", populate_by_name=True, protected_namespaces=())
 
 
@@ -78,7 +81,8 @@ class Message(StoredModel):
     """One message of a conversation, as it is sent to the model and as it is stored.
 
     ``role`` is ``system``, ``user``, ``assistant`` or ``tool``; ``content`` is text or a list of OpenAI content
-    parts; ``tool_calls`` have OpenAI's shape. ``from_history`` marks a message that an earlier run owns: it is shown to
+    parts; ``tool_calls`` have OpenAI's shape. ``images``, ``audio``, ``videos`` and ``files`` go with the content.
+    ``from_history`` marks a message that an earlier run owns: it is shown to
     the model and not stored again.
     """
 
@@ -88,6 +92,10 @@ class Message(StoredModel):
     name: str | None = None
     tool_call_id: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
+    images: Images | None = None
+    audio: Audios | None = None
+    videos: Videos | None = None
+    files: Files | None = None
     reasoning_content: str | None = None
     provider_data: dict[str, Any] | None = None
     tool_name: str | None = None
@@ -97,6 +105,15 @@ class Message(StoredModel):
     from_history: bool = False
     metrics: Metrics | None = None
     created_at: int = Field(default_factory=lambda: int(time()))
+
+    @property
+    def media(self) -> list[Media]:
+        """Its images, sounds, videos and files."""
+        return media_of(self)
+
+    def without_media(self) -> Message:
+        """The message without its images, sounds, videos and files; itself where it has none."""
+        return self.model_copy(update=dict.fromkeys(NAMES & type(self).model_fields.keys())) if self.media else self
 
     def get_content_string(self) -> str:
         """The content as text: a list of parts gives the text of its text parts."""
@@ -137,8 +154,8 @@ def without_media(value: Any) -> Any:
     """A message, an input or another plain value with a note in the place of media: images, sounds and files whose bytes it carries.
 
     A part of a message's content that carries some becomes a text part, ``[image/png, 31457280 bytes, sha256 9f2c…: not stored]``, which a
-    model can be sent in its place; bytes elsewhere, and ``data:`` addresses within texts, become that text. ``http`` addresses and ids of files stay as they are. The
-    value itself is not changed.
+    model can be sent in its place; bytes elsewhere, and ``data:`` addresses within texts, become that text. Of an Image and its like the note takes
+    the place of ``content``, as ``not_stored``. ``http`` addresses and ids of files stay as they are. The value itself is not changed.
     """
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _note("bytes", bytes(value))
@@ -151,7 +168,22 @@ def without_media(value: Any) -> Any:
     note = _note_of_part(value)
     if note is not None:
         return {"type": "text", "text": note}
-    return {key: without_media(part) for key, part in value.items()}
+    return {key: _media_noted(part) if key in NAMES else without_media(part) for key, part in value.items()}
+
+
+def _media_noted(parts: Any) -> Any:
+    """A list of media as plain values, less their bytes."""
+    if not isinstance(parts, list):
+        return without_media(parts)
+    noted = []
+    for part in parts:
+        rest = dict(part) if isinstance(part, dict) else {}
+        data = rest.pop("content", None)
+        if not isinstance(data, bytes):
+            noted.append(without_media(part))
+            continue
+        noted.append({**rest, "not_stored": _note(rest.get("mime_type") or "bytes", data)})
+    return noted
 
 
 def _note_of_part(part: dict[str, Any]) -> str | None:

@@ -31,7 +31,7 @@ class ModelLoop:
 
     ``run`` is written to as things happen, so that whatever interrupts the loop leaves the run as far as it came: its messages
     (``messages`` is the run's own list), tools, metrics, and the text so far as ``content``. ``after_tools`` is
-    awaited after each round of tools, when every call has its result.
+    awaited after each round of tools, when every call has its result. Without ``send_media`` the model is not shown the messages' media.
     """
 
     model: Model
@@ -42,6 +42,7 @@ class ModelLoop:
     agent: Any
     event: MakeEvent
     stream: bool = False
+    send_media: bool = True
     after_tools: Callable[[], Awaitable[None]] | None = None
     _metrics: Metrics = field(init=False)
 
@@ -69,7 +70,8 @@ class ModelLoop:
         yield self.event(ModelRequestStartedEvent, **who)
         answer = _Answer()
         tools = [function.to_openai() for function in self.functions.values()]
-        request = ModelRequest(messages=list(self.messages), tools=tools, stream=self.stream)
+        shown = list(self.messages) if self.send_media else [message.without_media() for message in self.messages]
+        request = ModelRequest(messages=shown, tools=tools, stream=self.stream)
         try:
             async with aclosing(self.model.respond(request)) as deltas:
                 async for delta in deltas:

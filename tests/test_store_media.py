@@ -129,7 +129,7 @@ def test_all_else_is_left_as_it_is(value: Any) -> None:
 
 def test_bytes_anywhere_else_become_a_text() -> None:
     given = {"role": "user", "images": [{"id": "1", "content": b"GIF"}], "more": (b"GIF",)}
-    expected = {"role": "user", "images": [{"id": "1", "content": note("bytes", b"GIF")}], "more": [note("bytes", b"GIF")]}
+    expected = {"role": "user", "images": [{"id": "1", "not_stored": note("bytes", b"GIF")}], "more": [note("bytes", b"GIF")]}
     assert without_media(given) == expected
     assert given["more"] == (b"GIF",)
 

@@ -120,7 +120,7 @@ def test_settings_that_cannot_work_are_refused_at_once(settings: dict[str, Any],
     ("options", "error", "words"),
     [
         ({"sesion_id": "s"}, TypeError, "run() has no setting 'sesion_id'; did you mean 'session_id'?"),
-        ({"images": []}, TypeError, "run() has no setting 'images'"),
+        ({"image": []}, TypeError, "run() has no setting 'image'; did you mean 'images'?"),
         ({"session_state": [1]}, ConfigurationError, "session_state is a dict, not list"),
         ({"metadata": "x"}, ConfigurationError, "metadata is a dict, not str"),
         ({"user_id": 7}, ConfigurationError, "user_id must be text"),

@@ -10,7 +10,9 @@ from uuid import uuid4
 from typing_extensions import Unpack
 
 from agno_mongo import history, renamed, terminal
+from agno_mongo.agent import media_input
 from agno_mongo.agent.continuing import ContinueOptions, Continuing
+from agno_mongo.agent.media_input import MediaOptions
 from agno_mongo.agent.prompt import stored_input, system_message, user_messages
 from agno_mongo.agent.sessions import SessionAccessors
 from agno_mongo.agent.settings import AgentSettings
@@ -20,6 +22,7 @@ from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import Execution, Settings
+from agno_mongo.media import Media
 from agno_mongo.messages import Message
 from agno_mongo.model_loop import ModelLoop
 from agno_mongo.run.agent import (
@@ -36,8 +39,8 @@ from agno_mongo.run.agent import (
 )
 
 
-class RunOptions(ContinueOptions, total=False):
-    """What a single run may set differently from its agent.
+class RunOptions(ContinueOptions, MediaOptions, total=False):
+    """What a single run may set differently from its agent, and what goes with its input: ``images``, ``audio``, ``videos``, ``files``.
 
     ``session_id`` and ``user_id`` say whose conversation goes on; ``session_state`` is laid over what is stored; ``run_id`` is a
     new id of the caller's own.
@@ -70,6 +73,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
     ``stream`` and ``stream_events`` are the defaults of ``run()``. A model's error ends the run with status ERROR; with
     ``raise_model_errors`` it is raised too, once the run is stored. ``metadata`` is stored with session and run.
     ``store_media=False``: images, sounds and files are sent to the model, and stored as a note that says type, length and SHA-256.
+    ``send_media_to_model=False``: they are stored, and the model is not shown them, nor those of earlier runs.
     """
 
     def __repr__(self) -> str:
@@ -160,8 +164,9 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         return portal.call(self._run(input, options))
 
     async def _run(self, given: Any, options: RunOptions, *, continued: str | None = None) -> RunOutput:
-        asked = None if continued is not None else user_messages(given)
-        execution = self._execution(given, options, continued)
+        given, media = await media_input.read(given, options)
+        asked = None if continued is not None else media_input.with_media(user_messages(given), media)
+        execution = self._execution(given, options, continued, media)
         async with aclosing(execution.events(self._body(asked, options, stream=False))) as events:
             async for _ in events:
                 pass
@@ -170,8 +175,9 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
     async def _stream(
         self, given: Any, options: RunOptions, *, every_step: bool, with_output: bool, continued: str | None = None
     ) -> AsyncGenerator[RunOutputEvent | RunOutput, None]:
-        asked = None if continued is not None else user_messages(given)
-        execution = self._execution(given, options, continued)
+        given, media = await media_input.read(given, options)
+        asked = None if continued is not None else media_input.with_media(user_messages(given), media)
+        execution = self._execution(given, options, continued, media)
         async with aclosing(execution.events(self._body(asked, options, stream=True))) as events:
             async for event in events:
                 if every_step or isinstance(event, _ALWAYS_STREAMED):
@@ -179,7 +185,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         if with_output:
             yield execution.run
 
-    def _execution(self, given: Any, options: RunOptions, continued: str | None) -> Execution:
+    def _execution(self, given: Any, options: RunOptions, continued: str | None, media: Mapping[str, list[Media]]) -> Execution:
         """The bracket of a run on ``given``, or of the run ``continued``, which goes on."""
         known = ContinueOptions if continued is not None else RunOptions
         renamed.refuse_unknown("run()" if continued is None else "continue_run()", options, known.__annotations__)
@@ -196,7 +202,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
             agent_name=self.name,
             session_id=session_id,
             user_id=user_id,
-            input=RunInput(input_content=stored_input(given)) if continued is None else None,
+            input=RunInput(input_content=stored_input(given), **media_input.as_input(media)) if continued is None else None,
             model=self._model.id,
             model_provider=self._model.provider,
             metadata={**(self.metadata or {}), **(options.get("metadata") or {})} or None,
@@ -238,6 +244,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
                 event=execution.event,
                 stream=stream,
                 after_tools=execution.checkpoint,
+                send_media=self.send_media_to_model,
             )
             async with aclosing(loop.events()) as events:
                 async for event in events:
@@ -265,8 +272,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
                 num_history_messages=self.num_history_messages,
             )
         if asked is None:
-            given = execution.run.input
-            asked = execution.finished_rounds or user_messages(given.input_content if given is not None else None)
+            asked = execution.finished_rounds or media_input.asked_again(execution.run.input)
         messages += asked
 
     def _looks_back(self, options: RunOptions) -> bool:

@@ -55,6 +55,9 @@ class AgentSettings:
     events_to_skip: Collection[RunEvent | str] | None = None
     cache_session: bool = False
 
+    # Images, sounds, videos and files: agno_mongo.media, agno_mongo.agent.media_input.
+    send_media_to_model: bool = True
+
     # The history that the model is shown: agno_mongo.history.
     add_history_to_context: bool = False
     num_history_runs: int | None = None

@@ -22,6 +22,7 @@ from agno_mongo import history
 from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.upcasting import SCHEMA_VERSION, upcast
+from agno_mongo.media import Audios, Files, Images, Videos
 from agno_mongo.messages import Message, Metrics, StoredModel, ToolExecution
 from agno_mongo.run import RunInput, RunOutput, RunStatus, TeamRunOutput, WorkflowRunOutput
 from agno_mongo.run.base import BaseRunOutput
@@ -47,6 +48,10 @@ class ActiveRun(StoredModel):
     """
 
     input: Any = None
+    images: Images | None = None
+    audios: Audios | None = None
+    videos: Videos | None = None
+    files: Files | None = None
     started_at: float = 0
     lease_until: float = 0
     parent_run_id: str | None = None
@@ -54,6 +59,11 @@ class ActiveRun(StoredModel):
     tools: list[ToolExecution] | None = None
     metrics: Metrics | None = None
     continued_by: str | None = None
+
+    @property
+    def run_input(self) -> RunInput:
+        """The input as the run has it."""
+        return RunInput(input_content=self.input, images=self.images, audios=self.audios, videos=self.videos, files=self.files)
 
 
 def run_from_dict(data: dict[str, Any]) -> AnyRun:
@@ -176,7 +186,7 @@ class Session(Document):
                 "run_id": run_id,
                 "session_id": self.session_id,
                 "user_id": self.user_id,
-                "input": RunInput(input_content=active.input),
+                "input": active.run_input,
                 "messages": active.messages,
                 "tools": active.tools,
                 "metrics": active.metrics,

@@ -1,7 +1,8 @@
 """Content that is too large for a document: kept in GridFS's format, once for each content of a session.
 
 In the place of the content stands a DBRef to its file (``<session_table>_media.files``) with ``type`` (``text``, ``bytes`` or
-``bson``) and ``length`` in bytes. Large are texts and bytes over 64 KiB; and of a run that is over 256 KiB without them, its largest fields
+``bson``) and ``length`` in bytes. A text that is a ``data:`` address in Base64 is stored as the bytes that it stands for, so that an image is there once
+however it was given; its reference has the beginning of the address as ``head``. Large are texts and bytes over 64 KiB; and of a run that is over 256 KiB without them, its largest fields
 (thousands of messages, say), each as one BSON document. Users' values hold no DBRef (see :mod:`agno_mongo.db.values`).
 
 The format is GridFS's, so that every GridFS client can read it. It is written here rather than by a driver's bucket, because the same code
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
+from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -56,14 +59,14 @@ class Split:
     collection: str
     parts: dict[tuple[str, str], Part] = field(default_factory=dict)
 
-    def take(self, kind: str, data: bytes) -> DBRef:
-        """The reference that stands for ``data``; the same for the same content."""
+    def take(self, kind: str, data: bytes, head: str | None = None) -> DBRef:
+        """The reference that stands for ``data``, for the same content to the same file. ``head`` is the beginning of a ``data:`` address."""
         digest = hashlib.sha256(data).hexdigest()
         part = self.parts.get((kind, digest))
         if part is None:
             reference = DBRef(self.collection, ObjectId(), None, {"type": kind, "length": len(data)})
             part = self.parts[kind, digest] = Part(kind, data, digest, reference)
-        return part.reference
+        return part.reference if head is None else _reference(part.reference, part.reference.id, head)
 
     def without_large(self, value: Any) -> Any:
         """``value`` with references in the place of large texts and bytes, at any depth."""
@@ -72,12 +75,18 @@ class Split:
         if isinstance(value, list):
             return [self.without_large(part) for part in value]
         if isinstance(value, str) and len(value) > LARGE // 4:
-            data = value.encode()
-            return self.take("text", data) if len(data) > LARGE else value
+            return self._text(value)
         if isinstance(value, bytes) and len(value) > LARGE:
             # A Binary of another subtype is more than its bytes.
             return self.take("bytes", value) if type(value) is bytes else self._document(value)
         return value
+
+    def _text(self, text: str) -> Any:
+        head, data = _embedded(text) or (None, b"")
+        if head is not None and len(data) > LARGE:
+            return self.take("bytes", data, head)
+        data = text.encode()
+        return self.take("text", data) if len(data) > LARGE else text
 
     def split(self, value: Any) -> Any:
         """``value`` without its large parts, and small enough to stand in a document."""
@@ -212,8 +221,27 @@ def _renamed(value: Any, ids: Mapping[ObjectId, ObjectId]) -> Any:
     if isinstance(value, list):
         return [_renamed(part, ids) for part in value]
     if isinstance(value, DBRef) and value.id in ids:
-        return DBRef(value.collection, ids[value.id], None, {"type": value.type, "length": value.length})
+        return _reference(value, ids[value.id], getattr(value, "head", None))
     return value
+
+
+def _reference(like: DBRef, file_id: ObjectId, head: str | None) -> DBRef:
+    return DBRef(like.collection, file_id, None, {"type": like.type, "length": like.length, **({"head": head} if head else {})})
+
+
+_ADDRESS: Final = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+=-]+)*;base64,", re.IGNORECASE)
+
+
+def _embedded(text: str) -> tuple[str, bytes] | None:
+    """The beginning of a ``data:`` address and its bytes, from which the text can be made again to the letter; None if it cannot, or is none."""
+    found = _ADDRESS.match(text)
+    if found is None:
+        return None
+    try:
+        data = b64decode(text[found.end() :], validate=True)
+    except ValueError:
+        return None
+    return (found[0], data) if b64encode(data).decode() == text[found.end() :] else None
 
 
 def references_in(value: Any) -> list[DBRef]:
@@ -236,7 +264,7 @@ async def restored(connection: Connection, value: Any, *, session_id: str) -> An
         cursor = connection.media_chunks.find({"files_id": {"$in": ids}}, projection={"files_id": 1, "data": 1})
         for chunk in await cursor.sort([("files_id", 1), ("n", 1)]).to_list(None):
             chunks[chunk["files_id"]].append(chunk["data"])
-        contents = {reference.id: _content(reference, chunks[reference.id], session_id) for reference in references}
+        contents = {_named(reference): _content(reference, chunks[reference.id], session_id) for reference in references}
         value = _filled(value, contents)
     return value
 
@@ -251,15 +279,22 @@ def _content(reference: DBRef, chunks: Sequence[bytes], session_id: str) -> Any:
         )
     if reference.type == "bson":
         return bson.decode(data)[""]
-    return data.decode() if reference.type == "text" else data
+    if reference.type == "text":
+        return data.decode()
+    _, head = _named(reference)
+    return data if head is None else head + b64encode(data).decode()
 
 
-def _filled(value: Any, contents: Mapping[ObjectId, Any]) -> Any:
+def _named(reference: DBRef) -> tuple[ObjectId, str | None]:
+    return reference.id, getattr(reference, "head", None)
+
+
+def _filled(value: Any, contents: Mapping[tuple[ObjectId, str | None], Any]) -> Any:
     if isinstance(value, dict):
         return {key: _filled(part, contents) for key, part in value.items()}
     if isinstance(value, list):
         return [_filled(part, contents) for part in value]
-    return contents[value.id] if isinstance(value, DBRef) else value
+    return contents[_named(value)] if isinstance(value, DBRef) else value
 
 
 async def share(connection: Connection, session_id: str, with_session_id: str, *, but_of: Collection[str] = ()) -> None:

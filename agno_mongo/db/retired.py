@@ -14,6 +14,7 @@ from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.values import decode_key
+from agno_mongo.media import NAMES
 from agno_mongo.run import RunStatus
 
 RETIRE_AFTER: Final = 24 * 3600.0
@@ -69,7 +70,7 @@ def _run(key: SessionKey, session: Mapping[str, Any], name: str, entry: Mapping[
         component.id_field: session.get(component.id_field),
         "session_id": key.session_id,
         "user_id": key.user_id,
-        "input": {"input_content": entry.get("input")},
+        "input": {"input_content": entry.get("input"), **{name: entry[name] for name in NAMES.intersection(entry)}},
         "status": RunStatus.interrupted.value,
         "attempt": "retired",
         "created_at": int(entry.get("started_at") or 0),

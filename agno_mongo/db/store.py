@@ -43,7 +43,8 @@ OnStateConflict = Literal["ours", "raise"]
 
 @dataclass(frozen=True, kw_only=True)
 class RunBegin:
-    """What ``begin_run`` needs. ``input``, ``state`` and ``metadata`` are encoded; ``lease`` is in seconds.
+    """What ``begin_run`` needs. ``input``, ``media``, ``state`` and ``metadata`` are encoded; ``lease`` is in seconds. ``media`` are the
+    input's images, sounds, videos and files, by the field that holds them.
 
     ``state``, ``metadata`` and ``component`` count only if the session is made by this run. ``runs_wanted`` is how many of
     the newest runs to load. ``reused_id`` says that ``run_id`` came from outside and may have been used before, ``has_media`` that
@@ -61,6 +62,7 @@ class RunBegin:
     runs_wanted: int
     lease: float
     reused_id: bool
+    media: Mapping[str, Any] = field(default_factory=dict)
     has_media: bool = False
     yields: bool = False
     attempt: str | None = None
@@ -116,13 +118,14 @@ class RunEnd:
 class RunEnded:
     """``conflicts`` are the dotted names of state keys that another run had changed meanwhile; ``tail_overflows`` says that older
     runs are to be moved to the archive, ``margin_worn`` that its archive and media are to be kept for longer. ``revision`` is the session's
-    with the run; None if another attempt had stored it.
+    with the run, None if another attempt had stored it; ``run_count`` how many runs it has by now, 0 then.
     """
 
     conflicts: tuple[str, ...] = field(default=())
     tail_overflows: bool = False
     margin_worn: bool = False
     revision: int | None = None
+    run_count: int = 0
 
 
 async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
@@ -137,12 +140,13 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
     """
     await connection.ensure_indexes()
     size = archive.size_of(begin.input)
-    if size > media.LARGE:
+    if size > media.LARGE or begin.media:
         # Nothing is stored beside a session that is somebody else's, nor beside a run that is there already.
         await _explain_refusal(connection, begin)
     stored_input = await media.stored_apart(connection, begin.key, begin.run_id, begin.input, size=size)
-    if stored_input is not begin.input:
-        begin = replace(begin, input=stored_input, has_media=True)
+    stored_media = await media.stored_apart(connection, begin.key, begin.run_id, begin.media) if begin.media else begin.media
+    if stored_input is not begin.input or stored_media is not begin.media:
+        begin = replace(begin, input=stored_input, media=stored_media, has_media=True)
     try:
         document, is_guest = await _upsert_begin(connection, begin)
         # As it was at the first time; who came since waits for this run.
@@ -254,7 +258,7 @@ def _begin_update(begin: RunBegin, now: float) -> dict[str, Any]:
         "tail_bytes": 0,
         "schema_version": SCHEMA_VERSION,
     }
-    active = {"input": begin.input, "started_at": now, "lease_until": now + begin.lease}
+    active = {"input": begin.input, **begin.media, "started_at": now, "lease_until": now + begin.lease}
     if begin.attempt is not None:
         active["attempt"] = begin.attempt
     return {
@@ -316,7 +320,8 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
         done = await _try_finish(connection, end, _finish_update(end, changes, size, has_media, connection.now()), guard)
         if done is not None:
             worn = await retention.after_run(connection, end.key, done, end.retention, new_media=has_media)
-            return RunEnded(tuple(conflicts), _overflows(done, end.history_runs), worn, done.get("revision"))
+            counts = done.get("revision"), done.get("run_count", 0)
+            return RunEnded(tuple(conflicts), _overflows(done, end.history_runs), worn, *counts)
         stored = await still_open(connection, end.claim)
         if stored is None:
             break

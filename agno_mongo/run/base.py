@@ -14,6 +14,8 @@ from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_valid
 from pydantic_core import to_jsonable_python
 from typing_extensions import Self
 
+from agno_mongo import media
+from agno_mongo.media import Audios, Files, Images, Videos
 from agno_mongo.messages import Message, Metrics, StoredModel
 from agno_mongo.run.state import StateAdditions
 
@@ -45,9 +47,19 @@ HISTORY_SKIP_STATUSES = (
 
 
 class RunInput(StoredModel):
-    """What the user gave to ``run()``: text, a list, a dict or messages."""
+    """What the user gave to ``run()``: text, a list, a dict or messages; and images, sounds, videos and files."""
 
     input_content: Any = None
+    images: Images | None = None
+    audios: Audios | None = None
+    videos: Videos | None = None
+    files: Files | None = None
+
+    def media(self) -> dict[str, list[dict[str, Any]]]:
+        """The media as plain values, by the field that holds them."""
+        if not media.of(self):
+            return {}
+        return self.model_dump(exclude_none=True, exclude_defaults=True, include=set(media.NAMES))
 
     def input_content_string(self) -> str:
         """The input as text."""
@@ -121,11 +133,15 @@ class BaseRunOutput(StoredModel):
 
 
 class MessageRunOutput(BaseRunOutput):
-    """A run that talked to a model: it has messages."""
+    """A run that talked to a model: it has messages. ``images``, ``audio``, ``videos`` and ``files`` are what its tools made."""
 
     model: str | None = None
     model_provider: str | None = None
     messages: list[Message] | None = None
+    images: Images | None = None
+    audio: Audios | None = None
+    videos: Videos | None = None
+    files: Files | None = None
 
     _DUMPED_APART: ClassVar[frozenset[str]] = frozenset({"messages", "metrics", "session_state"})
     _keeps_history: bool = PrivateAttr(default=False)
@@ -158,8 +174,9 @@ class MessageRunOutput(BaseRunOutput):
         return self
 
     @model_validator(mode="after")
-    def _results_from_messages(self) -> Self:
-        """Give the tools back the results that ``to_dict`` left to the messages."""
+    def _whole_again(self) -> Self:
+        """Give the tools back the results that ``to_dict`` left to the messages, and the media the bytes that stand elsewhere."""
+        media.restore(self.input, self.messages or (), self)
         missing = [tool for tool in getattr(self, "tools", None) or () if tool.result is None and tool.tool_call_id]
         if missing:
             results = {message.tool_call_id: message for message in self.messages or () if message.role == "tool"}

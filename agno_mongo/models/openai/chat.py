@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ from agno_mongo.errors import IncompleteResponse, ModelError
 from agno_mongo.event_loops import PerLoop
 from agno_mongo.messages import Message, Metrics
 from agno_mongo.models.base import ModelDelta, ModelRequest
+from agno_mongo.models.openai import parts
 from agno_mongo.models.openai.translation import translated
 
 _SENT_AS_THEY_ARE = (
@@ -92,7 +93,7 @@ class OpenAIChat:
                     yield delta
 
     async def _whole(self, client: AsyncOpenAI, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
-        completion: ChatCompletion | str = await client.chat.completions.create(**self._body(client, request))
+        completion: ChatCompletion | str = await client.chat.completions.create(**await self._body(client, request))
         if isinstance(completion, str):
             # What is not declared as JSON comes as text: the front page of whatever is at a wrong address.
             raise ModelError(f"{self.id} answered with no chat completion; is base_url right? {completion[:80]!r}", model=self.id)
@@ -109,7 +110,7 @@ class OpenAIChat:
         )
 
     async def _streamed(self, client: AsyncOpenAI, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
-        body = {"stream": True, "stream_options": {"include_usage": True}, **self._body(client, request)}
+        body = {"stream": True, "stream_options": {"include_usage": True}, **await self._body(client, request)}
         stream: AsyncStream[ChatCompletionChunk] = await client.chat.completions.create(**body)
         calls = _ToolCallPieces()
         finish_reason: str | None = None
@@ -126,9 +127,11 @@ class OpenAIChat:
                             yield delta
         yield ModelDelta(tool_calls=calls.whole(), metrics=_metrics(usage), finish_reason=finish_reason)
 
-    def _body(self, client: AsyncOpenAI, request: ModelRequest) -> dict[str, Any]:
+    async def _body(self, client: AsyncOpenAI, request: ModelRequest) -> dict[str, Any]:
         roles = self._roles(client)
-        body: dict[str, Any] = {"model": self.id, "messages": [_message(message, roles) for message in request.messages]}
+        large = parts.is_large(request.messages)
+        messages = await asyncio.to_thread(_messages, request.messages, roles) if large else _messages(request.messages, roles)
+        body: dict[str, Any] = {"model": self.id, "messages": messages}
         body |= {name: value for name in _SENT_AS_THEY_ARE if (value := getattr(self, name)) is not None}
         if request.tools:
             body["tools"] = list(request.tools)
@@ -170,15 +173,24 @@ def _is_openai(url: str) -> bool:
     return f".{urlsplit(url).hostname}".endswith(".openai.com")
 
 
+def _messages(messages: Sequence[Message], roles: Mapping[str, str]) -> list[dict[str, Any]]:
+    sent = []
+    for message, returned in parts.after_tools(messages):
+        sent.append(_message(message, roles))
+        if returned:
+            sent.append(parts.of_tools(returned))
+    return sent
+
+
 def _message(message: Message, roles: Mapping[str, str]) -> dict[str, Any]:
-    sent: dict[str, Any] = {"role": roles.get(message.role, message.role), "content": message.content}
+    sent: dict[str, Any] = {"role": roles.get(message.role, message.role), "content": parts.chat_content(message)}
     if message.name and message.role != "tool":
         sent["name"] = message.name
     if message.tool_calls:
         sent["tool_calls"] = message.tool_calls
     if message.tool_call_id:
         sent["tool_call_id"] = message.tool_call_id
-    if message.content is None and not message.tool_calls:
+    if sent["content"] is None and not message.tool_calls:
         sent["content"] = ""
     return sent
 

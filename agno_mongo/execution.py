@@ -38,7 +38,7 @@ from agno_mongo.errors import (
     UnstorableValueError,
 )
 from agno_mongo.history import finished_rounds, told_runs
-from agno_mongo.messages import TOKEN_COUNTERS, Message, Metrics, without_media
+from agno_mongo.messages import Message, Metrics, without_media
 from agno_mongo.run.agent import (
     RunCancelledEvent,
     RunCompletedEvent,
@@ -51,6 +51,7 @@ from agno_mongo.run.agent import (
 )
 from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunContext, RunStatus
 from agno_mongo.run.stored import without_tool_messages
+from agno_mongo.summaries import Summaries
 from agno_mongo.upkeep import Upkeep
 from agno_mongo.working_state import add_again, encoded_additions, encoded_state
 
@@ -76,7 +77,7 @@ class Settings:
 
     Without ``store_media`` a note stands in the place of images, sounds and files; without ``store_tool_messages`` nothing is stored of what
     tools were asked and answered, with ``store_history_messages`` the history that the run was shown is. With ``store_events`` its events are, but for
-    those named in ``events_to_skip``. ``cache`` has the newest runs of sessions that need not be sent again.
+    those named in ``events_to_skip``. ``cache`` has the newest runs of sessions that need not be sent again. ``summaries`` says when the session is summed up.
     """
 
     key: SessionKey
@@ -101,6 +102,7 @@ class Settings:
     store_events: bool = False
     events_to_skip: frozenset[str] = frozenset()
     cache: SessionCache | None = None
+    summaries: Summaries | None = None
     lease: ClassVar[float] = LEASE
 
 
@@ -122,6 +124,7 @@ class Execution:
         self._continued_by = self._attempt if settings.continues else None
         self._upkeep: Upkeep | None = None
         self._is_guest = False
+        self._run_count = 0
         self._earlier_changes: list[dict[str, Any]] = []
         self.run = run
         self.finished_rounds: list[Message] = []
@@ -160,6 +163,10 @@ class Execution:
             yield self.event(StateConflictEvent, paths=conflicts)
         if isinstance(last, RunCompletedEvent):
             last.session_state = self.run.session_state
+            if self._settings.summaries is not None:
+                async with aclosing(self._summed_up(self._settings.summaries)) as events:
+                    async for event in events:
+                        yield event
         yield last
 
     def _noted(self, event: RunOutputEvent) -> RunOutputEvent:
@@ -185,6 +192,16 @@ class Execution:
             metadata=run.metadata,
             metrics=run.metrics,
         )
+
+    async def _summed_up(self, summaries: Summaries) -> AsyncGenerator[RunOutputEvent, None]:
+        """Sum up the session, if enough is new. The run is stored, whatever comes of it."""
+        if self._db is None:
+            return
+        async with aclosing(
+            summaries.after_run(self._db, self._settings.key, self.session, self._run_count, self.event)
+        ) as events:
+            async for event in events:
+                yield event
 
     def _first_event(self) -> RunOutputEvent:
         who = {"model": self.run.model or "", "model_provider": self.run.model_provider or ""}
@@ -432,7 +449,7 @@ class Execution:
             run_id=self.context.run_id,
             runs=[record],
             changes=changes,
-            counters=_counters(self.run.metrics),
+            counters=self.run.metrics.counters(),
             state_revision=self._state_revision,
             attempt=self._attempt,
             continued_by=self._continued_by,
@@ -451,6 +468,7 @@ class Execution:
             ) from error
         if (cache := self._settings.cache) is not None:
             cache.ended(end.key, self.session, end.runs, revision=ended.revision, wanted=end.history_runs)
+        self._run_count = ended.run_count
         return ended.conflicts, [*unstorable, *unstorable_parts]
 
 
@@ -471,11 +489,6 @@ async def session_with_runs(
         if session is None or len(session.runs or ()) < limit or len(told_runs(session.runs or (), skip_statuses)) >= told:
             return session
         limit *= 2
-
-
-def _counters(metrics: Metrics) -> dict[str, float]:
-    counters: dict[str, float] = {name: getattr(metrics, name) for name in TOKEN_COUNTERS}
-    return counters | ({"cost": metrics.cost} if metrics.cost else {})
 
 
 def _unstored(begin: RunBegin) -> RunBegun:

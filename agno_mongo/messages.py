@@ -65,6 +65,11 @@ class Metrics(StoredModel):
         """The counters that are not zero: a stored message does not carry ten zeros."""
         return {name: value for name, value in self.model_dump(exclude_none=True).items() if value != 0}
 
+    def counters(self) -> dict[str, float]:
+        """What adds up over the runs of a session: the tokens, and the cost if there is one."""
+        counters: dict[str, float] = {name: getattr(self, name) for name in TOKEN_COUNTERS}
+        return counters | ({"cost": self.cost} if self.cost else {})
+
     def add(self, other: Metrics) -> None:
         """Count ``other``'s tokens and cost here too. Times are not tokens and are left alone."""
         for name in TOKEN_COUNTERS:

@@ -70,6 +70,9 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
     most ``num_history_messages`` messages. ``description``, ``instructions``, ``markdown`` make up the system message.
     ``tools``: plain functions, or Function.
 
+    ``enable_session_summaries``: sum up the session after every ``summary_every`` runs, by its model or as ``session_summary_manager`` says; in the
+    background, for which ``db.close()`` waits, or before the run is over with ``summary_in_background=False``.
+
     ``stream`` and ``stream_events`` are the defaults of ``run()``. A model's error ends the run with status ERROR; with
     ``raise_model_errors`` it is raised too, once the run is stored. ``metadata`` is stored with session and run.
     ``store_media=False``: images, sounds and files are sent to the model, and stored as a note that says type, length and SHA-256.
@@ -225,6 +228,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
             reused_id=run_id is not None,
             continues=continued is not None,
             **self._storing(),
+            summaries=self._summaries if self.enable_session_summaries else None,
         )
         return Execution(self.db, run, settings)
 

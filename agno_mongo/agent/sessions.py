@@ -18,6 +18,7 @@ from agno_mongo.execution import session_with_runs
 from agno_mongo.messages import Message, Metrics
 from agno_mongo.run.agent import RunOutput
 from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunStatus
+from agno_mongo.summaries import NEW_RUNS, name_for
 
 
 class SessionAccessors:
@@ -26,6 +27,8 @@ class SessionAccessors:
     db: MongoDb | None
     session_id: str | None
     user_id: str | None
+    _model: Any
+    _summaries: Any
     _made_up: tuple[str | None, str] | None = None
 
     # Whose session.
@@ -139,12 +142,48 @@ class SessionAccessors:
         return (await self._settings_of(session_id, user_id)).session_name
 
     async def aset_session_name(
-        self, session_id: str | None = None, session_name: str | None = None, *, user_id: str | None = None
+        self,
+        session_id: str | None = None,
+        session_name: str | None = None,
+        *,
+        autogenerate: bool = False,
+        user_id: str | None = None,
     ) -> AgentSession:
-        """Name the session and return it, without its runs. Raises SessionNotFound if there is none. One command."""
+        """Name the session and return it, without its runs. Raises SessionNotFound if there is none. One command.
+
+        ``autogenerate``: the model names it, in five words at most, by the first messages of its newest 32 runs; one command more.
+        Raises ModelError then, and ConfigurationError if nothing was said yet.
+        """
         db, wanted, owner = self._asked_for(session_id, user_id)
+        if autogenerate:
+            if session_name is not None:
+                raise ConfigurationError("set_session_name() takes session_name= or autogenerate=True, not both")
+            begun: AgentSession | None = await db.get_session(wanted, SessionType.AGENT, owner, runs_limit=NEW_RUNS)
+            if begun is None:
+                raise SessionNotFound(f"there is no session {wanted!r}", session_id=wanted)
+            session_name = await self.agenerate_session_name(begun)
         session: AgentSession = await db.rename_session(wanted, SessionType.AGENT, session_name or "", owner)
         return session
+
+    async def agenerate_session_name(self, session: AgentSession) -> str:
+        """A name of at most five words for a session, by the first of its loaded messages; it is not stored. Raises ModelError."""
+        said = session.get_chat_history()
+        if not said:
+            raise ConfigurationError(f"nothing was said yet in session {session.session_id!r} that could name it")
+        return await name_for(self._model, said)
+
+    async def agenerate_session_summary(
+        self, session_id: str | None = None, *, user_id: str | None = None
+    ) -> SessionSummary | None:
+        """Sum up now what was said since the last summary, store that, and return what is stored; None if nothing was ever said.
+
+        Two commands, none but a read where nothing is new. Raises SessionNotFound and ModelError.
+        """
+        db, wanted, _ = self._asked_for(session_id, user_id)
+        before = await self._settings_of(session_id, user_id)
+        key = SessionKey(session_id=wanted, session_type=SessionType.AGENT, user_id=self._user(user_id))
+        summary: SessionSummary | None = await self._summaries.bring_up_to_date(db, key, before.run_count)
+        return summary
 
     async def aget_session_summary(self, session_id: str | None = None, *, user_id: str | None = None) -> SessionSummary | None:
         """The stored summary; None if there is none. Raises SessionNotFound if there is no session."""
@@ -196,6 +235,8 @@ class SessionAccessors:
     get_session_name = blocking(aget_session_name)
     set_session_name = blocking(aset_session_name)
     get_session_summary = blocking(aget_session_summary)
+    generate_session_name = blocking(agenerate_session_name)
+    generate_session_summary = blocking(agenerate_session_summary)
     get_session_metrics = blocking(aget_session_metrics)
     get_runs = blocking(aget_runs)
     get_run_output = blocking(aget_run_output)

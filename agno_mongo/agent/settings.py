@@ -21,6 +21,7 @@ from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import CheckpointWhen, ConcurrentRuns
 from agno_mongo.models.base import Model, default_model
 from agno_mongo.run.events import RunEvent
+from agno_mongo.summaries import SessionSummaryManager, Summaries
 from agno_mongo.tools.function import Function, functions_of
 
 DEFAULT_HISTORY_RUNS: Final = 3
@@ -63,6 +64,12 @@ class AgentSettings:
     num_history_runs: int | None = None
     num_history_messages: int | None = None
 
+    # Summaries of the session: agno_mongo.summaries.
+    enable_session_summaries: bool = False
+    session_summary_manager: SessionSummaryManager | None = None
+    summary_every: int = 1
+    summary_in_background: bool = True
+
     # The system message: agno_mongo.agent.prompt.
     description: str | None = None
     instructions: Instructions | None = None
@@ -87,6 +94,8 @@ class AgentSettings:
         "concurrent_runs": lambda name, value: checks.one_of(name, value, ("allow", "reject", "queue")),
         "queue_timeout": checks.seconds,
         "checkpoint": lambda name, value: checks.one_of(name, value, ("runs", "tool-batch")),
+        "session_summary_manager": lambda name, value: checks.instance_of(name, value, SessionSummaryManager),
+        "summary_every": lambda name, value: checks.count(name, value) or 1,
         "num_history_runs": checks.count,
         "num_history_messages": checks.count,
         "events_to_skip": lambda name, value: events_named(name, [RunEvent.run_content] if value is None else value),
@@ -119,6 +128,17 @@ class AgentSettings:
     def _model(self) -> Model:
         """The model that is there once the settings are checked."""
         return cast("Model", self.model)
+
+    @property
+    def _summaries(self) -> Summaries:
+        """How the agent's sessions are summed up."""
+        manager = self.session_summary_manager or SessionSummaryManager()
+        return Summaries(
+            manager=manager,
+            model=manager.model or self._model,
+            every=self.summary_every,
+            in_background=self.summary_in_background,
+        )
 
     @property
     def _num_history_runs(self) -> int | None:

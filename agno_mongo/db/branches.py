@@ -138,7 +138,11 @@ async def _cut(connection: Connection, session: Mapping[str, Any], end: int) -> 
     else:
         archived = max(0, end - archive.KEPT_RUNS)
         tail = await archive.read(connection, session, archived, end)
+    summary = session.get("summary")
+    # Nothing is told of what was said later.
+    outlived = isinstance(summary, Mapping) and (summary.get("run_count") or 0) > end
     return {
+        **({"summary": None} if outlived else {}),
         "runs": tail,
         "run_count": end,
         "archived_runs": archived,

@@ -33,11 +33,12 @@ AnyRun = RunOutput | TeamRunOutput | WorkflowRunOutput
 
 
 class SessionSummary(StoredModel):
-    """What the session was about."""
+    """What the session was about. ``run_count`` is how many of its runs, from the first on, it takes in."""
 
     summary: str
     topics: list[str] | None = None
     updated_at: datetime | None = None
+    run_count: int | None = None
 
 
 class ActiveRun(StoredModel):

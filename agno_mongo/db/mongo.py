@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ from uuid import uuid4
 from typing_extensions import Self
 
 from agno_mongo.blocking import Blocking
-from agno_mongo.db import archive, branches, drivers, open_runs, retired, runs, sessions, store, users, values
+from agno_mongo.db import archive, branches, drivers, open_runs, retired, runs, sessions, store, summaries, users, values
 from agno_mongo.db import retention as retentions
 from agno_mongo.db.arguments import (
     Total,
@@ -33,7 +33,7 @@ from agno_mongo.db.arguments import (
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection, Connections, check_url
-from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, AnyRun, Session
+from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, AnyRun, Session, SessionSummary
 from agno_mongo.db.expiry import seconds_of
 from agno_mongo.db.keys import NO_USER, Owner, SessionKey
 from agno_mongo.db.leases import Ahead, Claim
@@ -43,6 +43,7 @@ from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded
 from agno_mongo.db.translation import translated
 from agno_mongo.db.watch import SessionWatch, WatchScope
 from agno_mongo.errors import ConfigurationError, DocumentTooLarge, SessionNotFound, UserRequired
+from agno_mongo.messages import Metrics
 from agno_mongo.renamed import older_names_accepted
 from agno_mongo.run.base import BaseRunOutput
 
@@ -516,6 +517,25 @@ class MongoDb:
                 return connection.parse(await runs.with_media(connection, document))
         await self.get_session(session_id, session_type, user_id, runs_limit=0)
         raise SessionNotFound(f"{what}: there is no such session", session_id=session_id)
+
+    async def store_summary(self, key: SessionKey, summary: SessionSummary, used: Metrics) -> SessionSummary | None:
+        """Store a summary that takes in ``summary.run_count`` runs, unless the stored one takes in more, and return what is stored then.
+
+        ``used`` are the tokens it took, which are added to the session's. None if there is no such session any more. See
+        :func:`agno_mongo.db.summaries.store`.
+        """
+        self._check(key.session_id, key.user_id)
+        fields = values.encode(summary.to_dict(), path="summary")
+        connection = await self._connection()
+        with self._translated(f"storing the summary of session {key.session_id!r}"):
+            found = await summaries.store(connection, key, fields, used.counters())
+        stored = values.decode((found or {}).get("summary"))
+        return None if stored is None else SessionSummary.model_validate(stored)
+
+    async def in_background(self, name: str, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Begin ``work`` and return; :meth:`close` waits for it. Work of the same name that is under way is followed by this, not joined."""
+        connection = await self._connection()
+        connection.background.start_or_follow(name, work)
 
     async def fork_session(
         self,

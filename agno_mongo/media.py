@@ -13,12 +13,12 @@ import urllib.error
 import urllib.request
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
 from uuid import uuid4
 
-import filetype  # type: ignore[import-untyped]
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_serializer, model_validator
 from typing_extensions import Self
 
@@ -150,7 +150,7 @@ class Image(Media):
     def _type_of(self, data: bytes, where: str) -> str | None:
         found = sniffed(data)
         given = self.mime_type or (f"image/{self.format}" if self.format else None)
-        if found is None and given is not None and filetype.get_type(mime=given) is None and given.startswith("image/"):
+        if found is None and given is not None and _filetype().get_type(mime=given) is None and given.startswith("image/"):
             # A kind that cannot be told by its first bytes: SVG is text.
             return given
         if found is None or not found.startswith("image/"):
@@ -333,9 +333,14 @@ def _fill(medium: Media, known: Mapping[Any, Any]) -> None:
         medium.content = data
 
 
+def _filetype() -> Any:
+    """The library that knows types by their bytes. Imported only now: it has a module for every type."""
+    return import_module("filetype")
+
+
 def sniffed(data: bytes) -> str | None:
     """The MIME type that the first bytes tell; None if they tell nothing."""
-    found: str | None = filetype.guess_mime(data[:8192]) if data else None
+    found: str | None = _filetype().guess_mime(data[:8192]) if data else None
     return None if found is None else _USUAL.get(found, found)
 
 

@@ -122,6 +122,20 @@ class TestWhatIsNoMedium:
                 await agent.arun([given])
         assert await db.count_sessions() == 0
 
+    @pytest.mark.parametrize(
+        ("name", "place"),
+        [
+            ("images", {"filepath": "/etc/hostname"}),
+            ("files", {"filepath": "/etc/hostname"}),
+            ("files", {"url": "http://127.0.0.1:9/"}),
+        ],
+    )
+    async def test_is_what_a_stranger_could_make_the_process_read(self, name: str, place: dict[str, str]) -> None:
+        agent, _ = agent_on(InMemoryDb())
+        for given in ({"role": "user", name: [place]}, [{"role": "user", "content": "x", name: [place]}]):
+            with pytest.raises(MediaError, match=rf"{name}\[0\] of a message that is a dict is a place to read from"):
+                await agent.arun(given)
+
     @pytest.mark.parametrize("kind", [Image, Audio, Video, File])
     def test_has_one_source(self, kind: Any) -> None:
         with pytest.raises(ValueError, match=rf"{kind.__name__} takes one of url=, filepath= and content=; given was none"):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypedDict
 
 from agno_mongo.agent.prompt import user_messages
+from agno_mongo.errors import MediaError
 from agno_mongo.media import NAMES, Audio, File, Image, Media, Video, all_loaded
 from agno_mongo.messages import Message
 from agno_mongo.run.base import RunInput
@@ -44,10 +45,24 @@ async def read(given: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, l
 async def _message_read(given: Any) -> Any:
     if isinstance(given, Mapping) and "role" in given and not NAMES.isdisjoint(given):
         given = Message.model_validate(dict(given))
+        _refuse_to_read(given)
     if not isinstance(given, Message) or not given.media:
         return given
     found = {name: await all_loaded(name, getattr(given, name), kind) for name, kind in KINDS.items()}
     return given.model_copy(update={name: media for name, media in found.items() if media is not None})
+
+
+def _refuse_to_read(message: Message) -> None:
+    """A dict may be what a stranger sent. It must not make this process read its files, or fetch what only it can reach."""
+    for name in KINDS:
+        for index, medium in enumerate(getattr(message, name) or ()):
+            fetched = name in {"audio", "files"} and medium.url is not None and not medium.url[:5].lower() == "data:"
+            if medium.content is None and (medium.filepath is not None or fetched):
+                raise MediaError(
+                    f"{name}[{index}] of a message that is a dict is a place to read from; where that is wanted, give a Message with "
+                    f"{KINDS[name].__name__}(…)",
+                    where=f"{name}[{index}]",
+                )
 
 
 def with_media(messages: Sequence[Message], media: Mapping[str, list[Media]]) -> list[Message]:

@@ -350,7 +350,7 @@ class Execution:
         if self._upkeep is None or self._settings.checkpoint == "runs":
             return
         _, changes, _ = self._changed_state()
-        await self._upkeep.checkpoint(await self._record(), changes)
+        await self._upkeep.checkpoint(media.once(await self._record()), changes)
 
     def _changed_state(self) -> tuple[dict[str, Any], list[states.Change], list[UnstorableValueError]]:
         """The state as the run has it by now, what it changed there, and what of it cannot be stored."""
@@ -417,17 +417,16 @@ class Execution:
         if not self._settings.store_media:
             record |= {name: await self._kept(record[name]) for name in ("input", "messages", "events") if name in record}
             record |= await self._kept({name: record[name] for name in media.NAMES.intersection(record)})
-        media.once(record)
         return record
 
     async def _last_record(self) -> dict[str, Any]:
         """The run as it is stored once it has ended. A paused one goes on from all that its tools said, and is shown its history anew."""
         if self.run.is_paused:
-            return await self._record()
+            return media.once(await self._record())
         if self._settings.store_history_messages:
             self.run.keep_history()
         record = await self._record()
-        return record if self._settings.store_tool_messages else without_tool_messages(record)
+        return media.once(record if self._settings.store_tool_messages else without_tool_messages(record))
 
     async def _kept(self, value: Any) -> Any:
         """``value`` as far as the component wants it stored."""

@@ -270,10 +270,10 @@ def of(holder: Any) -> list[Media]:
     return [medium for name in _IN_ORDER if (some := fields.get(name)) for medium in some]
 
 
-def once(record: Mapping[str, Any]) -> None:
-    """Leave the bytes of each medium in the first place that has them in a run that is to be stored: its input, its messages, itself.
+def once(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the bytes of each medium left in one place, the first that has them: the run's input, its messages, itself.
 
-    ``record`` is the run as plain values, which are changed. :func:`restored` finds them by the medium's ``id``.
+    ``record`` is a run that is to be stored, as plain values, which are changed. :func:`restore` finds them by the medium's ``id``.
     """
     seen: dict[str, bytes] = {}
     for holder in _holders(record):
@@ -286,6 +286,7 @@ def once(record: Mapping[str, Any]) -> None:
                 del part["content"]
             elif isinstance(part.get("id"), str):
                 seen.setdefault(part["id"], data)
+    return record
 
 
 def _holders(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

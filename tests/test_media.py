@@ -21,11 +21,12 @@ from agno_mongo.agent import Agent
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import MediaError
-from agno_mongo.media import Audio, File, Image, Video, loaded
+from agno_mongo.media import Audio, File, Image, Video, loaded, once
 from agno_mongo.messages import Message
 from agno_mongo.models.openai import OpenAIChat, parts
 from agno_mongo.run import RunOutput
 from agno_mongo.run.base import RunInput
+from agno_mongo.run.stored import without_tool_messages
 from agno_mongo.testing import ScriptedModel, ToolCall
 from tests.llm_servers import AIMock, Answer
 
@@ -374,6 +375,15 @@ class TestStored:
         assert run.messages[1].images[0].url == "https://example.org/cat.png"
         assert [message.files[0].content for message in run.messages[1:]] == [b"a;b", b"%PDF"]
         assert run.images[0].filepath == "made.png"
+
+    @pytest.mark.parametrize("tool_messages", [True, False])
+    def test_what_tools_made_stands_once_in_the_run_and_is_whole_when_read(self, tool_messages: bool) -> None:
+        drawn = [Image(content=PIXEL)]
+        said = Message(role="tool", content="drawn", tool_call_id="1", images=drawn)
+        run = RunOutput(run_id="r", messages=[said], images=drawn)
+        record = once(run.to_dict() if tool_messages else without_tool_messages(run.to_dict()))
+        assert bson.encode(record).count(PIXEL) == 1
+        assert RunOutput.from_dict(record).images == drawn
 
     def test_a_run_with_media_goes_through_json_and_back(self) -> None:
         images = [Image(content=PIXEL)]

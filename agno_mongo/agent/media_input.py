@@ -56,7 +56,7 @@ def _refuse_to_read(message: Message) -> None:
     """A dict may be what a stranger sent. It must not make this process read its files, or fetch what only it can reach."""
     for name in KINDS:
         for index, medium in enumerate(getattr(message, name) or ()):
-            fetched = name in {"audio", "files"} and medium.url is not None and not medium.url[:5].lower() == "data:"
+            fetched = name in {"audio", "files"} and medium.url is not None and medium.url[:5].lower() != "data:"
             if medium.content is None and (medium.filepath is not None or fetched):
                 raise MediaError(
                     f"{name}[{index}] of a message that is a dict is a place to read from; where that is wanted, give a Message with "

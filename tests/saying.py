@@ -22,11 +22,11 @@ class Said:
 
 @dataclass
 class Sayer:
-    """``url`` is what ``base_url`` wants; ``asked`` are the bodies of the requests, ``paths`` where they were sent."""
+    """``url`` is what ``base_url`` wants; ``asked`` are the bodies of the requests, ``heads`` their first lines."""
 
     url: str
     asked: list[dict[str, Any]] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
 
 
 @asynccontextmanager
@@ -38,7 +38,7 @@ async def saying(*answers: Said | dict[str, Any] | list[Any]) -> AsyncIterator[S
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         headers = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = next(line.split(":")[1] for line in headers.lower().splitlines() if line.startswith("content-length:"))
-        sayer.paths.append(headers.split()[1])
+        sayer.heads.append(headers)
         sayer.asked.append(json.loads(await reader.readexactly(int(length))))
         said = left.pop(0)
         streamed = isinstance(said.body, list)

@@ -111,7 +111,8 @@ class ModelLoop:
         if answer.complete or message.content or message.reasoning_content:
             self.messages.append(message)
         self.run.content, self.run.reasoning_content = message.content, message.reasoning_content
-        self.run.model, self.run.model_provider = answer.model or self.run.model, answer.provider or self.run.model_provider
+        if answer.model is not None:
+            self.run.model, self.run.model_provider = answer.model, answer.provider
         used = message.metrics or Metrics()
         self._metrics.add(used)
         self._metrics.time_to_first_token = self._metrics.time_to_first_token or used.time_to_first_token

@@ -64,6 +64,12 @@ async def test_a_named_model_answers_and_is_stored_by_its_name() -> None:
     assert (stored.model, stored.model_provider, stored.content) == ("demo", "offline", "The capital of France is Paris.")
 
 
+async def test_a_model_may_be_named_later() -> None:
+    agent = Agent(model=ScriptedModel())
+    agent.model = "demo:demo"
+    assert (await agent.arun("What is the capital of Italy?")).content == "The capital of Italy is Rome."
+
+
 def test_a_named_server_is_reached_with_the_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="set the environment variable OPENROUTER_API_KEY"):
         get_model("openrouter:qwen/qwen3")

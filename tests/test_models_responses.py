@@ -235,13 +235,14 @@ async def test_calls_of_the_providers_own_tools_and_sources_are_kept() -> None:
     search = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}}
     source = {"type": "url_citation", "url": "https://example.com", "title": "t", "start_index": 0, "end_index": 1}
     found = text_item("Found.")
-    found["content"][0]["annotations"] = [source]
+    token = {"token": "Found", "logprob": -0.1, "bytes": [70], "top_logprobs": []}
+    found["content"][0] |= {"annotations": [source], "logprobs": [token]}
     async with saying(response(search, found)) as server:
         run = await agent_on(model_at(server.url, request_params={"tools": [{"type": "web_search"}]})).arun("go")
     answer = (run.messages or ())[-1]
     assert run.content == "Found."
     assert answer.provider_data is not None
-    assert answer.provider_data["annotations"] == [source]
+    assert (answer.provider_data["annotations"], answer.provider_data["logprobs"]) == ([source], [token])
     assert [item["type"] for item in answer.provider_data["output"]] == ["web_search_call", "message"]
 
 

@@ -128,7 +128,9 @@ class AgentSettings:
 
     @property
     def _model(self) -> Model:
-        """The model that is there once the settings are checked."""
+        """The model that is there once the settings are checked; one that was assigned by name since is looked up now."""
+        if isinstance(self.model, str):
+            self.model = get_model(self.model)
         return cast("Model", self.model)
 
     def _model_of_a_run(self) -> Model:

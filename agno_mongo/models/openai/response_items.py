@@ -153,11 +153,11 @@ def _kept(item: Any, *, with_text: bool) -> Item:
     return whole
 
 
-def annotations_of(output: Sequence[Any]) -> list[Item]:
-    """Where the texts of an answer come from: web pages, files."""
+def beside_text(output: Sequence[Any], name: str) -> list[Item]:
+    """What an answer's texts come with: ``annotations`` (web pages, files), or the ``logprobs`` of their tokens."""
     parts = [part for item in output if item.type == "message" for part in item.content or ()]
     return [
         found.model_dump(mode="json", exclude_none=True, warnings=False)
         for part in parts
-        for found in getattr(part, "annotations", None) or ()
+        for found in getattr(part, name, None) or ()
     ]

@@ -36,7 +36,7 @@ class OpenAIResponses(OpenAIClient):
     that are None are not sent; those that all models of OpenAI share are explained at :class:`~agno_mongo.models.openai.client.OpenAIClient`.
 
     Tools of the provider's own (``{"type": "web_search"}``) stand among an agent's tools. What they did is in the message's ``provider_data["output"]``,
-    the sources of the text in ``provider_data["annotations"]``.
+    the sources of the text in ``provider_data["annotations"]``; ``provider_data["logprobs"]`` is there if ``include`` asks for it.
     """
 
     name: str = "OpenAIResponses"
@@ -133,8 +133,9 @@ class OpenAIResponses(OpenAIClient):
             kept |= {"follows": before} if before else {}
         if (items := response_items.kept_output(output)) is not None:
             kept |= {"model": self.id, "output": items}
-        if found := response_items.annotations_of(output):
-            kept["annotations"] = found
+        for name in ("annotations", "logprobs"):
+            if found := response_items.beside_text(output, name):
+                kept[name] = found
         return kept or None
 
     # What is sent.

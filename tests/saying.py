@@ -9,6 +9,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx2
+
+
+def at(base_url: str, **settings: Any) -> dict[str, Any]:
+    """Settings of a model at a test's server: it gives up at once, and loads no certificates, which takes 30 ms for each client."""
+    http_client = {} if "http_client" in settings else {"http_client": httpx2.AsyncClient(verify=False, timeout=10)}
+    return {"base_url": base_url, "api_key": "test", "max_retries": 0, "client_params": http_client, **settings}
+
 
 @dataclass(frozen=True)
 class Said:

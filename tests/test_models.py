@@ -19,13 +19,13 @@ from agno_mongo.models.base import Model, ModelDelta, ModelRequest
 from agno_mongo.models.demo import DemoModel
 from agno_mongo.models.openai import OpenAIChat, OpenAILike, OpenAIResponses, OpenResponses
 from agno_mongo.testing import ScriptedModel
-from tests.saying import chunk, completion, saying
+from tests.saying import at, chunk, completion, saying
 
 ASKED = ModelRequest(messages=[Message(role="user", content="go")])
 
 
 def chat(base_url: str, **settings: Any) -> OpenAIChat:
-    return OpenAIChat(**{"id": "gpt-test", "base_url": base_url, "max_retries": 0, "timeout": 10, **settings})
+    return OpenAIChat(**at(base_url, **{"id": "gpt-test", **settings}))
 
 
 async def answer(model: Model, *, stream: bool = False) -> list[ModelDelta]:

@@ -29,7 +29,7 @@ from agno_mongo.models.persistent import RetryPolicy
 from agno_mongo.run import RunStatus
 from agno_mongo.run.agent import ModelRequestFailedEvent, RunContentEvent, RunErrorEvent
 from agno_mongo.testing import ScriptedModel, ToolCall
-from tests.saying import Said, chunk, completion, saying
+from tests.saying import Said, at, chunk, completion, saying
 
 BUSY = ModelError("busy", status_code=503)
 
@@ -40,7 +40,7 @@ def agent_on(*script: Any, db: MongoDb | None = None, **settings: Any) -> tuple[
 
 
 def chat(base_url: str, **settings: Any) -> OpenAIChat:
-    return OpenAIChat(**{"id": "gpt-test", "base_url": base_url, "max_retries": 0, "timeout": 10, **settings})
+    return OpenAIChat(**at(base_url, **{"id": "gpt-test", **settings}))
 
 
 async def streamed(agent: Agent) -> list[Any]:

@@ -17,13 +17,11 @@ from agno_mongo.models.openai import OpenAIChat, OpenAIResponses, OpenResponses
 from agno_mongo.run import RunOutput, RunStatus
 from agno_mongo.run.agent import RunContentEvent, RunErrorEvent
 from tests.llm_servers import AIMock, Answer, ToolCall
-from tests.saying import Said, call_item, completion, response, saying, streamed, text_item, thought_item
+from tests.saying import Said, at, call_item, completion, response, saying, streamed, text_item, thought_item
 
 
 def model_at(url: str, **settings: Any) -> OpenAIResponses:
-    return OpenAIResponses(
-        **{"id": "gpt-5-test", "base_url": url, "api_key": "test", "max_retries": 0, "timeout": 10, **settings}
-    )
+    return OpenAIResponses(**at(url, **{"id": "gpt-5-test", **settings}))
 
 
 def agent_on(model: Any, **settings: Any) -> Agent:

@@ -261,6 +261,14 @@ async def test_several_texts_are_one_answer_with_lines_between_them(stream: bool
     ]
 
 
+async def test_a_stream_that_tells_all_at_its_end_is_an_answer() -> None:
+    events = streamed(thought_item("Hm."), text_item("Yes."))
+    async with saying([events[0], events[-1]]) as server:
+        agent = agent_on(model_at(server.url))
+        assert shown(await events_of(agent)) == "Yes."
+    assert (await stored_run(agent)).reasoning_content == "Hm."
+
+
 async def test_a_session_that_chat_completions_began_goes_on_here_and_back() -> None:
     calls = [{"id": "call_9", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}]
     chat_answers = (completion({"tool_calls": calls}, "tool_calls"), completion({"content": "Two."}))

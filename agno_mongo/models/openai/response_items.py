@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from agno_mongo.messages import Message
+from agno_mongo.models.base import ModelDelta
 
 Item = dict[str, Any]
 
@@ -114,6 +115,15 @@ def _message_item(kept: Mapping[str, Any], message: Message, *, this_turn: bool)
 def text_of_item(item: Any) -> str:
     """The text of a message among the output items, refusals included."""
     return "".join(getattr(part, "text", None) or getattr(part, "refusal", None) or "" for part in item.content or ())
+
+
+def texts_of(output: Sequence[Any]) -> ModelDelta:
+    """All that is said among the output items, and all that is thought."""
+    said = (text_of_item(item) for item in output if item.type == "message")
+    thought = (thoughts_of(item) for item in output if item.type == "reasoning")
+    return ModelDelta(
+        content="\n\n".join(filter(None, said)) or None, reasoning_content="\n\n".join(filter(None, thought)) or None
+    )
 
 
 def is_refusal(item: Any) -> bool:

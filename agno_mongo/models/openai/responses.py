@@ -84,26 +84,27 @@ class OpenAIResponses(OpenAIClient):
         if isinstance(response, str):
             raise ModelError(f"{self.id} answered with no response; is base_url right? {response[:80]!r}", model=self.id)
         output = response.output or ()
-        texts = [response_items.text_of_item(item) for item in output if item.type == "message"]
-        thoughts = [response_items.thoughts_of(item) for item in output if item.type == "reasoning"]
-        yield ModelDelta(
-            content="\n\n".join(text for text in texts if text) or None,
-            reasoning_content="\n\n".join(text for text in thoughts if text) or None,
-        )
+        yield response_items.texts_of(output)
         yield self._end(response, output, request)
 
     async def _streamed(self, stream: Any, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
         pieces = _Pieces()
+        response: Any = None
         with translated(self.id, within_answer=True):
             async with stream:
                 async for event in stream:
                     if event.type == "error":
                         raise told_within(event.model_dump(warnings=False), self.id, str(event.message))
                     if event.type in _LAST_EVENTS:
-                        yield self._end(event.response, event.response.output or pieces.items, request)
-                        return
-                    if (delta := pieces.add(event)) is not None:
+                        # Read on to the end of the stream: only then can the connection be used again.
+                        response = event.response
+                    elif (delta := pieces.add(event)) is not None:
                         yield delta
+        if response is not None:
+            output = response.output or pieces.items
+            if not pieces.any:
+                yield response_items.texts_of(output)
+            yield self._end(response, output, request)
 
     def _end(self, response: Any, output: Sequence[Any], request: ModelRequest) -> ModelDelta:
         """The last piece: tool calls, tokens, what the message keeps. Raises what the response says went wrong."""
@@ -251,11 +252,15 @@ def _flat(tool: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Pieces:
-    """The pieces of a streamed answer. ``items`` are the output items that are whole."""
+    """The pieces of a streamed answer. ``items`` are the output items that are whole, ``any`` says whether a text has come in pieces."""
 
     def __init__(self) -> None:
         self.items: list[Any] = []
         self._writing: dict[str, Any] = {}
+
+    @property
+    def any(self) -> bool:
+        return bool(self._writing)
 
     def add(self, event: Any) -> ModelDelta | None:
         """The text in an event, if there is any."""

@@ -91,6 +91,9 @@ class ModelLoop:
             output_tokens=used.output_tokens,
             total_tokens=used.total_tokens,
             time_to_first_token=used.time_to_first_token,
+            reasoning_tokens=used.reasoning_tokens or None,
+            cache_read_tokens=used.cache_read_tokens or None,
+            cache_write_tokens=used.cache_write_tokens or None,
         )
 
     def _failed(self, failed: FailedRequest) -> RunOutputEvent:

@@ -353,8 +353,9 @@ async def test_tokens_are_counted_cached_and_reasoning_ones_too() -> None:
     }  # fmt: skip
     async with saying(streamed(text_item("ok"), usage=usage), response(text_item("ok"), usage=usage)) as server:
         agent = agent_on(model_at(server.url, cost_per_million=(1.0, 0.25, 8.0)))
-        await events_of(agent)
+        asked = next(event for event in await events_of(agent) if event.event == "ModelRequestCompleted")
         await agent.arun("go")
+    assert (asked.input_tokens, asked.cache_read_tokens, asked.reasoning_tokens, asked.cache_write_tokens) == (100, 80, 40, None)
     total = await agent.aget_session_metrics()
     assert (total.input_tokens, total.output_tokens, total.total_tokens) == (200, 100, 300)
     assert (total.cache_read_tokens, total.reasoning_tokens) == (160, 80)

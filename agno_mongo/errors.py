@@ -27,6 +27,7 @@
      │   ├─ ModelTimeout
      │   ├─ ModelRateLimited
      │   ├─ ModelAuthenticationError
+     │   ├─ ContextWindowExceeded   the conversation is longer than the model can read
      │   └─ IncompleteResponse      a stream that ended without a finish reason
      └─ EventLoopError              a blocking call, or a client, used where it would deadlock
 
@@ -209,20 +210,42 @@ class MediaError(AgnoMongoError, ValueError):
 
 
 class ModelError(AgnoMongoError):
-    """The model's provider failed. ``status_code`` is the HTTP status, or None where there was none."""
+    """The model's provider failed.
 
-    def __init__(self, message: str, *, model: str | None = None, status_code: int | None = None) -> None:
+    ``status_code`` is the HTTP status, or None where there was none. ``temporary``: the same request may succeed later; by default that is so for
+    the statuses 408, 409, 425, 429 and from 500. ``retry_after`` is how many seconds the provider asks to wait, or None.
+    """
+
+    _temporary = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str | None = None,
+        status_code: int | None = None,
+        temporary: bool | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.model = model
         self.status_code = status_code
+        self.temporary = self._temporary or _may_pass(status_code) if temporary is None else temporary
+        self.retry_after = retry_after
+
+
+def _may_pass(status_code: int | None) -> bool:
+    return status_code is not None and (status_code in {408, 409, 425, 429} or status_code >= 500)  # noqa: PLR2004 - HTTP's
 
 
 class ModelTimeout(ModelError):
     """The provider did not answer in time, after the client's own retries."""
 
+    _temporary = True
+
 
 class ModelRateLimited(ModelError):
-    """The provider answered 429, after the client's own retries. ``retry_after`` is in seconds, or None."""
+    """The provider answered 429, after the client's own retries. Not ``temporary`` if a quota is spent."""
 
     def __init__(
         self,
@@ -230,15 +253,21 @@ class ModelRateLimited(ModelError):
         *,
         model: str | None = None,
         status_code: int | None = 429,
+        temporary: bool | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, model=model, status_code=status_code)
-        self.retry_after = retry_after
+        super().__init__(message, model=model, status_code=status_code, temporary=temporary, retry_after=retry_after)
 
 
 class ModelAuthenticationError(ModelError):
     """The provider refused the API key, or there is none."""
 
 
+class ContextWindowExceeded(ModelError):
+    """The conversation is longer than the model can read. Show it less history, or ask a model that reads more."""
+
+
 class IncompleteResponse(ModelError):
-    """The stream ended without a finish reason: what came is not an answer."""
+    """The answer is not whole: it ended without a finish reason, or was cut off before it said anything, or within its tool calls."""
+
+    _temporary = True

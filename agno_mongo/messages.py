@@ -87,8 +87,8 @@ class Message(StoredModel):
 
     ``role`` is ``system``, ``user``, ``assistant`` or ``tool``; ``content`` is text or a list of OpenAI content
     parts; ``tool_calls`` have OpenAI's shape. ``images``, ``audio``, ``videos`` and ``files`` go with the content.
-    ``from_history`` marks a message that an earlier run owns: it is shown to
-    the model and not stored again.
+    ``from_history`` marks a message that an earlier run owns: it is shown to the model and not stored again. ``finish_reason`` says why an
+    answer ended where it did, if that is not its own end or a tool call; ``provider_data`` is what its provider wants to see again.
     """
 
     id: str = Field(default_factory=lambda: str(uuid4()))
@@ -103,6 +103,7 @@ class Message(StoredModel):
     files: Files | None = None
     reasoning_content: str | None = None
     provider_data: dict[str, Any] | None = None
+    finish_reason: str | None = None
     tool_name: str | None = None
     tool_args: Any | None = None
     tool_call_error: bool | None = None

@@ -11,9 +11,10 @@ from uuid import uuid4
 
 from agno_mongo.errors import IncompleteResponse
 from agno_mongo.messages import Message, Metrics
-from agno_mongo.models.base import Model, ModelDelta, ModelRequest
+from agno_mongo.models.base import FailedRequest, Model, ModelDelta, ModelRequest
 from agno_mongo.run.agent import (
     ModelRequestCompletedEvent,
+    ModelRequestFailedEvent,
     ModelRequestStartedEvent,
     RunContentCompletedEvent,
     RunContentEvent,
@@ -76,6 +77,8 @@ class ModelLoop:
             async with aclosing(self.model.respond(request)) as deltas:
                 async for delta in deltas:
                     answer.add(delta)
+                    if delta.failed is not None:
+                        yield self._failed(delta.failed)
                     if delta.content or delta.reasoning_content:
                         yield self.event(RunContentEvent, content=delta.content, reasoning_content=delta.reasoning_content)
             answer.check_complete(self.model.id)
@@ -83,12 +86,29 @@ class ModelLoop:
             used = self._take(answer)
         yield self.event(
             ModelRequestCompletedEvent,
-            **who,
+            model=answer.model or self.model.id,
+            model_provider=answer.provider or self.model.provider,
+            finish_reason=answer.finish_reason,
             input_tokens=used.input_tokens,
             output_tokens=used.output_tokens,
             total_tokens=used.total_tokens,
             time_to_first_token=used.time_to_first_token,
+            reasoning_tokens=used.reasoning_tokens or None,
+            cache_read_tokens=used.cache_read_tokens or None,
+            cache_write_tokens=used.cache_write_tokens or None,
         )
+
+    def _failed(self, failed: FailedRequest) -> RunOutputEvent:
+        told: RunOutputEvent = self.event(
+            ModelRequestFailedEvent,
+            model=failed.model,
+            model_provider=failed.provider,
+            error=str(failed.error),
+            error_type=type(failed.error).__name__,
+            next_model=failed.next_model,
+            delay=failed.delay,
+        )
+        return told
 
     def _take(self, answer: _Answer) -> Metrics:
         """What was said becomes part of the run, however it ended: a run that failed is never shown to the model again."""
@@ -96,6 +116,8 @@ class ModelLoop:
         if answer.complete or message.content or message.reasoning_content:
             self.messages.append(message)
         self.run.content, self.run.reasoning_content = message.content, message.reasoning_content
+        if answer.model is not None:
+            self.run.model, self.run.model_provider = answer.model, answer.provider
         used = message.metrics or Metrics()
         self._metrics.add(used)
         self._metrics.time_to_first_token = self._metrics.time_to_first_token or used.time_to_first_token
@@ -124,30 +146,42 @@ class _Answer:
         self._reasoning: list[str] = []
         self._tool_calls: list[dict[str, Any]] = []
         self._metrics = Metrics()
-        self._finish_reason: str | None = None
+        self._provider_data: dict[str, Any] = {}
+        self.finish_reason: str | None = None
+        self.model: str | None = None
+        self.provider: str | None = None
 
     def add(self, delta: ModelDelta) -> None:
+        if (delta.content or delta.reasoning_content) and self._metrics.time_to_first_token is None:
+            self._metrics.time_to_first_token = perf_counter() - self._started
         if delta.content:
             self._texts.append(delta.content)
-            if self._metrics.time_to_first_token is None:
-                self._metrics.time_to_first_token = perf_counter() - self._started
         if delta.reasoning_content:
             self._reasoning.append(delta.reasoning_content)
         # Some servers give their calls no id. Without one a result cannot be told to belong to its call, now or as history.
         self._tool_calls.extend({**call, "id": call.get("id") or f"call_{uuid4().hex}"} for call in delta.tool_calls)
         if delta.metrics is not None:
             self._metrics.add(delta.metrics)
-        self._finish_reason = delta.finish_reason or self._finish_reason
+        if delta.provider_data:
+            self._provider_data |= delta.provider_data
+        if delta.model is not None:
+            self.model, self.provider = delta.model, delta.provider
+        self.finish_reason = delta.finish_reason or self.finish_reason
 
     @property
     def complete(self) -> bool:
         """True once a piece came with a finish reason."""
-        return self._finish_reason is not None
+        return self.finish_reason is not None
 
     def check_complete(self, model: str) -> None:
-        """Raise IncompleteResponse without a finish reason."""
+        """Raise IncompleteResponse without a finish reason, or if nothing can be done with what came before the answer was cut off."""
         if not self.complete:
             raise IncompleteResponse(f"{model} stopped in mid-answer: the stream ended without a finish reason", model=model)
+        if self.finish_reason in _CUT_OFF and (self._tool_calls or not self._texts):
+            where = "within its tool calls" if self._tool_calls else "before it said anything"
+            raise IncompleteResponse(
+                f"{model} was cut off {where} ({_CUT_OFF[self.finish_reason]}, finish reason {self.finish_reason!r})", model=model
+            )
 
     def message(self) -> Message:
         """The answer as far as it came."""
@@ -157,5 +191,11 @@ class _Answer:
             content="".join(self._texts) or None,
             reasoning_content="".join(self._reasoning) or None,
             tool_calls=self._tool_calls or None,
+            provider_data=self._provider_data or None,
+            finish_reason=None if self.finish_reason in _ENDS else self.finish_reason,
             metrics=self._metrics,
         )
+
+
+_ENDS = frozenset({"stop", "tool_calls"})
+_CUT_OFF = {"length": "its limit of tokens", "content_filter": "the provider's filter"}

@@ -205,22 +205,23 @@ class AIMock:
         """
         self._control("POST", "fixtures", {"fixtures": fixtures})
 
-    def journal(self) -> list[dict[str, Any]]:
+    def journal(self, path: str = "/chat/completions") -> list[dict[str, Any]]:
         """The bodies of the test's chat requests as they arrived, in order, failed and unanswered ones included.
 
-        A request is listed before the first byte of its answer goes out.
+        A request is listed before the first byte of its answer goes out. Those for ``path="/responses"`` are listed as the chat
+        requests that the server makes of them.
 
         Raises:
             ScriptError: a body was over 64 KiB, of which the server keeps nothing.
         """
-        return [_body(entry) for entry in self.entries()]
+        return [_body(entry) for entry in self.entries(path)]
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self, path: str = "/chat/completions") -> list[dict[str, Any]]:
         """The server's own records of the chat requests.
 
         Each has ``headers`` and ``response``, the latter with ``status`` and ``fixture`` (the one used, or ``None``).
         """
-        entries: list[dict[str, Any]] = self._control("GET", "journal?path=/chat/completions")
+        entries: list[dict[str, Any]] = self._control("GET", f"journal?path={path}")
         return entries
 
     def unanswered(self) -> list[dict[str, Any]]:

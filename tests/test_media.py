@@ -24,6 +24,7 @@ from agno_mongo.errors import MediaError
 from agno_mongo.media import Audio, File, Image, Video, loaded, once
 from agno_mongo.messages import Message
 from agno_mongo.models.openai import OpenAIChat, parts
+from agno_mongo.models.openai.response_items import input_items
 from agno_mongo.run import RunOutput
 from agno_mongo.run.base import RunInput
 from agno_mongo.run.stored import without_tool_messages
@@ -449,9 +450,16 @@ class TestInOpenAIsFormat:
 
     def test_the_responses_api_has_parts_of_its_own(self) -> None:
         url = "https://example.org/cat.png"
-        assert parts.response_part(Image(url=url)) == {"type": "input_image", "image_url": url, "detail": "auto"}
-        assert parts.response_part(File(id="file-1")) == {"type": "input_file", "file_id": "file-1"}
-        assert parts.response_part(Image.from_dict({"not_stored": "gone"})) == {"type": "input_text", "text": "gone"}
+        asked = Message(role="user", content="See?", images=[Image(url=url)], files=[File(id="file-1")])
+        gone = Message(role="tool", tool_call_id="c", content="drawn", images=[Image.from_dict({"not_stored": "gone"})])
+        items = input_items([asked, gone], roles={}, model="gpt-5")
+        assert items[0]["content"] == [
+            {"type": "input_file", "file_id": "file-1"},
+            {"type": "input_text", "text": "See?"},
+            {"type": "input_image", "image_url": url, "detail": "auto"},
+        ]
+        assert items[1]["output"] == "drawn"
+        assert items[2]["content"][1] == {"type": "input_text", "text": "gone"}
 
 
 class _Shelf(BaseHTTPRequestHandler):

@@ -53,7 +53,8 @@ class RunOptions(ContinueOptions, MediaOptions, total=False):
 class Agent(AgentSettings, Continuing, SessionAccessors):
     """A model with instructions, tools and a session.
 
-    ``model``: who answers; OpenAIChat by default. ``db``: where sessions live; without one nothing is remembered.
+    ``model``: who answers; OpenAIChat by default; a text such as ``"openai:gpt-5-mini"`` names one. ``db``: where sessions live; without one
+    nothing is remembered.
     ``session_id`` and ``user_id``: whose conversation, unless a call says otherwise. Without a ``session_id`` the agent makes one up
     and goes on with it for as long as the same user calls.
 
@@ -72,6 +73,8 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
 
     ``enable_session_summaries``: sum up the session after every ``summary_every`` runs, by its model or as ``session_summary_manager`` says; in the
     background, for which ``db.close()`` waits, or before the run is over with ``summary_in_background=False``.
+    ``retries``, after ``delay_between_retries`` seconds, twice as many each time with ``exponential_backoff``: how often the model is asked again
+    after a failure that may pass. ``fallback_models``: who is asked when it has failed for good; ``fallback_config``: by the kind of failure.
 
     ``stream`` and ``stream_events`` are the defaults of ``run()``. A model's error ends the run with status ERROR; with
     ``raise_model_errors`` it is raised too, once the run is stored. ``metadata`` is stored with session and run.
@@ -239,7 +242,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
             messages = execution.run.messages = execution.context.messages
             await self._fill(messages, asked, options, execution)
             loop = ModelLoop(
-                model=self._model,
+                model=self._model_of_a_run(),
                 run=execution.run,
                 messages=messages,
                 functions=self._functions_by_name(),

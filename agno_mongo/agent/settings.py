@@ -20,6 +20,9 @@ from agno_mongo.db.store import OnStateConflict
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import CheckpointWhen, ConcurrentRuns
 from agno_mongo.models.base import Model, default_model
+from agno_mongo.models.fallback import FallbackConfig, models_of
+from agno_mongo.models.persistent import RetryPolicy, persistent
+from agno_mongo.models.utils import get_model
 from agno_mongo.run.events import RunEvent
 from agno_mongo.summaries import SessionSummaryManager, Summaries
 from agno_mongo.tools.function import Function, functions_of
@@ -31,8 +34,8 @@ DEFAULT_HISTORY_RUNS: Final = 3
 class AgentSettings:
     """What an agent is made of. Every field may be given to ``Agent()`` by its name."""
 
-    # Who answers, and who is asked.
-    model: Model | None = None
+    # Who answers, and who is asked: agno_mongo.models.
+    model: Model | str | None = None
     name: str | None = None
     id: str | None = None
 
@@ -58,6 +61,12 @@ class AgentSettings:
 
     # Images, sounds, videos and files: agno_mongo.media, agno_mongo.agent.media_input.
     send_media_to_model: bool = True
+    # What becomes of a model's failures: agno_mongo.models.persistent.
+    retries: int = 0
+    delay_between_retries: float = 1.0
+    exponential_backoff: bool = False
+    fallback_models: Sequence[Model | str] | None = None
+    fallback_config: FallbackConfig | None = None
 
     # The history that the model is shown: agno_mongo.history.
     add_history_to_context: bool = False
@@ -96,6 +105,10 @@ class AgentSettings:
         "checkpoint": lambda name, value: checks.one_of(name, value, ("runs", "tool-batch")),
         "session_summary_manager": lambda name, value: checks.instance_of(name, value, SessionSummaryManager),
         "summary_every": lambda name, value: checks.count(name, value) or 1,
+        "retries": lambda name, value: checks.count(name, value, least=0),
+        "delay_between_retries": checks.seconds,
+        "fallback_models": models_of,
+        "fallback_config": lambda name, value: checks.instance_of(name, value, FallbackConfig),
         "num_history_runs": checks.count,
         "num_history_messages": checks.count,
         "events_to_skip": lambda name, value: events_named(name, [RunEvent.run_content] if value is None else value),
@@ -109,11 +122,11 @@ class AgentSettings:
             check = checks.flag if field.type == "bool" else AgentSettings._checked.get(field.name)
             if check is not None:
                 setattr(self, field.name, check(field.name, getattr(self, field.name)))
-        if self.model is None:
-            self.model = default_model()
-        if isinstance(self.model, type) or not callable(getattr(self.model, "respond", None)):
-            given = self.model
-            raise ConfigurationError(f"model= takes a model such as OpenAIChat(id=…), not {type(given).__name__}: {given!r}")
+        self.model = default_model() if self.model is None else get_model(self.model)
+        if self.fallback_models and self.fallback_config is not None:
+            raise ConfigurationError(
+                "fallback_models and fallback_config were both given; fallback_config(on_error=…) takes the models too"
+            )
         if self.db is not None and not isinstance(self.db, MongoDb):
             raise ConfigurationError(f"db= takes a MongoDb, EmbeddedMongoDb or InMemoryDb, not {type(self.db).__name__}")
         if self.tools is not None and not isinstance(self.tools, Sequence):
@@ -126,8 +139,22 @@ class AgentSettings:
 
     @property
     def _model(self) -> Model:
-        """The model that is there once the settings are checked."""
+        """The model that is there once the settings are checked; one that was assigned by name since is looked up now."""
+        if isinstance(self.model, str):
+            self.model = get_model(self.model)
         return cast("Model", self.model)
+
+    def _model_of_a_run(self) -> Model:
+        """The model, with all that is done about its failures. Made for each run: it remembers who answered."""
+        if not (self.retries or self.fallback_models or self.fallback_config or getattr(self._model, "retries", 0)):
+            return self._model
+        policy = RetryPolicy(
+            retries=self.retries,
+            delay_between_retries=self.delay_between_retries,
+            exponential_backoff=self.exponential_backoff,
+        )
+        fallbacks = self.fallback_config or FallbackConfig(on_error=self.fallback_models or ())
+        return persistent(self._model, policy=policy, fallbacks=fallbacks)
 
     @property
     def _summaries(self) -> Summaries:

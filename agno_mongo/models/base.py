@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol, cast, runtime_checkable
 
+from agno_mongo.errors import ModelError
 from agno_mongo.messages import Message, Metrics
 
 
@@ -15,18 +16,38 @@ from agno_mongo.messages import Message, Metrics
 class ModelRequest:
     """What a model is asked: the conversation, the tools it may call (OpenAI's ``tools`` shape), and whether the answer is
     wanted in pieces.
+
+    ``response_format`` says what form the answer must have, in OpenAI's shape: ``{"type": "json_object"}``, or
+    ``{"type": "json_schema", "json_schema": {"name": …, "schema": …, "strict": …}}``. A model whose
+    ``supports_native_structured_outputs`` is true is given the second; all others the first, with the schema in the system message. The answer
+    is checked, whatever the model made of it.
     """
 
     messages: Sequence[Message]
     tools: Sequence[dict[str, Any]] = ()
     tool_choice: str | dict[str, Any] | None = None
+    response_format: Mapping[str, Any] | None = None
     stream: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedRequest:
+    """A request to a model that failed and was not the last: it is sent again after ``delay`` seconds, or to ``next_model``."""
+
+    model: str
+    provider: str
+    error: ModelError
+    next_model: str
+    delay: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDelta:
     """A piece of an answer. ``tool_calls`` are whole ones, in OpenAI's shape. An answer is complete when a piece has a
     ``finish_reason``; one that ends without is an error.
+
+    ``provider_data`` is kept with the message and given back in later requests: what else the provider wants to see again. ``model``
+    and ``provider`` say who answers, where it is not the model that was asked; ``failed`` tells of a request that failed and is repeated.
     """
 
     content: str | None = None
@@ -34,6 +55,10 @@ class ModelDelta:
     tool_calls: Sequence[dict[str, Any]] = ()
     metrics: Metrics | None = None
     finish_reason: str | None = None
+    provider_data: dict[str, Any] | None = None
+    model: str | None = None
+    provider: str | None = None
+    failed: FailedRequest | None = None
 
 
 @runtime_checkable

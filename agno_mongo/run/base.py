@@ -146,6 +146,14 @@ class MessageRunOutput(BaseRunOutput):
     _DUMPED_APART: ClassVar[frozenset[str]] = frozenset({"messages", "metrics", "session_state"})
     _keeps_history: bool = PrivateAttr(default=False)
 
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the answer ended where it did, if it did not come to its own end: ``"length"``, ``"content_filter"``, ``"refusal"``, or what the
+        provider says. None for a whole answer.
+        """
+        last = self.messages[-1] if self.messages else None
+        return last.finish_reason if last is not None and last.role == "assistant" else None
+
     def to_dict(self) -> dict[str, Any]:
         """The run as it is stored: its own messages, and the history it was shown only if it is to keep it, or was stored with it."""
         stored = self.model_dump(exclude_none=True, exclude=set(self._DUMPED_APART))

@@ -41,6 +41,7 @@ class RunEvent(str, Enum):
     tool_call_error = "ToolCallError"
     model_request_started = "ModelRequestStarted"
     model_request_completed = "ModelRequestCompleted"
+    model_request_failed = "ModelRequestFailed"
     parser_model_response_started = "ParserModelResponseStarted"
     parser_model_response_completed = "ParserModelResponseCompleted"
     output_model_response_started = "OutputModelResponseStarted"
@@ -263,6 +264,23 @@ class ModelRequestCompletedEvent(BaseAgentRunEvent):
     reasoning_tokens: int | None = None
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
+    finish_reason: str | None = None
+
+
+@dataclass(kw_only=True)
+class ModelRequestFailedEvent(BaseAgentRunEvent):
+    """A request to ``model`` failed. ``next_model``, the same or another, is asked after ``delay`` seconds; nothing of an answer has been shown.
+
+    ``error_type`` is the exception's class name.
+    """
+
+    event: str = RunEvent.model_request_failed.value
+    model: str = ""
+    model_provider: str = ""
+    error: str = ""
+    error_type: str = ""
+    next_model: str = ""
+    delay: float = 0.0
 
 
 @dataclass(kw_only=True)
@@ -364,6 +382,7 @@ RunOutputEvent: TypeAlias = (
     | ToolCallErrorEvent
     | ModelRequestStartedEvent
     | ModelRequestCompletedEvent
+    | ModelRequestFailedEvent
     | ParserModelResponseStartedEvent
     | ParserModelResponseCompletedEvent
     | OutputModelResponseStartedEvent

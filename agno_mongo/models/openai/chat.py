@@ -3,90 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-import os
+from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from openai import AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import Choice
 
 from agno_mongo.errors import IncompleteResponse, ModelError
-from agno_mongo.event_loops import PerLoop
-from agno_mongo.messages import Message, Metrics
+from agno_mongo.messages import Message
 from agno_mongo.models.base import ModelDelta, ModelRequest
 from agno_mongo.models.openai import parts
+from agno_mongo.models.openai.client import SENT_BY_ALL, OpenAIClient
 from agno_mongo.models.openai.translation import translated
-
-_SENT_AS_THEY_ARE = (
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "max_completion_tokens",
-    "frequency_penalty",
-    "presence_penalty",
-    "seed",
-    "stop",
-    "reasoning_effort",
-    "user",
-    "service_tier",
-    "extra_headers",
-    "extra_query",
-    "extra_body",
-)
+from agno_mongo.models.openai.usage import of_completion
 
 
 @dataclass
-class OpenAIChat:
+class OpenAIChat(OpenAIClient):
     """A chat model of OpenAI, or of a server that speaks the same API (``base_url``).
 
-    The key is ``api_key`` or the environment variable ``OPENAI_API_KEY``; a server at ``base_url`` may need none. Settings that are None
-    are not sent. ``timeout`` is in seconds; it and ``max_retries`` are the ``openai`` client's (600 s and 2 by default), which also heeds
-    ``Retry-After``. ``role_map`` renames roles: instructions go out as ``developer`` to OpenAI, as ``system`` to others.
-    ``client_params`` go to ``AsyncOpenAI(...)``, ``request_params`` to every request, over all else. ``async_client`` is a client of
-    one's own, used as it is.
+    Settings that are None are not sent; what they mean is told by the provider. Those that all models of OpenAI share are explained at
+    :class:`~agno_mongo.models.openai.client.OpenAIClient`.
+
+    With ``modalities=["text", "audio"]`` and ``audio={"voice": …, "format": …}`` the model speaks: the transcript is the answer's text, the sound is in
+    the message's ``provider_data["audio"]``, and so are ``logprobs`` there if they are asked for.
     """
 
-    id: str = "gpt-5-mini"
     name: str = "OpenAIChat"
-    provider: str = "OpenAI"
 
-    temperature: float | None = None
-    top_p: float | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
+    logit_bias: Mapping[str, int] | None = None
+    logprobs: bool | None = None
+    modalities: Sequence[str] | None = None
+    audio: Mapping[str, Any] | None = None
+    prediction: Mapping[str, Any] | None = None
+    web_search_options: Mapping[str, Any] | None = None
     seed: int | None = None
-    stop: str | list[str] | None = None
-    reasoning_effort: str | None = None
-    user: str | None = None
-    service_tier: str | None = None
-    extra_headers: Mapping[str, str] | None = None
-    extra_query: Mapping[str, Any] | None = None
-    extra_body: Mapping[str, Any] | None = None
-    request_params: Mapping[str, Any] | None = None
-    role_map: Mapping[str, str] | None = None
+    stop: str | Sequence[str] | None = None
 
-    api_key: str | None = field(default=None, repr=False)
-    organization: str | None = None
-    base_url: str | None = None
-    timeout: float | None = None
-    max_retries: int | None = None
-    default_headers: Mapping[str, str] | None = field(default=None, repr=False)
-    client_params: Mapping[str, Any] | None = field(default=None, repr=False)
-    async_client: AsyncOpenAI | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        self._clients = PerLoop(self._new_client, AsyncOpenAI.close)
+    sent_as_they_are: ClassVar[tuple[str, ...]] = (
+        *SENT_BY_ALL,
+        "reasoning_effort", "verbosity", "max_tokens", "max_completion_tokens", "frequency_penalty", "presence_penalty", "logit_bias",
+        "logprobs", "modalities", "audio", "prediction", "web_search_options", "seed", "stop",
+    )  # fmt: skip
 
     async def respond(self, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
         """The answer, in one piece or as it comes. Raises ModelError and its kinds for whatever the provider does wrong."""
         with translated(self.id):
-            client = self.async_client or await self._clients.get()
+            client = await self._client()
             answer = self._streamed(client, request) if request.stream else self._whole(client, request)
             async with aclosing(answer) as deltas:
                 async for delta in deltas:
@@ -101,19 +72,24 @@ class OpenAIChat:
             told = (completion.model_extra or {}).get("error")
             raise IncompleteResponse(f"{self.id} answered without any choice{f': {told}' if told else ''}", model=self.id)
         choice = completion.choices[0]
+        said = choice.message
+        rest = _Beside(self.audio)
+        rest.add(getattr(said, "audio", None), choice.logprobs)
         yield ModelDelta(
-            content=choice.message.content or choice.message.refusal,
-            reasoning_content=getattr(choice.message, "reasoning_content", None),
-            tool_calls=[call.model_dump(exclude_none=True) for call in choice.message.tool_calls or ()],
-            metrics=_metrics(completion.usage),
-            finish_reason=choice.finish_reason,
+            content=said.content or said.refusal or rest.transcript,
+            reasoning_content=_thoughts(said),
+            tool_calls=[call.model_dump(exclude_none=True) for call in said.tool_calls or ()],
+            metrics=of_completion(completion.usage, self.cost_per_million),
+            provider_data=rest.whole(),
+            finish_reason=_finish_reason(choice.finish_reason, refused=bool(said.refusal and not said.content)),
         )
 
     async def _streamed(self, client: AsyncOpenAI, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
         body = {"stream": True, "stream_options": {"include_usage": True}, **await self._body(client, request)}
         stream: AsyncStream[ChatCompletionChunk] = await client.chat.completions.create(**body)
-        calls = _ToolCallPieces()
+        calls, rest = _ToolCallPieces(), _Beside(self.audio)
         finish_reason: str | None = None
+        refused = False
         usage: Any = None
         with translated(self.id, within_answer=True):
             async with stream:
@@ -122,55 +98,31 @@ class OpenAIChat:
                     usage = chunk.usage or usage
                     for choice in chunk.choices[:1]:
                         finish_reason = choice.finish_reason or finish_reason
+                        refused = refused or bool(choice.delta.refusal)
                         calls.add(choice.delta.tool_calls or ())
-                        if (delta := _delta(choice)) is not None:
+                        spoken = rest.add(getattr(choice.delta, "audio", None), choice.logprobs)
+                        if (delta := _delta(choice, spoken)) is not None:
                             yield delta
-        yield ModelDelta(tool_calls=calls.whole(), metrics=_metrics(usage), finish_reason=finish_reason)
+        yield ModelDelta(
+            tool_calls=calls.whole(),
+            metrics=of_completion(usage, self.cost_per_million),
+            provider_data=rest.whole(),
+            finish_reason=_finish_reason(finish_reason, refused=refused),
+        )
 
     async def _body(self, client: AsyncOpenAI, request: ModelRequest) -> dict[str, Any]:
         roles = self._roles(client)
         large = parts.is_large(request.messages)
         messages = await asyncio.to_thread(_messages, request.messages, roles) if large else _messages(request.messages, roles)
         body: dict[str, Any] = {"model": self.id, "messages": messages}
-        body |= {name: value for name in _SENT_AS_THEY_ARE if (value := getattr(self, name)) is not None}
+        body |= self._settings_sent()
         if request.tools:
             body["tools"] = list(request.tools)
             if request.tool_choice is not None:
                 body["tool_choice"] = request.tool_choice
+        if (form := self._format_of(request)) is not None:
+            body["response_format"] = form
         return body | dict(self.request_params or {})
-
-    def _roles(self, client: AsyncOpenAI) -> Mapping[str, str]:
-        if self.role_map is not None:
-            return self.role_map
-        return {"system": "developer"} if _is_openai(str(client.base_url)) else {}
-
-    async def _new_client(self) -> AsyncOpenAI:
-        options: dict[str, Any] = {
-            "api_key": self.api_key,
-            "organization": self.organization,
-            "base_url": self.base_url,
-            "timeout": self.timeout,
-            "max_retries": self.max_retries,
-            "default_headers": self.default_headers,
-            **(self.client_params or {}),
-        }
-        given = {name: value for name, value in options.items() if value is not None}
-        base_url = given.get("base_url") or os.environ.get("OPENAI_BASE_URL")
-        if "api_key" not in given and not os.environ.get("OPENAI_API_KEY") and base_url and not _is_openai(str(base_url)):
-            # The client insists on a key; a local server does not.
-            given["api_key"] = "none"
-        return await asyncio.to_thread(_made_ready, given)
-
-
-def _made_ready(options: Mapping[str, Any]) -> AsyncOpenAI:
-    """A client with everything loaded that it loads on first use: certificates and modules, a quarter of a second's blocking."""
-    client = AsyncOpenAI(**options)
-    _ = client.chat.completions
-    return client
-
-
-def _is_openai(url: str) -> bool:
-    return f".{urlsplit(url).hostname}".endswith(".openai.com")
 
 
 def _messages(messages: Sequence[Message], roles: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -193,6 +145,57 @@ def _message(message: Message, roles: Mapping[str, str]) -> dict[str, Any]:
     if sent["content"] is None and not message.tool_calls:
         sent["content"] = ""
     return sent
+
+
+def _finish_reason(told: str | None, *, refused: bool) -> str | None:
+    return "refusal" if refused and told == "stop" else told
+
+
+def _thoughts(said: Any) -> str | None:
+    """What a model thought, under either of the two names that servers have for it."""
+    thoughts = getattr(said, "reasoning_content", None) or getattr(said, "reasoning", None)
+    return thoughts if isinstance(thoughts, str) else None
+
+
+class _Beside:
+    """What an answer has beside its text: the sound of it, put together from its pieces, and the probabilities of its tokens."""
+
+    def __init__(self, wanted: Mapping[str, Any] | None) -> None:
+        self._format = (wanted or {}).get("format")
+        self._sound: list[bytes] = []
+        self._about: dict[str, Any] = {}
+        self._transcript: list[str] = []
+        self._logprobs: list[Any] = []
+
+    @property
+    def transcript(self) -> str | None:
+        return "".join(self._transcript) or None
+
+    def add(self, audio: Any, logprobs: Any) -> str | None:
+        """Take a piece; the text that is spoken in it."""
+        if logprobs is not None:
+            self._logprobs += [token.model_dump(exclude_none=True) for token in logprobs.content or ()]
+        if audio is None:
+            return None
+        fields = audio if isinstance(audio, Mapping) else audio.model_dump(exclude_none=True)
+        self._about |= {name: fields[name] for name in ("id", "expires_at") if fields.get(name) is not None}
+        try:
+            self._sound.append(b64decode(fields.get("data") or ""))
+        except ValueError as error:
+            raise IncompleteResponse(f"a piece of the answer's sound is no base64: {error}") from error
+        spoken = fields.get("transcript") or ""
+        self._transcript.append(spoken)
+        return spoken or None
+
+    def whole(self) -> dict[str, Any] | None:
+        """What the message keeps of it."""
+        kept: dict[str, Any] = {}
+        if self._logprobs:
+            kept["logprobs"] = self._logprobs
+        if self._about or any(self._sound):
+            data = b64encode(b"".join(self._sound)).decode()
+            kept["audio"] = {"type": "audio", **self._about, "format": self._format, "data": data}
+        return kept or None
 
 
 class _ToolCallPieces:
@@ -226,25 +229,10 @@ class _ToolCallPieces:
         return [call for _, call in sorted(self._calls, key=lambda entry: entry[0])]
 
 
-def _delta(choice: Choice) -> ModelDelta | None:
-    content = choice.delta.content or choice.delta.refusal
-    reasoning = getattr(choice.delta, "reasoning_content", None)
+def _delta(choice: Choice, spoken: str | None) -> ModelDelta | None:
+    content = choice.delta.content or choice.delta.refusal or spoken
+    reasoning = _thoughts(choice.delta)
     return ModelDelta(content=content, reasoning_content=reasoning) if content or reasoning else None
-
-
-def _metrics(usage: Any) -> Metrics | None:
-    if usage is None:
-        return None
-    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
-    return Metrics(
-        input_tokens=usage.prompt_tokens or 0,
-        output_tokens=usage.completion_tokens or 0,
-        total_tokens=usage.total_tokens or 0,
-        cache_read_tokens=getattr(prompt, "cached_tokens", None) or 0,
-        audio_input_tokens=getattr(prompt, "audio_tokens", None) or 0,
-        audio_output_tokens=getattr(completion, "audio_tokens", None) or 0,
-        reasoning_tokens=getattr(completion, "reasoning_tokens", None) or 0,
-    )
 
 
 __all__ = ["OpenAIChat"]

@@ -55,16 +55,6 @@ def chat_part(medium: Media) -> dict[str, Any]:
     return _note(f"[{medium.noun} that cannot be shown]")
 
 
-def response_part(medium: Media) -> dict[str, Any]:
-    """One medium as a part of an input message to the Responses API."""
-    part = chat_part(medium)
-    if part["type"] == "image_url":
-        return {"type": "input_image", "image_url": part["image_url"]["url"], "detail": part["image_url"].get("detail", "auto")}
-    if part["type"] == "file":
-        return {"type": "input_file", **part["file"]}
-    return {"type": "input_text", "text": part["text"]} if part["type"] == "text" else part
-
-
 def address(medium: Media) -> str | None:
     """The medium's ``http`` address, or its bytes as a ``data:`` address; None if it has neither."""
     if medium.content is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol, cast, runtime_checkable
@@ -15,11 +15,17 @@ from agno_mongo.messages import Message, Metrics
 class ModelRequest:
     """What a model is asked: the conversation, the tools it may call (OpenAI's ``tools`` shape), and whether the answer is
     wanted in pieces.
+
+    ``response_format`` says what form the answer must have, in OpenAI's shape: ``{"type": "json_object"}``, or
+    ``{"type": "json_schema", "json_schema": {"name": …, "schema": …, "strict": …}}``. A model whose
+    ``supports_native_structured_outputs`` is true is given the second; all others the first, with the schema in the system message. The answer
+    is checked, whatever the model made of it.
     """
 
     messages: Sequence[Message]
     tools: Sequence[dict[str, Any]] = ()
     tool_choice: str | dict[str, Any] | None = None
+    response_format: Mapping[str, Any] | None = None
     stream: bool = False
 
 

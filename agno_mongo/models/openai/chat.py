@@ -45,6 +45,8 @@ class OpenAIChat:
     The key is ``api_key`` or the environment variable ``OPENAI_API_KEY``; a server at ``base_url`` may need none. Settings that are None
     are not sent. ``timeout`` is in seconds; it and ``max_retries`` are the ``openai`` client's (600 s and 2 by default), which also heeds
     ``Retry-After``. ``role_map`` renames roles: instructions go out as ``developer`` to OpenAI, as ``system`` to others.
+    ``supports_native_structured_outputs=False`` is for a server that does not take a schema for its answers: it is then told in words, by the
+    system message. ``strict_output=False`` asks for an answer near the schema where a server cannot hold itself to it.
     ``client_params`` go to ``AsyncOpenAI(...)``, ``request_params`` to every request, over all else. ``async_client`` is a client of
     one's own, used as it is.
     """
@@ -69,6 +71,8 @@ class OpenAIChat:
     extra_body: Mapping[str, Any] | None = None
     request_params: Mapping[str, Any] | None = None
     role_map: Mapping[str, str] | None = None
+    supports_native_structured_outputs: bool = True
+    strict_output: bool = True
 
     api_key: str | None = field(default=None, repr=False)
     organization: str | None = None
@@ -134,7 +138,15 @@ class OpenAIChat:
             body["tools"] = list(request.tools)
             if request.tool_choice is not None:
                 body["tool_choice"] = request.tool_choice
+        if request.response_format is not None:
+            body["response_format"] = self._format(request.response_format)
         return body | dict(self.request_params or {})
+
+    def _format(self, response_format: Mapping[str, Any]) -> Mapping[str, Any]:
+        schema = response_format.get("json_schema")
+        if self.strict_output or not isinstance(schema, Mapping):
+            return response_format
+        return {**response_format, "json_schema": {**schema, "strict": False}}
 
     def _roles(self, client: AsyncOpenAI) -> Mapping[str, str]:
         if self.role_map is not None:

@@ -27,9 +27,11 @@ from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.session_cache import SessionCache
 from agno_mongo.db.store import OnStateConflict, RunBegin, RunBegun, RunEnd
 from agno_mongo.errors import (
+    CheckError,
     CorruptSession,
     DocumentTooLarge,
     ModelError,
+    OutputSchemaError,
     SessionBusy,
     SessionError,
     StateConflictError,
@@ -68,7 +70,7 @@ class Settings:
 
     ``default_state`` is what a new session starts with, ``run_state`` what this call lays over it; ``overwrite_state`` puts
     ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on.
-    ``raise_errors`` raises a model's error after the run is stored with status ERROR. ``concurrent_runs`` says what a run does that
+    ``raise_errors`` raises a model's error after the run is stored with status ERROR, ``raise_check_errors`` a hook's refusal. ``concurrent_runs`` says what a run does that
     meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
     round of tools too. ``continues``: the run is an interrupted one, which goes on. ``metadata``
     is the component's, ``run_metadata`` the call's; the session's own comes in between.
@@ -89,6 +91,7 @@ class Settings:
     history_runs: int = 0
     on_state_conflict: OnStateConflict = "ours"
     raise_errors: bool = False
+    raise_check_errors: bool = False
     reused_id: bool = False
     concurrent_runs: ConcurrentRuns = "allow"
     queue_timeout: float = 60.0
@@ -140,7 +143,7 @@ class Execution:
     ) -> AsyncGenerator[RunOutputEvent, None]:
         """The events of the whole run, RunStarted to RunCompleted, RunCancelled or RunError.
 
-        Raises what the store raises, always; what the body raises only if it is no ModelError, or if ``raise_errors`` is set. Closing
+        Raises what the store raises, always; what the body raises only if it is neither a ModelError nor a CheckError, or if the setting asks for it. Closing
         the generator, or cancelling whoever reads it, stores the run as cancelled.
         """
         await self._begin()
@@ -175,7 +178,8 @@ class Execution:
         if run.status is RunStatus.cancelled:
             return self.event(RunCancelledEvent, reason=str(failure or "") or None)
         if failure is not None:
-            return self.event(RunErrorEvent, content=str(failure), error_type=type(failure).__name__)
+            more = {name: getattr(failure, name) for name in ("error_id", "additional_data") if isinstance(failure, CheckError)}
+            return self.event(RunErrorEvent, content=str(failure), error_type=type(failure).__name__, **more)
         return self.event(
             RunCompletedEvent,
             content=run.content,
@@ -355,7 +359,10 @@ class Execution:
             run.status = RunStatus.completed
         elif isinstance(failure, Exception):
             run.status = RunStatus.error
-            run.content = str(failure) or type(failure).__name__
+            run.content_type = "str"
+            if not isinstance(failure, OutputSchemaError):
+                # That one leaves the answer that does not fit.
+                run.content = str(failure) or type(failure).__name__
         else:
             # CancelledError, GeneratorExit, KeyboardInterrupt: somebody did not want to wait.
             run.status = RunStatus.cancelled
@@ -369,7 +376,7 @@ class Execution:
         self.run.state_conflicts = list(conflicts) or None
         if cancelled is not None:
             raise cancelled
-        if failure is not None and (not isinstance(failure, ModelError) or self._settings.raise_errors):
+        if failure is not None and not self._is_told_by_the_run(failure):
             raise failure
         if unstorable:
             raise unstorable[0]
@@ -386,6 +393,12 @@ class Execution:
     async def _uninterrupted(self, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, asyncio.CancelledError | None]:
         """Without a database there is nothing that could be interrupted."""
         return (await work(), None) if self._db is None else await uninterrupted(work)
+
+    def _is_told_by_the_run(self, failure: BaseException) -> bool:
+        """True for what the run's status tells and what is not raised as well: a model's error, a hook's refusal."""
+        if isinstance(failure, CheckError):
+            return not self._settings.raise_check_errors
+        return isinstance(failure, ModelError) and not self._settings.raise_errors
 
     async def _record(self) -> dict[str, Any]:
         """The run as it is stored."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_valid
 from pydantic_core import to_jsonable_python
 from typing_extensions import Self
 
-from agno_mongo.messages import Message, Metrics, StoredModel
+from agno_mongo.messages import Message, Metrics, StoredModel, plain_data
 from agno_mongo.run.state import StateAdditions
 
 
@@ -132,7 +132,10 @@ class MessageRunOutput(BaseRunOutput):
 
     def to_dict(self) -> dict[str, Any]:
         """The run as it is stored: its own messages, and the history it was shown only if it is to keep it, or was stored with it."""
-        stored = self.model_dump(exclude_none=True, exclude=set(self._DUMPED_APART))
+        structured = isinstance(self.content, BaseModel)
+        stored = self.model_dump(exclude_none=True, exclude={*self._DUMPED_APART, *(("content",) if structured else ())})
+        if structured:
+            stored["content"] = plain_data(self.content)
         stored["status"] = str(getattr(self.status, "value", self.status))
         if self.messages is not None:
             kept = self.messages if self._keeps_history else [message for message in self.messages if not message.from_history]

@@ -26,15 +26,15 @@ from agno_mongo.tools.function import Function
 
 
 class AnswerForm(Protocol):
-    """What form an answer must have: text of a schema, say."""
+    """What form an answer must have."""
 
     @property
     def response_format(self) -> Mapping[str, Any]:
         """What the model's request says of it."""
         ...
 
-    def take(self, run: RunOutput) -> Message | None:
-        """Make ``run.content`` what it stands for; or give the message with which the model is asked once more. Raises ModelError."""
+    def take(self, run: RunOutput, text: str) -> Message | None:
+        """Make ``run.content`` what the answer stands for, or give the message with which the model is asked once more. Raises ModelError."""
         ...
 
 
@@ -70,7 +70,8 @@ class ModelLoop:
                     yield event
             calls = self.messages[-1].tool_calls
             if not calls:
-                complaint = None if self.answer_form is None else self.answer_form.take(self.run)
+                said = self.messages[-1].get_content_string()
+                complaint = None if self.answer_form is None else self.answer_form.take(self.run, said)
                 if complaint is None:
                     break
                 self.messages.append(complaint)

@@ -20,6 +20,8 @@ from agno_mongo.messages import Message
 from agno_mongo.run import RunContext, RunInput, RunOutput, RunStatus
 from agno_mongo.run.agent import RunErrorEvent
 from agno_mongo.testing import ScriptedModel, ToolCall
+from tests.test_continuing import set_in_entry
+from tests.test_store_contract import begin
 
 
 def agent_with(*script: Any, **settings: Any) -> tuple[Agent, ScriptedModel]:
@@ -185,6 +187,29 @@ class TestAChangedInput:
         with pytest.raises(ConfigurationError, match="needs an input"):
             await agent.arun("Hi")
         assert (await stored_run(agent)).status == RunStatus.error
+
+
+class TestARunThatGoesOn:
+    async def test_from_its_input_is_looked_at_again(self, db: MongoDb) -> None:
+        await begin(db, run_id="r", lease=-1)
+        agent, model = agent_with("ok", db=db, pre_hooks=[mask_hello])
+        await agent.acontinue_run("r")
+        assert model.asked == ["*****"]
+        assert "hello" not in (await stored_run(agent)).to_json()
+
+    async def test_from_a_checkpoint_keeps_the_input_that_was_sent(self, db: MongoDb) -> None:
+        await begin(db, run_id="r", lease=-1)
+        await set_in_entry(db, "r", messages=[Message(role="user", content="*****").to_dict()])
+        agent, model = agent_with("ok", db=db, pre_hooks=[lambda: pytest.fail("they have seen it before")])
+        run = await agent.acontinue_run("r")
+        assert model.asked == ["*****"]
+        assert run.input is not None
+        assert run.input.input_content == "*****"
+        assert "hello" not in (await stored_run(agent)).to_json()
+
+
+def mask_hello(run_input: RunInput) -> None:
+    run_input.input_content = run_input.input_content.replace("hello", "*****")
 
 
 class TestARefusedInput:

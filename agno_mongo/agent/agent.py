@@ -37,6 +37,7 @@ from agno_mongo.run.agent import (
     RunPausedEvent,
     StateConflictEvent,
 )
+from agno_mongo.run.base import RunStatus
 
 
 class RunOptions(ContinueOptions, total=False):
@@ -243,7 +244,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
 
         async def body(execution: Execution) -> AsyncGenerator[RunOutputEvent, None]:
             messages = execution.run.messages = execution.context.messages
-            if self.pre_hooks and not execution.finished_rounds:
+            if self.pre_hooks:
                 async with aclosing(pre_hook_events(self.pre_hooks, given, execution, self)) as events:
                     async for event in events:
                         yield event
@@ -265,7 +266,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
             async with aclosing(loop.events()) as events:
                 async for event in events:
                     yield event
-            if self.post_hooks:
+            if self.post_hooks and execution.run.status is not RunStatus.paused:
                 async with aclosing(post_hook_events(self.post_hooks, execution, self)) as events:
                     async for event in events:
                         yield event

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agno_mongo.agent.prompt import stored_input
+from agno_mongo.agent.prompt import stored_input, user_messages
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import Execution
 from agno_mongo.messages import Message, text_of
@@ -71,8 +71,11 @@ async def pre_hook_events(
 ) -> AsyncGenerator[RunOutputEvent, None]:
     """Call the hooks in order. What they leave of the input is the run's input: it is sent, and stored.
 
-    Without ``given`` it is a run that goes on, with the input that is stored of it.
+    A run that goes on has nothing ``given``, but its stored input. If it has been sent to the model already, the hooks have seen it.
     """
+    if execution.finished_rounds:
+        execution.run.input = _as_sent(execution.run.input, execution.finished_rounds)
+        return
     stored = None if execution.run.input is None else execution.run.input.input_content
     run_input = RunInput(input_content=stored if given is None else given)
     available = _available(execution, agent) | {"run_input": run_input}
@@ -83,6 +86,15 @@ async def pre_hook_events(
             yield execution.event(PreHookCompletedEvent, pre_hook_name=hook.name, run_input=run_input)
     finally:
         execution.run.input = RunInput(input_content=stored_input(run_input.input_content))
+
+
+def _as_sent(stored: RunInput | None, finished_rounds: Sequence[Message]) -> RunInput | None:
+    """The input of a run that goes on. It was stored before the hooks saw it: what they made of it is in the messages."""
+    asked = user_messages(None if stored is None else stored.input_content)
+    sent = [message for message in finished_rounds if message.role == asked[0].role][: len(asked)]
+    if [message.content for message in sent] == [message.content for message in asked]:
+        return stored
+    return RunInput(input_content=sent[0].content if len(sent) == 1 else stored_input(sent))
 
 
 async def post_hook_events(hooks: Sequence[Any], execution: Execution, agent: Any) -> AsyncGenerator[RunOutputEvent, None]:

@@ -178,14 +178,13 @@ class StructuredAnswer:
             said = f"{system.get_content_string()}\n\n{self._schema.instruction}"
             messages[0] = system.model_copy(update={"content": said})
 
-    def take(self, run: RunOutput) -> Message | None:
-        """Make the run's ``content`` the object that its text stands for. If it does not fit: what the model is told, once.
+    def take(self, run: RunOutput, text: str) -> Message | None:
+        """Make the run's ``content`` the object that the answer stands for. If it does not fit: what the model is told, once.
 
         Raises OutputSchemaError if the model has been told already; the run's ``content`` is then the text.
         """
         if not self._parse:
             return None
-        text = run.content if isinstance(run.content, str) else ""
         try:
             run.content = self._schema.parsed(text)
         except _MisfitError as misfit:

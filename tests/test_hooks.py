@@ -161,6 +161,22 @@ class TestAHook:
             Agent(model=ScriptedModel(), **hooks)
 
 
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("Hi", "Hi"),
+        (Message(role="user", content="Hi"), "Hi"),
+        ([{"role": "user", "content": "Hi"}, Message(role="user", content=[{"type": "text", "text": "you"}])], "Hi\nyou"),
+        ({"city": "Rome"}, '{"city": "Rome"}'),
+        (["Rome"], '["Rome"]'),
+        ([], "[]"),
+        (None, ""),
+    ],
+)
+def test_an_input_has_a_text(given: Any, text: str) -> None:
+    assert RunInput(input_content=given).input_content_string() == text
+
+
 class TestAChangedInput:
     async def test_is_what_is_sent_and_stored(self, db: MongoDb) -> None:
         agent, model = agent_with("ok", db=db, pre_hooks=[Mask()])

@@ -23,6 +23,7 @@ from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, InputSchemaError, OutputSchemaError
 from agno_mongo.messages import Message
+from agno_mongo.models.demo import DemoModel
 from agno_mongo.models.openai import OpenAIChat
 from agno_mongo.run import RunOutput, RunStatus
 from agno_mongo.run.agent import RunCompletedEvent, RunContentEvent, RunErrorEvent
@@ -447,6 +448,17 @@ class TestWhatOpenAIIsSent:
     @staticmethod
     def chat(aimock: AIMock, **settings: Any) -> OpenAIChat:
         return OpenAIChat(id="gpt-test", base_url=aimock.base_url, api_key="test", max_retries=0, timeout=10, **settings)
+
+
+class TestTheDemonstrationModel:
+    @pytest.mark.parametrize("model", [Plain, WithDefault, Home, Tree, FreeForm])
+    async def test_gives_the_least_that_has_the_form(self, model: type[BaseModel]) -> None:
+        run = await Agent(model=DemoModel(), output_schema=model).arun("What is the capital of Italy?")
+        assert isinstance(run.content, model), run.content
+
+    async def test_says_its_answer_there(self) -> None:
+        run = await Agent(model=DemoModel(), output_schema=Plain).arun("What is the capital of Italy?")
+        assert run.content.name == "The capital of Italy is Rome."
 
 
 class TestASchema:

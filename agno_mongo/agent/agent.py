@@ -13,7 +13,7 @@ from agno_mongo import history, renamed, terminal
 from agno_mongo.agent.continuing import ContinueOptions, Continuing
 from agno_mongo.agent.hooks import post_hook_events, pre_hook_events
 from agno_mongo.agent.input_schema import fitting_input
-from agno_mongo.agent.output_schema import Schema, StructuredAnswer, output_schema
+from agno_mongo.agent.output_schema import StructuredAnswer, output_schema
 from agno_mongo.agent.prompt import stored_input, system_message, user_messages
 from agno_mongo.agent.sessions import SessionAccessors
 from agno_mongo.agent.settings import AgentSettings
@@ -44,11 +44,10 @@ class RunOptions(ContinueOptions, total=False):
     """What a single run may set differently from its agent.
 
     ``session_id`` and ``user_id`` say whose conversation goes on; ``session_state`` is laid over what is stored; ``run_id`` is a
-    new id of the caller's own. ``output_schema`` is what this run's answer must look like.
+    new id of the caller's own.
     """
 
     run_id: str | None
-    output_schema: Schema | None
 
 
 @renamed.older_settings_accepted

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_valid
 from pydantic_core import to_jsonable_python
 from typing_extensions import Self
 
-from agno_mongo.messages import Message, Metrics, StoredModel, plain_data
+from agno_mongo.messages import Message, Metrics, StoredModel, plain_data, text_of
 from agno_mongo.run.state import StateAdditions
 
 
@@ -50,8 +50,13 @@ class RunInput(StoredModel):
     input_content: Any = None
 
     def input_content_string(self) -> str:
-        """The input as text."""
-        return self.input_content if isinstance(self.input_content, str) else str(self.input_content)
+        """The input as text: what messages say, each on lines of its own; data as JSON."""
+        given = self.input_content
+        parts = given if isinstance(given, list) else [given]
+        messages = [Message.model_validate(part) if isinstance(part, dict) and "role" in part else part for part in parts]
+        if parts and all(isinstance(message, Message) for message in messages):
+            return "\n".join(message.get_content_string() for message in messages)
+        return "" if given is None else text_of(given)
 
 
 class BaseRunOutput(StoredModel):

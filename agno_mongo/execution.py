@@ -108,7 +108,8 @@ class Settings:
 
 class Execution:
     """One run between its two commands. ``run``, ``session`` and ``context`` are there once it has begun; ``finished_rounds`` are the
-    messages from which a continued run goes on, the user's and all that followed.
+    messages from which a continued run goes on, the user's and all that followed. ``input_changed``: the body has put another input into ``run``
+    than the one that the run began with.
     """
 
     session: Session
@@ -126,6 +127,7 @@ class Execution:
         self._is_guest = False
         self._earlier_changes: list[dict[str, Any]] = []
         self.run = run
+        self.input_changed = False
         self.finished_rounds: list[Message] = []
 
     def event(self, kind: Callable[..., T], **data: Any) -> T:
@@ -330,7 +332,7 @@ class Execution:
         if self._upkeep is None or self._settings.checkpoint == "runs":
             return
         _, changes, _ = self._changed_state()
-        await self._upkeep.checkpoint(await self._record(), changes)
+        await self._upkeep.checkpoint(await self._record(), changes, input_changed=self.input_changed)
 
     def _changed_state(self) -> tuple[dict[str, Any], list[states.Change], list[UnstorableValueError]]:
         """The state as the run has it by now, what it changed there, and what of it cannot be stored."""

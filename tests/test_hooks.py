@@ -13,10 +13,11 @@ from pydantic import BaseModel
 from agno_mongo.agent import Agent
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.errors import AgnoMongoError, ConfigurationError
+from agno_mongo.errors import AgnoMongoError, ConfigurationError, RunAlreadyFinished
 from agno_mongo.exceptions import CheckTrigger, InputCheckError, OutputCheckError
 from agno_mongo.guardrails import BaseGuardrail
 from agno_mongo.messages import Message
+from agno_mongo.models.base import ModelRequest
 from agno_mongo.run import RunContext, RunInput, RunOutput, RunStatus
 from agno_mongo.run.agent import RunErrorEvent
 from agno_mongo.testing import ScriptedModel, ToolCall
@@ -187,6 +188,17 @@ class TestAChangedInput:
         stored = await stored_run(agent)
         assert "1234" not in stored.to_json()
 
+    async def test_may_be_data_that_is_changed_in_place(self, db: MongoDb) -> None:
+        def mask(run_input: RunInput) -> None:
+            run_input.input_content["card"] = "****"
+
+        agent, model = agent_with("ok", db=db, pre_hooks=[mask])
+        await agent.arun({"card": "1234"})
+        assert model.asked == ['{"card": "****"}']
+        stored = await stored_run(agent)
+        assert stored.input is not None
+        assert stored.input.input_content == {"card": "****"}
+
     async def test_is_stored_as_changed_when_a_later_hook_refuses(self) -> None:
         def refuse() -> None:
             raise InputCheckError("No.")
@@ -213,15 +225,29 @@ class TestARunThatGoesOn:
         assert model.asked == ["*****"]
         assert "hello" not in (await stored_run(agent)).to_json()
 
-    async def test_from_a_checkpoint_keeps_the_input_that_was_sent(self, db: MongoDb) -> None:
-        await begin(db, run_id="r", lease=-1)
-        await set_in_entry(db, "r", messages=[Message(role="user", content="*****").to_dict()])
-        agent, model = agent_with("ok", db=db, pre_hooks=[lambda: pytest.fail("they have seen it before")])
-        run = await agent.acontinue_run("r")
-        assert model.asked == ["*****"]
-        assert run.input is not None
-        assert run.input.input_content == "*****"
-        assert "hello" not in (await stored_run(agent)).to_json()
+    async def test_from_a_checkpoint_keeps_what_they_have_made_of_its_input(self, db: MongoDb) -> None:
+        large = "hello " * 40_000
+
+        async def die(_request: ModelRequest) -> str:
+            await set_in_entry(db, "r", lease_until=0)
+            (entry,) = [run.to_json() for run in (await db.get_session("s")).unfinished_runs]
+            assert "hello" not in entry
+            agent, model = agent_with("done", db=db, tools=[look], pre_hooks=[lambda: pytest.fail("they have seen it before")])
+            await agent.acontinue_run("r")
+            assert model.asked == [large.replace("hello", "*****")]
+            return "too late"
+
+        def look() -> str:
+            return "seen"
+
+        agent, _ = agent_with(ToolCall("look"), die, db=db, tools=[look], checkpoint="tool-batch", pre_hooks=[mask_hello])
+        with pytest.raises(RunAlreadyFinished):
+            await agent.arun(large, run_id="r")
+        stored = await stored_run(agent)
+        assert stored.content == "done"
+        assert stored.input is not None
+        assert stored.input.input_content == large.replace("hello", "*****")
+        assert "hello" not in stored.to_json()
 
 
 def mask_hello(run_input: RunInput) -> None:
@@ -305,6 +331,17 @@ class TestAChangedAnswer:
         assert "1234" not in stored.to_json()
         await agent.arun("And now?")
         assert [message.content for message in model.requests[1].messages] == ["Which?", "Card ****.", "And now?"]
+
+    async def test_is_stored_as_changed_when_a_later_hook_refuses(self) -> None:
+        def redact(run_output: RunOutput) -> None:
+            run_output.content = "Card ****."
+
+        def refuse() -> None:
+            raise OutputCheckError("No.")
+
+        agent, _ = agent_with("Card 1234.", post_hooks=[redact, refuse])
+        assert (await agent.arun("Which?")).content == "No."
+        assert "1234" not in (await stored_run(agent)).to_json()
 
     async def test_may_be_the_object_that_a_schema_asked_for(self) -> None:
         class City(BaseModel):

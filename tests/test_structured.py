@@ -101,6 +101,12 @@ class TestAnAnswer:
         sent = model.requests[0].response_format
         assert sent == {"type": "json_schema", "json_schema": {"name": "City", "strict": True, "schema": CITY_SCHEMA}}
 
+    async def test_to_a_schema_with_choices_of_its_own_is_not_held_to_it_strictly(self) -> None:
+        optional = {**CITY_SCHEMA, "required": ["name"]}
+        backwards = {**CITY_SCHEMA, "required": ["population", "name"]}
+        sent = [output_schema(schema).native["json_schema"] for schema in (optional, backwards)]
+        assert [(entry["strict"], entry["schema"]) for entry in sent] == [(False, optional), (True, backwards)]
+
     async def test_may_be_asked_for_in_the_providers_own_words(self) -> None:
         own = {"type": "json_schema", "json_schema": {"name": "town", "strict": False, "schema": CITY_SCHEMA}}
         agent, model = agent_with('{"name": "Rome"}', ROME, output_schema=own)

@@ -34,6 +34,8 @@ def test_import_paths_mirror_agnos() -> None:
     from agno_mongo.db.embedded import EmbeddedMongoDb
     from agno_mongo.db.in_memory import InMemoryDb
     from agno_mongo.db.mongo import AsyncMongoDb, MongoDb
+    from agno_mongo.exceptions import CheckTrigger, InputCheckError, OutputCheckError
+    from agno_mongo.guardrails import BaseGuardrail, PIIDetectionGuardrail, PromptInjectionGuardrail
     from agno_mongo.models.message import Message as SameMessage
     from agno_mongo.models.openai import OpenAIChat
     from agno_mongo.run import RunContext, RunStatus
@@ -47,6 +49,7 @@ def test_import_paths_mirror_agnos() -> None:
         (Agent, AgentSession, RunEvent, RunOutput, SessionType, EmbeddedMongoDb, InMemoryDb, OpenAIChat, RunContext, RunStatus)
     )
     assert all((RunCompletedEvent, RunOutputEvent, TeamSession, WorkflowSession, Function))
+    assert all((CheckTrigger, InputCheckError, OutputCheckError, BaseGuardrail, PIIDetectionGuardrail, PromptInjectionGuardrail))
 
 
 def test_importing_an_agent_imports_no_optional_extra() -> None:

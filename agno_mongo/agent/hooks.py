@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agno_mongo.agent.prompt import stored_input, user_messages
+from agno_mongo.agent.prompt import stored_input
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import Execution
 from agno_mongo.messages import Message, text_of
@@ -74,10 +74,10 @@ async def pre_hook_events(
     A run that goes on has nothing ``given``, but its stored input. If it has been sent to the model already, the hooks have seen it.
     """
     if execution.finished_rounds:
-        execution.run.input = _as_sent(execution.run.input, execution.finished_rounds)
         return
-    stored = None if execution.run.input is None else execution.run.input.input_content
-    run_input = RunInput(input_content=stored if given is None else given)
+    run_input = execution.run.input = execution.run.input or RunInput()
+    before = run_input.input_content
+    run_input.input_content = before if given is None else given
     available = _available(execution, agent) | {"run_input": run_input}
     try:
         for hook in (_hook("pre_hooks", hook) for hook in hooks):
@@ -85,16 +85,9 @@ async def pre_hook_events(
             await hook.call(available)
             yield execution.event(PreHookCompletedEvent, pre_hook_name=hook.name, run_input=run_input)
     finally:
-        execution.run.input = RunInput(input_content=stored_input(run_input.input_content))
-
-
-def _as_sent(stored: RunInput | None, finished_rounds: Sequence[Message]) -> RunInput | None:
-    """The input of a run that goes on. It was stored before the hooks saw it: what they made of it is in the messages."""
-    asked = user_messages(None if stored is None else stored.input_content)
-    sent = [message for message in finished_rounds if message.role == asked[0].role][: len(asked)]
-    if [message.content for message in sent] == [message.content for message in asked]:
-        return stored
-    return RunInput(input_content=sent[0].content if len(sent) == 1 else stored_input(sent))
+        run_input.input_content = stored_input(run_input.input_content)
+        # Data may have been changed in place.
+        execution.input_changed = not isinstance(before, str) or run_input.input_content != before
 
 
 async def post_hook_events(hooks: Sequence[Any], execution: Execution, agent: Any) -> AsyncGenerator[RunOutputEvent, None]:
@@ -102,14 +95,16 @@ async def post_hook_events(hooks: Sequence[Any], execution: Execution, agent: An
     run = execution.run
     before, said = run.content, text_of(run.content)
     available = _available(execution, agent) | {"run_output": run}
-    for hook in (_hook("post_hooks", hook) for hook in hooks):
-        yield execution.event(PostHookStartedEvent, post_hook_name=hook.name)
-        await hook.call(available)
-        yield execution.event(PostHookCompletedEvent, post_hook_name=hook.name)
-    if run.content is not before:
-        run.content_type = type(run.content).__name__ if run.content is not None else "str"
-    if text_of(run.content) != said:
-        _tell(run.content, run.messages or ())
+    try:
+        for hook in (_hook("post_hooks", hook) for hook in hooks):
+            yield execution.event(PostHookStartedEvent, post_hook_name=hook.name)
+            await hook.call(available)
+            yield execution.event(PostHookCompletedEvent, post_hook_name=hook.name)
+    finally:
+        if run.content is not before:
+            run.content_type = type(run.content).__name__ if run.content is not None else "str"
+        if text_of(run.content) != said:
+            _tell(run.content, run.messages or ())
 
 
 def _tell(content: Any, messages: Sequence[Message]) -> None:

@@ -188,6 +188,13 @@ class TestAChangedInput:
         stored = await stored_run(agent)
         assert "1234" not in stored.to_json()
 
+    async def test_is_what_its_stored_events_say(self) -> None:
+        agent, _ = agent_with("ok", pre_hooks=[Mask()], store_events=True)
+        await agent.arun("My secret is key=1234.")
+        stored = await stored_run(agent)
+        assert [event.event for event in stored.events or ()].count("PreHookCompleted") == 1
+        assert "key=1234" not in stored.to_json()
+
     async def test_may_be_data_that_is_changed_in_place(self, db: MongoDb) -> None:
         def mask(run_input: RunInput) -> None:
             run_input.input_content["card"] = "****"

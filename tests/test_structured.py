@@ -187,6 +187,20 @@ class TestAnAnswer:
         assert run.content.name == "Rome"
         assert "Rome" in (await stored_run(agent)).content
 
+    async def test_is_in_the_stored_events_as_plain_data(self, db: MongoDb) -> None:
+        class Day(BaseModel):
+            on: date
+
+        agent, _ = agent_with(
+            Day(on=date(2026, 3, 1)), db=db, output_schema=Day, input_schema=Day, pre_hooks=[lambda: None], store_events=True
+        )
+        await agent.arun({"on": "2026-03-01"})
+        stored = await stored_run(agent)
+        assert stored.content == {"on": "2026-03-01"}
+        completed = (stored.events or [])[-1]
+        assert isinstance(completed, RunCompletedEvent)
+        assert (completed.content, completed.content_type) == ({"on": "2026-03-01"}, "Day")
+
     @pytest.mark.parametrize(
         "text",
         [

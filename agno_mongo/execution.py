@@ -70,8 +70,8 @@ class Settings:
 
     ``default_state`` is what a new session starts with, ``run_state`` what this call lays over it; ``overwrite_state`` puts
     ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on.
-    ``raise_errors`` raises a model's error after the run is stored with status ERROR, ``raise_check_errors`` a hook's refusal. ``concurrent_runs`` says what a run does that
-    meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
+    ``raise_errors`` raises a model's error after the run is stored with status ERROR, ``raise_check_errors`` a hook's refusal.
+    ``concurrent_runs`` says what a run does that meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
     round of tools too. ``continues``: the run is an interrupted one, which goes on. ``metadata``
     is the component's, ``run_metadata`` the call's; the session's own comes in between.
 
@@ -145,8 +145,8 @@ class Execution:
     ) -> AsyncGenerator[RunOutputEvent, None]:
         """The events of the whole run, RunStarted to RunCompleted, RunCancelled or RunError.
 
-        Raises what the store raises, always; what the body raises only if it is neither a ModelError nor a CheckError, or if the setting asks for it. Closing
-        the generator, or cancelling whoever reads it, stores the run as cancelled.
+        Raises what the store raises, always; what the body raises only if it is neither a ModelError nor a CheckError, or if ``raise_errors`` or
+        ``raise_check_errors`` is set. Closing the generator, or cancelling whoever reads it, stores the run as cancelled.
         """
         await self._begin()
         failure: BaseException | None = None

@@ -70,8 +70,9 @@ class ModelLoop:
                     yield event
             calls = self.messages[-1].tool_calls
             if not calls:
-                said = self.messages[-1].get_content_string()
-                complaint = None if self.answer_form is None else self.answer_form.take(self.run, said)
+                if self.answer_form is None:
+                    break
+                complaint = self.answer_form.take(self.run, self.messages[-1].get_content_string())
                 if complaint is None:
                     break
                 self.messages.append(complaint)

@@ -2,6 +2,7 @@
 
     AgnoMongoError
      ├─ ConfigurationError          a setting that cannot work (also a ValueError)
+     │   └─ InputSchemaError        a run's input that does not fit the agent's input_schema
      ├─ StoreError                  anything that went wrong between us and the database
      │   ├─ StoreUnavailable        no server answers, or none that takes writes
      │   ├─ StoreAuthenticationError   wrong credentials
@@ -28,7 +29,11 @@
      │   ├─ ModelRateLimited
      │   ├─ ModelAuthenticationError
      │   ├─ ContextWindowExceeded   the conversation is longer than the model can read
-     │   └─ IncompleteResponse      a stream that ended without a finish reason
+     │   ├─ IncompleteResponse      a stream that ended without a finish reason
+     │   └─ OutputSchemaError       answers that do not fit the agent's output_schema, the repaired one neither
+     ├─ CheckError                  a hook refused
+     │   ├─ InputCheckError         the input
+     │   └─ OutputCheckError        the answer
      └─ EventLoopError              a blocking call, or a client, used where it would deadlock
 
 Errors of the driver and of the ``openai`` client are translated where they are caught and stay attached as
@@ -37,7 +42,9 @@ Errors of the driver and of the ``openai`` client are translated where they are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 
@@ -47,6 +54,17 @@ class AgnoMongoError(Exception):
 
 class ConfigurationError(AgnoMongoError, ValueError):
     """A setting or an argument that cannot work. Raised before anything is sent."""
+
+
+class InputSchemaError(ConfigurationError):
+    """A run's input does not fit the agent's ``input_schema``. Nothing was stored.
+
+    ``errors`` are the faults, one text for each, which begins with the name of the field.
+    """
+
+    def __init__(self, message: str, *, errors: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.errors = list(errors)
 
 
 class EventLoopError(AgnoMongoError, RuntimeError):
@@ -271,3 +289,59 @@ class IncompleteResponse(ModelError):
     """The answer is not whole: it ended without a finish reason, or was cut off before it said anything, or within its tool calls."""
 
     _temporary = True
+
+
+class OutputSchemaError(ModelError):
+    """The model's answer does not fit the agent's ``output_schema``, nor did the one that it gave when it was told so.
+
+    ``answer`` is the last answer as text, ``errors`` what is wrong with it, one text for each fault.
+    """
+
+    def __init__(self, message: str, *, model: str | None = None, answer: str = "", errors: Sequence[str] = ()) -> None:
+        super().__init__(message, model=model)
+        self.answer = answer
+        self.errors = list(errors)
+
+
+class CheckTrigger(Enum):
+    """Why a hook refused, in Agno's words."""
+
+    OFF_TOPIC = "off_topic"
+    INPUT_NOT_ALLOWED = "input_not_allowed"
+    OUTPUT_NOT_ALLOWED = "output_not_allowed"
+    VALIDATION_FAILED = "validation_failed"
+    PROMPT_INJECTION = "prompt_injection"
+    PII_DETECTED = "pii_detected"
+
+
+class CheckError(AgnoMongoError):
+    """A hook refused. The run is stored with status ERROR, and with ``message`` as its content.
+
+    ``check_trigger`` is a CheckTrigger or a text of one's own, ``error_id`` the same as text, ``additional_data`` what else the hook told.
+    """
+
+    type = "check_error"
+    _default_trigger = CheckTrigger.VALIDATION_FAILED
+
+    def __init__(
+        self, message: str, check_trigger: CheckTrigger | str | None = None, additional_data: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.check_trigger = self._default_trigger if check_trigger is None else check_trigger
+        self.error_id = str(getattr(self.check_trigger, "value", self.check_trigger))
+        self.additional_data = additional_data
+
+
+class InputCheckError(CheckError):
+    """A hook refused the input. Raise it in one of the ``pre_hooks``: the model is not asked."""
+
+    type = "input_check_error"
+    _default_trigger = CheckTrigger.INPUT_NOT_ALLOWED
+
+
+class OutputCheckError(CheckError):
+    """A hook refused the answer. Raise it in one of the ``post_hooks``: later prompts are not shown the answer."""
+
+    type = "output_check_error"
+    _default_trigger = CheckTrigger.OUTPUT_NOT_ALLOWED

@@ -28,9 +28,11 @@ from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.session_cache import SessionCache
 from agno_mongo.db.store import OnStateConflict, RunBegin, RunBegun, RunEnd
 from agno_mongo.errors import (
+    CheckError,
     CorruptSession,
     DocumentTooLarge,
     ModelError,
+    OutputSchemaError,
     SessionBusy,
     SessionError,
     StateConflictError,
@@ -70,8 +72,8 @@ class Settings:
 
     ``default_state`` is what a new session starts with, ``run_state`` what this call lays over it; ``overwrite_state`` puts
     ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on.
-    ``raise_errors`` raises a model's error after the run is stored with status ERROR. ``concurrent_runs`` says what a run does that
-    meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
+    ``raise_errors`` raises a model's error after the run is stored with status ERROR, ``raise_check_errors`` a hook's refusal.
+    ``concurrent_runs`` says what a run does that meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
     round of tools too. ``continues``: the run is an interrupted one, which goes on. ``metadata``
     is the component's, ``run_metadata`` the call's; the session's own comes in between.
 
@@ -91,6 +93,7 @@ class Settings:
     history_runs: int = 0
     on_state_conflict: OnStateConflict = "ours"
     raise_errors: bool = False
+    raise_check_errors: bool = False
     reused_id: bool = False
     concurrent_runs: ConcurrentRuns = "allow"
     queue_timeout: float = 60.0
@@ -108,7 +111,8 @@ class Settings:
 
 class Execution:
     """One run between its two commands. ``run``, ``session`` and ``context`` are there once it has begun; ``finished_rounds`` are the
-    messages from which a continued run goes on, the user's and all that followed.
+    messages from which a continued run goes on, the user's and all that followed. ``input_changed``: the body has put another input into ``run``
+    than the one that the run began with.
     """
 
     session: Session
@@ -127,6 +131,7 @@ class Execution:
         self._run_count = 0
         self._earlier_changes: list[dict[str, Any]] = []
         self.run = run
+        self.input_changed = False
         self.finished_rounds: list[Message] = []
 
     def event(self, kind: Callable[..., T], **data: Any) -> T:
@@ -144,8 +149,8 @@ class Execution:
     ) -> AsyncGenerator[RunOutputEvent, None]:
         """The events of the whole run, RunStarted to RunCompleted, RunCancelled or RunError.
 
-        Raises what the store raises, always; what the body raises only if it is no ModelError, or if ``raise_errors`` is set. Closing
-        the generator, or cancelling whoever reads it, stores the run as cancelled.
+        Raises what the store raises, always; what the body raises only if it is neither a ModelError nor a CheckError, or if ``raise_errors`` or
+        ``raise_check_errors`` is set. Closing the generator, or cancelling whoever reads it, stores the run as cancelled.
         """
         await self._begin()
         failure: BaseException | None = None
@@ -183,7 +188,8 @@ class Execution:
         if run.status is RunStatus.cancelled:
             return self.event(RunCancelledEvent, reason=str(failure or "") or None)
         if failure is not None:
-            return self.event(RunErrorEvent, content=str(failure), error_type=type(failure).__name__)
+            more = {name: getattr(failure, name) for name in ("error_id", "additional_data") if isinstance(failure, CheckError)}
+            return self.event(RunErrorEvent, content=str(failure), error_type=type(failure).__name__, **more)
         return self.event(
             RunCompletedEvent,
             content=run.content,
@@ -350,7 +356,7 @@ class Execution:
         if self._upkeep is None or self._settings.checkpoint == "runs":
             return
         _, changes, _ = self._changed_state()
-        await self._upkeep.checkpoint(media.once(await self._record()), changes)
+        await self._upkeep.checkpoint(media.once(await self._record()), changes, input_changed=self.input_changed)
 
     def _changed_state(self) -> tuple[dict[str, Any], list[states.Change], list[UnstorableValueError]]:
         """The state as the run has it by now, what it changed there, and what of it cannot be stored."""
@@ -379,7 +385,10 @@ class Execution:
             run.status = RunStatus.completed
         elif isinstance(failure, Exception):
             run.status = RunStatus.error
-            run.content = str(failure) or type(failure).__name__
+            run.content_type = "str"
+            if not isinstance(failure, OutputSchemaError):
+                # That one leaves the answer that does not fit.
+                run.content = str(failure) or type(failure).__name__
         else:
             # CancelledError, GeneratorExit, KeyboardInterrupt: somebody did not want to wait.
             run.status = RunStatus.cancelled
@@ -393,7 +402,7 @@ class Execution:
         self.run.state_conflicts = list(conflicts) or None
         if cancelled is not None:
             raise cancelled
-        if failure is not None and (not isinstance(failure, ModelError) or self._settings.raise_errors):
+        if failure is not None and not self._is_told_by_the_run(failure):
             raise failure
         if unstorable:
             raise unstorable[0]
@@ -410,6 +419,12 @@ class Execution:
     async def _uninterrupted(self, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, asyncio.CancelledError | None]:
         """Without a database there is nothing that could be interrupted."""
         return (await work(), None) if self._db is None else await uninterrupted(work)
+
+    def _is_told_by_the_run(self, failure: BaseException) -> bool:
+        """True for what the run's status tells and what is not raised as well: a model's error, a hook's refusal."""
+        if isinstance(failure, CheckError):
+            return not self._settings.raise_check_errors
+        return isinstance(failure, ModelError) and not self._settings.raise_errors
 
     async def _record(self) -> dict[str, Any]:
         """The run as it is stored."""

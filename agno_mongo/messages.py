@@ -254,6 +254,14 @@ def text_of(value: Any) -> str:
     return f"<{type(value).__qualname__}>"
 
 
+def plain_data(model: BaseModel, *, exclude_none: bool = False) -> Any:
+    """A pydantic model as it is stored: in JSON's types, under the names by which it can be read back. Text, where its class cannot be dumped."""
+    try:
+        return model.model_dump(mode="json", by_alias=True, exclude_none=exclude_none)
+    except Exception:  # noqa: BLE001 - whatever the serializers of somebody's class raise
+        return text_of(model)
+
+
 def _json(value: Any) -> str:
     if isinstance(value, BaseModel):
         return value.model_dump_json(exclude_none=True)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from agno_mongo.errors import IncompleteResponse
@@ -26,6 +26,19 @@ from agno_mongo.tool_calls import MakeEvent, ToolRound
 from agno_mongo.tools.function import Function
 
 
+class AnswerForm(Protocol):
+    """What form an answer must have."""
+
+    @property
+    def response_format(self) -> Mapping[str, Any]:
+        """What the model's request says of it."""
+        ...
+
+    def take(self, run: RunOutput, text: str) -> Message | None:
+        """Make ``run.content`` what the answer stands for, or give the message with which the model is asked once more. Raises ModelError."""
+        ...
+
+
 @dataclass(kw_only=True)
 class ModelLoop:
     """One run's conversation with the model.
@@ -33,6 +46,7 @@ class ModelLoop:
     ``run`` is written to as things happen, so that whatever interrupts the loop leaves the run as far as it came: its messages
     (``messages`` is the run's own list), tools, metrics, and the text so far as ``content``. ``after_tools`` is
     awaited after each round of tools, when every call has its result. Without ``send_media`` the model is not shown the messages' media.
+    ``answer_form`` is what form the answer must have, if any.
     """
 
     model: Model
@@ -45,6 +59,7 @@ class ModelLoop:
     stream: bool = False
     send_media: bool = True
     after_tools: Callable[[], Awaitable[None]] | None = None
+    answer_form: AnswerForm | None = None
     _metrics: Metrics = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,7 +73,13 @@ class ModelLoop:
                     yield event
             calls = self.messages[-1].tool_calls
             if not calls:
-                break
+                if self.answer_form is None:
+                    break
+                complaint = self.answer_form.take(self.run, self.messages[-1].get_content_string())
+                if complaint is None:
+                    break
+                self.messages.append(complaint)
+                continue
             async with aclosing(self._call_tools(calls)) as events:
                 async for event in events:
                     yield event
@@ -72,7 +93,8 @@ class ModelLoop:
         answer = _Answer()
         tools = [function.to_openai() for function in self.functions.values()]
         shown = list(self.messages) if self.send_media else [message.without_media() for message in self.messages]
-        request = ModelRequest(messages=shown, tools=tools, stream=self.stream)
+        wanted = None if self.answer_form is None else self.answer_form.response_format
+        request = ModelRequest(messages=shown, tools=tools, response_format=wanted, stream=self.stream)
         try:
             async with aclosing(self.model.respond(request)) as deltas:
                 async for delta in deltas:

@@ -18,6 +18,7 @@ SETTINGS = {
     "add_history_to_messages": "add_history_to_context",
     "num_history_responses": "num_history_runs",
     "extra_data": "metadata",
+    "response_model": "output_schema",
     "db_client": "client",
     "session_collection": "session_table",
 }

@@ -86,8 +86,9 @@ class Upkeep:
                     ahead = await self._db.still_ahead(self.claim, ahead)
                 pause = _FIRST_LOOK if len(ahead) < before else min(2 * pause, _RARELY)
 
-    async def checkpoint(self, record: Mapping[str, Any], changes: Sequence[Change]) -> None:
-        """Store what the run has so far: ``record`` is the run as it would be stored, ``changes`` what it did to the state.
+    async def checkpoint(self, record: Mapping[str, Any], changes: Sequence[Change], *, input_changed: bool = False) -> None:
+        """Store what the run has so far: ``record`` is the run as it would be stored, ``changes`` what it did to the state; ``input_changed`` says that
+        its input is not what it was when the run began.
 
         Only what is new since the last checkpoint is sent. It may fail without harm, and then the next one sends all again; the run's
         outcome is stored by finish_run in any case. A run whose checkpoints would take more than ENTRY_BYTES keeps those that it has,
@@ -98,6 +99,7 @@ class Upkeep:
         sent, self._sent = self._sent, {}
         lists: dict[str, list[Any]] = {name: record.get(name) or [] for name in ("messages", "tools")}
         new = {name: parts[sent.get(name, 0) :] for name, parts in lists.items()}
+        new["input"] = [record["input"]] if input_changed and not sent else []
         encoded, _ = values.encode_lenient({**new, "metrics": record.get("metrics") or {}}, path="run")
         point = Checkpoint(claim=self.claim, lease=self._lease, changes=stored_changes(changes), whole=not sent, **encoded)
         try:

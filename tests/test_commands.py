@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from pydantic import BaseModel
 from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandListener
 
@@ -53,6 +54,27 @@ async def test_a_turn_is_two_commands_at_any_length(recorded: tuple[MongoDb, Rec
         await agent.arun("go")
     recorder.sent.clear()
     await agent.arun("go")
+    assert recorder.names == ["findAndModify", "findAndModify"]
+
+
+async def test_a_turn_with_a_schema_hooks_and_a_repaired_answer_is_two_commands(recorded: tuple[MongoDb, Recorder]) -> None:
+    db, recorder = recorded
+
+    class Answer(BaseModel):
+        text: str
+
+    script = ["no", '{"text": "yes"}'] * 2
+    agent = Agent(
+        model=ScriptedModel(*script),
+        db=db,
+        session_id="s",
+        output_schema=Answer,
+        pre_hooks=[lambda: None],
+        post_hooks=[lambda: None],
+    )
+    await agent.arun("connects")
+    recorder.sent.clear()
+    assert (await agent.arun("go")).content == Answer(text="yes")
     assert recorder.names == ["findAndModify", "findAndModify"]
 
 

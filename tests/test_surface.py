@@ -34,6 +34,8 @@ def test_import_paths_mirror_agnos() -> None:
     from agno_mongo.db.embedded import EmbeddedMongoDb
     from agno_mongo.db.in_memory import InMemoryDb
     from agno_mongo.db.mongo import AsyncMongoDb, MongoDb
+    from agno_mongo.exceptions import CheckTrigger, InputCheckError, OutputCheckError
+    from agno_mongo.guardrails import BaseGuardrail, PIIDetectionGuardrail, PromptInjectionGuardrail
     from agno_mongo.models.message import Message as SameMessage
     from agno_mongo.models.openai import OpenAIChat
     from agno_mongo.run import RunContext, RunStatus
@@ -47,6 +49,7 @@ def test_import_paths_mirror_agnos() -> None:
         (Agent, AgentSession, RunEvent, RunOutput, SessionType, EmbeddedMongoDb, InMemoryDb, OpenAIChat, RunContext, RunStatus)
     )
     assert all((RunCompletedEvent, RunOutputEvent, TeamSession, WorkflowSession, Function))
+    assert all((CheckTrigger, InputCheckError, OutputCheckError, BaseGuardrail, PIIDetectionGuardrail, PromptInjectionGuardrail))
 
 
 def test_importing_an_agent_imports_no_optional_extra() -> None:
@@ -164,7 +167,8 @@ async def test_instructions_are_text_a_list_or_a_function(instructions: Any) -> 
 def test_every_error_has_one_base() -> None:
     from agno_mongo import errors
 
-    found = [thing for thing in vars(errors).values() if isinstance(thing, type) and thing.__module__ == errors.__name__]
+    named = [thing for thing in vars(errors).values() if isinstance(thing, type) and thing.__module__ == errors.__name__]
+    found = [thing for thing in named if issubclass(thing, BaseException)]
     assert len(found) > 15
     assert all(issubclass(error, AgnoMongoError) for error in found)
     assert all(error.__name__ in (errors.__doc__ or "") for error in found)

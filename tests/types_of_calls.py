@@ -23,6 +23,8 @@ async def of_an_agent(agent: Agent) -> None:
     assert_type(agent.run("Hi", stream=True), Iterator[RunOutputEvent | RunOutput])
     assert_type(await agent.arun("Hi"), RunOutput)
     assert_type(await agent.arun("Hi", user_id="john", session_state={"n": 1}), RunOutput)
+    assert_type(await agent.arun({"city": "Rome"}, output_schema=Metrics), RunOutput)
+    assert_type(await agent.acontinue_run("r", output_schema={"type": "object"}), RunOutput)
     assert_type(agent.arun("Hi", stream=True, stream_events=True), AsyncIterator[RunOutputEvent | RunOutput])
     assert_type(agent.continue_run("r"), RunOutput)
     assert_type(await agent.acontinue_run("r", session_id="s", user_id="john"), RunOutput)

@@ -12,7 +12,10 @@ from typing_extensions import Unpack
 from agno_mongo import history, renamed, terminal
 from agno_mongo.agent import media_input
 from agno_mongo.agent.continuing import ContinueOptions, Continuing
+from agno_mongo.agent.hooks import post_hook_events, pre_hook_events
+from agno_mongo.agent.input_schema import fitting_input
 from agno_mongo.agent.media_input import MediaOptions
+from agno_mongo.agent.output_schema import StructuredAnswer, output_schema
 from agno_mongo.agent.prompt import stored_input, system_message, user_messages
 from agno_mongo.agent.sessions import SessionAccessors
 from agno_mongo.agent.settings import AgentSettings
@@ -37,6 +40,7 @@ from agno_mongo.run.agent import (
     RunPausedEvent,
     StateConflictEvent,
 )
+from agno_mongo.run.base import RunStatus
 
 
 class RunOptions(ContinueOptions, MediaOptions, total=False):
@@ -75,6 +79,12 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
     background, for which ``db.close()`` waits, or before the run is over with ``summary_in_background=False``.
     ``retries``, after ``delay_between_retries`` seconds, twice as many each time with ``exponential_backoff``: how often the model is asked again
     after a failure that may pass. ``fallback_models``: who is asked when it has failed for good; ``fallback_config``: by the kind of failure.
+    ``output_schema``: a pydantic model class or a JSON schema that the answer must fit; ``run.content`` is then an instance, or a dict. The provider
+    is given the schema; with ``use_json_mode``, or ``structured_outputs=False``, the system message says it. An answer that does not fit is asked
+    for once more; one that still does not makes the run an ERROR (OutputSchemaError). ``parse_response=False`` leaves the answer as text.
+    ``input_schema``: what a run's input must fit. ``pre_hooks``, ``post_hooks``: functions that look at the input before the model is asked, and at
+    the answer before it is stored; they may change it, or refuse it by raising InputCheckError or OutputCheckError: then the run has status
+    ERROR, and with ``raise_check_errors`` the refusal is raised too, once the run is stored.
 
     ``stream`` and ``stream_events`` are the defaults of ``run()``. A model's error ends the run with status ERROR; with
     ``raise_model_errors`` it is raised too, once the run is stored. ``metadata`` is stored with session and run.
@@ -170,10 +180,11 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         return portal.call(self._run(input, options))
 
     async def _run(self, given: Any, options: RunOptions, *, continued: str | None = None) -> RunOutput:
+        given = self._fitting(given, continued)
         given, media = await media_input.read(given, options)
         asked = None if continued is not None else media_input.with_media(user_messages(given), media)
         execution = self._execution(given, options, continued, media)
-        async with aclosing(execution.events(self._body(asked, options, stream=False))) as events:
+        async with aclosing(execution.events(self._body(given, asked, options, stream=False))) as events:
             async for _ in events:
                 pass
         return execution.run
@@ -181,10 +192,11 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
     async def _stream(
         self, given: Any, options: RunOptions, *, every_step: bool, with_output: bool, continued: str | None = None
     ) -> AsyncGenerator[RunOutputEvent | RunOutput, None]:
+        given = self._fitting(given, continued)
         given, media = await media_input.read(given, options)
         asked = None if continued is not None else media_input.with_media(user_messages(given), media)
         execution = self._execution(given, options, continued, media)
-        async with aclosing(execution.events(self._body(asked, options, stream=True))) as events:
+        async with aclosing(execution.events(self._body(given, asked, options, stream=True))) as events:
             async for event in events:
                 if every_step or isinstance(event, _ALWAYS_STREAMED):
                     yield event
@@ -228,6 +240,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
             queue_timeout=self.queue_timeout,
             checkpoint=self.checkpoint,
             raise_errors=self.raise_model_errors,
+            raise_check_errors=self.raise_check_errors,
             reused_id=run_id is not None,
             continues=continued is not None,
             **self._storing(),
@@ -236,11 +249,19 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         return Execution(self.db, run, settings)
 
     def _body(
-        self, asked: Sequence[Message] | None, options: RunOptions, *, stream: bool
+        self, given: Any, asked: Sequence[Message] | None, options: RunOptions, *, stream: bool
     ) -> Callable[[Execution], AsyncGenerator[RunOutputEvent, None]]:
+        form = self._answer_form(options)
+
         async def body(execution: Execution) -> AsyncGenerator[RunOutputEvent, None]:
             messages = execution.run.messages = execution.context.messages
-            await self._fill(messages, asked, options, execution)
+            if self.pre_hooks:
+                async with aclosing(pre_hook_events(self.pre_hooks, given, execution, self)) as events:
+                    async for event in events:
+                        yield event
+            await self._fill(messages, None if self.pre_hooks else asked, options, execution)
+            if form is not None:
+                form.instruct(messages)
             loop = ModelLoop(
                 model=self._model_of_a_run(),
                 run=execution.run,
@@ -252,12 +273,31 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
                 stream=stream,
                 after_tools=execution.checkpoint,
                 send_media=self.send_media_to_model,
+                answer_form=form,
             )
             async with aclosing(loop.events()) as events:
                 async for event in events:
                     yield event
+            if self.post_hooks and execution.run.status is not RunStatus.paused:
+                async with aclosing(post_hook_events(self.post_hooks, execution, self)) as events:
+                    async for event in events:
+                        yield event
 
         return body
+
+    def _fitting(self, given: Any, continued: str | None) -> Any:
+        """The input as an instance of ``input_schema``, if there is one. A run that goes on has had its input checked."""
+        if self.input_schema is None or continued is not None:
+            return given
+        return fitting_input(given, self.input_schema)
+
+    def _answer_form(self, options: RunOptions) -> StructuredAnswer | None:
+        schema = options.get("output_schema")
+        schema = self.output_schema if schema is None else schema
+        if schema is None:
+            return None
+        natively = not self.use_json_mode if self.structured_outputs is None else self.structured_outputs
+        return StructuredAnswer(output_schema(schema), self._model, natively=natively, parse=self.parse_response)
 
     async def _fill(
         self, messages: list[Message], asked: Sequence[Message] | None, options: RunOptions, execution: Execution
@@ -266,7 +306,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         system = await system_message(
             description=self.description,
             instructions=self.instructions,
-            markdown=self.markdown,
+            markdown=self.markdown and (options.get("output_schema") or self.output_schema) is None,
             context=execution.context,
             agent=self,
         )

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict, overload
 
 from typing_extensions import Unpack
 
+from agno_mongo.agent.output_schema import Schema
 from agno_mongo.blocking import portal
 from agno_mongo.run.agent import RunOutput, RunOutputEvent
 
@@ -15,6 +16,7 @@ class ContinueOptions(TypedDict, total=False):
     """What a run that goes on may set differently from its agent.
 
     ``session_id`` and ``user_id`` say whose conversation it is part of; ``session_state`` is laid over what is stored.
+    ``output_schema`` is what this run's answer must look like.
     """
 
     session_id: str | None
@@ -22,6 +24,7 @@ class ContinueOptions(TypedDict, total=False):
     session_state: dict[str, Any] | None
     add_history_to_context: bool | None
     metadata: dict[str, Any] | None
+    output_schema: Schema | None
 
 
 class Continuing:

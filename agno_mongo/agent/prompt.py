@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel
 
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.messages import Message, text_of
+from agno_mongo.messages import Message, plain_data, text_of
 from agno_mongo.run.base import RunContext
 
 Instructions: TypeAlias = str | Sequence[str] | Callable[..., Any]
@@ -100,4 +100,4 @@ def stored_input(given: Any) -> Any:
 def _as_data(part: Any) -> Any:
     if isinstance(part, Message):
         return part.to_dict()
-    return part.model_dump(exclude_none=True) if isinstance(part, BaseModel) else part
+    return plain_data(part, exclude_none=True) if isinstance(part, BaseModel) else part

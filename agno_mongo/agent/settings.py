@@ -12,6 +12,9 @@ from difflib import get_close_matches
 from typing import Any, ClassVar, Final, cast
 
 from agno_mongo import checks
+from agno_mongo.agent.hooks import checked_hooks
+from agno_mongo.agent.input_schema import checked_input_schema
+from agno_mongo.agent.output_schema import Schema, output_schema
 from agno_mongo.agent.prompt import Instructions
 from agno_mongo.db.arguments import check_id
 from agno_mongo.db.mongo import MongoDb
@@ -19,6 +22,7 @@ from agno_mongo.db.session_cache import SessionCache
 from agno_mongo.db.store import OnStateConflict
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import CheckpointWhen, ConcurrentRuns
+from agno_mongo.guardrails import BaseGuardrail
 from agno_mongo.models.base import Model, default_model
 from agno_mongo.models.fallback import FallbackConfig, models_of
 from agno_mongo.models.persistent import RetryPolicy, persistent
@@ -87,6 +91,18 @@ class AgentSettings:
     # Tools: agno_mongo.tools, agno_mongo.model_loop.
     tools: Sequence[Callable[..., Any] | Function] | None = None
 
+    # Structured input and output: agno_mongo.agent.input_schema, agno_mongo.agent.output_schema.
+    input_schema: Any = None
+    output_schema: Schema | None = None
+    structured_outputs: bool | None = None
+    use_json_mode: bool = False
+    parse_response: bool = True
+
+    # Checks of input and answer: agno_mongo.agent.hooks.
+    pre_hooks: Sequence[Callable[..., Any] | BaseGuardrail] | None = None
+    post_hooks: Sequence[Callable[..., Any] | BaseGuardrail] | None = None
+    raise_check_errors: bool = False
+
     # What a caller sees of a run.
     stream: bool | None = None
     stream_events: bool | None = None
@@ -114,6 +130,11 @@ class AgentSettings:
         "events_to_skip": lambda name, value: events_named(name, [RunEvent.run_content] if value is None else value),
         "stream": lambda name, value: value if value is None else checks.flag(name, value),
         "stream_events": lambda name, value: value if value is None else checks.flag(name, value),
+        "input_schema": checked_input_schema,
+        "output_schema": lambda _name, value: value if value is None or output_schema(value) else None,
+        "structured_outputs": lambda name, value: checks.instance_of(name, value, bool),
+        "pre_hooks": checked_hooks,
+        "post_hooks": checked_hooks,
     }
     """How a setting is checked, and made into what the agent keeps. Flags are checked by their annotation."""
 

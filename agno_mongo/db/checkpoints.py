@@ -22,7 +22,8 @@ ENTRY_BYTES: Final = 8 * INLINE_BYTES
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """The run's messages and tools since its last checkpoint, or all of them if ``whole``; its metrics and its changes to the state so far.
-    All is encoded; ``lease`` is in seconds, ``has_media`` says that there are references to content that is stored apart.
+    All is encoded; ``lease`` is in seconds, ``has_media`` says that there are references to content that is stored apart. ``input`` is empty, or has
+    the run's input if its hooks have changed it since the run began; it is stored with a ``whole`` one.
     """
 
     claim: Claim
@@ -32,11 +33,14 @@ class Checkpoint:
     metrics: Mapping[str, Any]
     changes: Sequence[dict[str, Any]]
     whole: bool
+    input: Sequence[dict[str, Any]] = ()
     has_media: bool = False
 
     def sizes(self) -> tuple[int, int]:
         """The bytes in the session's document of what is added by this checkpoint, and of what it puts in the place of the last one's."""
-        return sum(map(_inline_bytes, (*self.messages, *self.tools))), sum(map(_inline_bytes, (self.metrics, *self.changes)))
+        return sum(map(_inline_bytes, (*self.messages, *self.tools, *self.input))), sum(
+            map(_inline_bytes, (self.metrics, *self.changes))
+        )
 
     def update(self, now: float) -> dict[str, Any]:
         """The update of the run's entry. Messages are added to those that are there; only a first checkpoint, or one after a failure,
@@ -52,6 +56,7 @@ class Checkpoint:
         if self.has_media:
             to_set["has_media"] = True
         if self.whole:
+            to_set |= {f"{entry}.input": changed.get("input_content") for changed in self.input}
             return {"$set": {**to_set, **lists}}
         return {"$set": to_set, "$push": {path: {"$each": added} for path, added in lists.items()}}
 

@@ -5,9 +5,11 @@ It answers from the conversation it is sent and from nothing else, so that what 
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from agno_mongo.messages import Message, Metrics
 from agno_mongo.models.base import ModelDelta, ModelRequest
@@ -44,11 +46,14 @@ class DemoModel:
     id: str = "demo"
     name: str = "DemoModel"
     provider: str = "offline"
+    supports_native_structured_outputs: bool = True
 
     async def respond(self, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
-        """The answer, word by word when streamed. Token counts are words."""
+        """The answer, word by word when streamed. Token counts are words. Where a schema is asked for, its texts are the answer."""
         said = [message.get_content_string() for message in request.messages if message.role == "user"]
         answer = _answer(said[-1] if said else "", said[:-1], request.messages)
+        if schema := ((request.response_format or {}).get("json_schema") or {}).get("schema"):
+            answer = json.dumps(_filled_in(schema, schema, answer), ensure_ascii=False)
         pieces = re.findall(r"\S+\s*", answer) if request.stream else [answer]
         for piece in pieces:
             yield ModelDelta(content=piece)
@@ -67,6 +72,24 @@ def _answer(asked: str, before: Sequence[str], messages: Sequence[Message]) -> s
         "I am the offline demonstration model and only know what is in this conversation: your last question, your "
         f"name, a few capitals. So far I was sent {len(messages)} message{'s' * (len(messages) != 1)}."
     )
+
+
+def _filled_in(schema: Any, root: Mapping[str, Any], text: str) -> Any:
+    """The least that has the form of ``schema``, with ``text`` for its texts. Limits are not looked at."""
+    if not isinstance(schema, Mapping):
+        return text
+    if "$ref" in schema:
+        return _filled_in(root.get("$defs", {}).get(schema["$ref"].rpartition("/")[2]), root, text)
+    if stated := [*schema.get("enum", ()), *(schema[key] for key in ("const", "default") if key in schema)]:
+        return stated[0]
+    for key in ("anyOf", "oneOf", "allOf"):
+        if key in schema:
+            return _filled_in(next((part for part in schema[key] if part == {"type": "null"}), schema[key][0]), root, text)
+    if schema.get("type") == "object":
+        return {name: _filled_in(part, root, text) for name, part in schema.get("properties", {}).items()}
+    empty: dict[Any, Any] = {"array": [], "integer": 0, "number": 0, "boolean": False, "null": None}
+    kind = schema.get("type")
+    return empty.get(kind if isinstance(kind, str) else "string", text)
 
 
 def _last_question(asked: str, before: Sequence[str]) -> str | None:

@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from agno_mongo import media
 from agno_mongo.media import Audios, Files, Images, Videos
-from agno_mongo.messages import Message, Metrics, StoredModel
+from agno_mongo.messages import Message, Metrics, StoredModel, plain_data, text_of
 from agno_mongo.run.state import StateAdditions
 
 
@@ -62,8 +62,13 @@ class RunInput(StoredModel):
         return self.model_dump(exclude_none=True, exclude_defaults=True, include=set(media.NAMES))
 
     def input_content_string(self) -> str:
-        """The input as text."""
-        return self.input_content if isinstance(self.input_content, str) else str(self.input_content)
+        """The input as text: what messages say, each on lines of its own; data as JSON."""
+        given = self.input_content
+        parts = given if isinstance(given, list) else [given]
+        messages = [Message.model_validate(part) if isinstance(part, dict) and "role" in part else part for part in parts]
+        if parts and all(isinstance(message, Message) for message in messages):
+            return "\n".join(message.get_content_string() for message in messages)
+        return "" if given is None else text_of(given)
 
 
 class BaseRunOutput(StoredModel):
@@ -156,7 +161,10 @@ class MessageRunOutput(BaseRunOutput):
 
     def to_dict(self) -> dict[str, Any]:
         """The run as it is stored: its own messages, and the history it was shown only if it is to keep it, or was stored with it."""
-        stored = self.model_dump(exclude_none=True, exclude=set(self._DUMPED_APART))
+        structured = isinstance(self.content, BaseModel)
+        stored = self.model_dump(exclude_none=True, exclude={*self._DUMPED_APART, *(("content",) if structured else ())})
+        if structured:
+            stored["content"] = plain_data(self.content)
         stored["status"] = str(getattr(self.status, "value", self.status))
         if self.messages is not None:
             kept = self.messages if self._keeps_history else [message for message in self.messages if not message.from_history]

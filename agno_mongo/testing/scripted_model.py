@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from uuid import uuid4
 
+from pydantic import BaseModel
 from typing_extensions import Self
 
 from agno_mongo.messages import Message, Metrics
@@ -34,9 +35,9 @@ class ToolCall:
         return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": arguments}}
 
 
-Line: TypeAlias = "str | ToolCall | Sequence[ToolCall] | BaseException | Callable[[ModelRequest], Any]"
-"""A line of a script: a text to answer, tool calls to make, an exception to raise, or a function of the request that
-gives one of these (it may be a coroutine function, and wait)."""
+Line: TypeAlias = "str | BaseModel | ToolCall | Sequence[ToolCall] | BaseException | Callable[[ModelRequest], Any]"
+"""A line of a script: a text to answer, a pydantic model whose JSON is the answer, tool calls to make, an exception to raise, or a function of
+the request that gives one of these (it may be a coroutine function, and wait)."""
 
 
 class ScriptedModel:
@@ -53,6 +54,8 @@ class ScriptedModel:
     ``tokens`` (input, output). Texts are streamed word by word. A request beyond the last line raises ScriptError into the run and is remembered:
     ``assert_finished`` raises for it, and for lines left unsaid. Used as a context manager it checks at the end.
     """
+
+    supports_native_structured_outputs = True
 
     def __init__(self, *script: Line, id: str = "scripted", tokens: tuple[int, int] = (10, 5)) -> None:  # noqa: A002
         self.id = id
@@ -78,6 +81,8 @@ class ScriptedModel:
                 line = await line
         if isinstance(line, BaseException):
             raise line
+        if isinstance(line, BaseModel):
+            line = line.model_dump_json(by_alias=True)
         if isinstance(line, str):
             for piece in re.findall(r"\S+\s*|\s+", line) if request.stream else [line]:
                 yield ModelDelta(content=piece)

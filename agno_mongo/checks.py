@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from agno_mongo.errors import ConfigurationError
@@ -50,3 +50,26 @@ def one_of(name: str, value: ChoiceT, known: tuple[ChoiceT, ...]) -> ChoiceT:
 def mapping(name: str, value: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """A dict of one's own, or None."""
     return None if instance_of(name, value, Mapping) is None else dict(value or {})
+
+
+def time_limit(name: str, value: float | None) -> float | None:
+    """A number of seconds above zero, or None for no limit."""
+    if value is not None and not seconds(name, value):
+        raise ConfigurationError(f"{name} is a number of seconds above zero, not {value!r}")
+    return value
+
+
+def called(name: str, value: Any) -> Any:
+    """A function, or None."""
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"{name} is a function, not {type(value).__name__}: {value!r}")
+    return value
+
+
+def functions(name: str, value: Any) -> list[Any] | None:
+    """A list of functions of one's own, or None."""
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ConfigurationError(f"{name}= takes a list of functions, not {type(value).__name__}: {value!r}")
+    return [called(name, function) for function in value]

@@ -30,10 +30,14 @@
      │   ├─ ModelAuthenticationError
      │   ├─ ContextWindowExceeded   the conversation is longer than the model can read
      │   ├─ IncompleteResponse      a stream that ended without a finish reason
-     │   └─ OutputSchemaError       answers that do not fit the agent's output_schema, the repaired one neither
+     │   ├─ OutputSchemaError       answers that do not fit the agent's output_schema, the repaired one neither
+     │   └─ TooManyToolRounds       it called tools again and again, and would not answer without
      ├─ CheckError                  a hook refused
      │   ├─ InputCheckError         the input
      │   └─ OutputCheckError        the answer
+     ├─ AgentRunException           what a tool raises to have its say in how the run goes on
+     │   ├─ RetryAgentRun           the model is told, and asked again
+     │   └─ StopAgentRun            the run ends here
      └─ EventLoopError              a blocking call, or a client, used where it would deadlock
 
 Errors of the driver and of the ``openai`` client are translated where they are caught and stay attached as
@@ -345,3 +349,51 @@ class OutputCheckError(CheckError):
 
     type = "output_check_error"
     _default_trigger = CheckTrigger.OUTPUT_NOT_ALLOWED
+
+
+class TooManyToolRounds(ModelError):
+    """The model went on calling tools when the run had ``rounds`` rounds of them, its agent's ``max_tool_rounds``, and it was told to answer."""
+
+    def __init__(self, message: str, *, model: str | None = None, rounds: int) -> None:
+        super().__init__(message, model=model)
+        self.rounds = rounds
+
+
+class AgentRunException(AgnoMongoError):
+    """Raised by a tool, or by a hook around it, to say how the run goes on. The model is told ``exc`` as the tool's result.
+
+    ``user_message`` and ``agent_message`` (text or a Message) and ``messages`` (Messages, or dicts) follow the results of this round in the
+    conversation. ``stop_execution``: the run ends after this round.
+    """
+
+    def __init__(
+        self,
+        exc: object,
+        user_message: Any = None,
+        agent_message: Any = None,
+        messages: Sequence[Any] | None = None,
+        stop_execution: bool = False,
+    ) -> None:
+        super().__init__(exc)
+        self.user_message = user_message
+        self.agent_message = agent_message
+        self.messages = messages
+        self.stop_execution = stop_execution
+
+
+class RetryAgentRun(AgentRunException):
+    """The model is told what was not right, and may call the tool again."""
+
+    def __init__(
+        self, exc: object, user_message: Any = None, agent_message: Any = None, messages: Sequence[Any] | None = None
+    ) -> None:
+        super().__init__(exc, user_message, agent_message, messages, stop_execution=False)
+
+
+class StopAgentRun(AgentRunException):
+    """The run ends, completed. Its answer is ``agent_message``, or else what the exception says."""
+
+    def __init__(
+        self, exc: object, user_message: Any = None, agent_message: Any = None, messages: Sequence[Any] | None = None
+    ) -> None:
+        super().__init__(exc, user_message, agent_message, messages, stop_execution=True)

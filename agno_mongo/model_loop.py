@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any, Protocol
 from uuid import uuid4
 
-from agno_mongo.errors import IncompleteResponse
+from agno_mongo.errors import IncompleteResponse, TooManyToolRounds
 from agno_mongo.messages import Message, Metrics
 from agno_mongo.models.base import FailedRequest, Model, ModelDelta, ModelRequest
 from agno_mongo.run.agent import (
@@ -22,7 +22,7 @@ from agno_mongo.run.agent import (
     RunOutputEvent,
 )
 from agno_mongo.run.base import RunContext
-from agno_mongo.tool_calls import MakeEvent, ToolRound
+from agno_mongo.tool_calls import BETWEEN_PARTS, MakeEvent, ToolRound, ToolSettings
 from agno_mongo.tools.function import Function
 
 
@@ -45,8 +45,9 @@ class ModelLoop:
 
     ``run`` is written to as things happen, so that whatever interrupts the loop leaves the run as far as it came: its messages
     (``messages`` is the run's own list), tools, metrics, and the text so far as ``content``. ``after_tools`` is
-    awaited after each round of tools, when every call has its result. Without ``send_media`` the model is not shown the messages' media.
-    ``answer_form`` is what form the answer must have, if any.
+    awaited after each round of tools, when every call has its result. ``provided`` are tools that the provider runs itself. Without
+    ``send_media`` the model is not shown the messages' media. ``answer_form`` is what form the answer must
+    have, if any.
     """
 
     model: Model
@@ -60,13 +61,20 @@ class ModelLoop:
     send_media: bool = True
     after_tools: Callable[[], Awaitable[None]] | None = None
     answer_form: AnswerForm | None = None
+    provided: Sequence[dict[str, Any]] = ()
+    tool_settings: ToolSettings = field(default_factory=ToolSettings)
     _metrics: Metrics = field(init=False)
+    _rounds: int = field(default=0, init=False)
+    _stopped: bool = field(default=False, init=False)
+    _shown: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._metrics = self.run.metrics = self.run.metrics or Metrics()
 
     async def events(self) -> AsyncGenerator[RunOutputEvent, None]:
-        """Run the loop to the model's answer. Raises what the model raises; a failing tool's message goes to the model."""
+        """Run the loop to the model's answer, or to the tool that ends the run. Raises what the model raises, and TooManyToolRounds; a
+        failing tool's message goes to the model.
+        """
         while True:
             async with aclosing(self._ask()) as events:
                 async for event in events:
@@ -80,9 +88,12 @@ class ModelLoop:
                     break
                 self.messages.append(complaint)
                 continue
+            self._check_rounds()
             async with aclosing(self._call_tools(calls)) as events:
                 async for event in events:
                     yield event
+            if self._stopped:
+                break
             if self.after_tools is not None:
                 await self.after_tools()
         yield self.event(RunContentCompletedEvent)
@@ -91,13 +102,16 @@ class ModelLoop:
         who = {"model": self.model.id, "model_provider": self.model.provider}
         yield self.event(ModelRequestStartedEvent, **who)
         answer = _Answer()
-        tools = [function.to_openai() for function in self.functions.values()]
+        tools = [*(function.to_openai() for function in self.functions.values()), *self.provided]
+        choice = self._tool_choice() if tools else None
         shown = list(self.messages) if self.send_media else [message.without_media() for message in self.messages]
         wanted = None if self.answer_form is None else self.answer_form.response_format
-        request = ModelRequest(messages=shown, tools=tools, response_format=wanted, stream=self.stream)
+        request = ModelRequest(messages=shown, tools=tools, tool_choice=choice, response_format=wanted, stream=self.stream)
         try:
             async with aclosing(self.model.respond(request)) as deltas:
                 async for delta in deltas:
+                    if delta.content and self._shown and not answer.begun:
+                        yield self.event(RunContentEvent, content=BETWEEN_PARTS)
                     answer.add(delta)
                     if delta.failed is not None:
                         yield self._failed(delta.failed)
@@ -140,6 +154,8 @@ class ModelLoop:
         self.run.content, self.run.reasoning_content = message.content, message.reasoning_content
         if answer.model is not None:
             self.run.model, self.run.model_provider = answer.model, answer.provider
+        if self._shown:
+            self.run.content = BETWEEN_PARTS.join([*self._shown, *([self.run.content] if self.run.content else ())])
         used = message.metrics or Metrics()
         self._metrics.add(used)
         self._metrics.time_to_first_token = self._metrics.time_to_first_token or used.time_to_first_token
@@ -148,7 +164,14 @@ class ModelLoop:
     async def _call_tools(self, calls: Sequence[Mapping[str, Any]]) -> AsyncGenerator[RunOutputEvent, None]:
         """All calls of one answer at once. Results go to the model in the order of the calls."""
         round_of_tools = ToolRound(
-            calls=calls, functions=self.functions, context=self.context, agent=self.agent, event=self.event
+            calls=calls,
+            functions=self.functions,
+            context=self.context,
+            agent=self.agent,
+            event=self.event,
+            settings=self.tool_settings,
+            called_before=len(self.run.tools or ()),
+            shown_before=bool(self._shown),
         )
         self.run.tools = [*(self.run.tools or ()), *round_of_tools.executions]
         try:
@@ -157,6 +180,27 @@ class ModelLoop:
                     yield event
         finally:
             self.messages.extend(round_of_tools.messages())
+        self._rounds += 1
+        self._stopped = round_of_tools.stops
+        if round_of_tools.shown:
+            self._shown += round_of_tools.shown
+            self.run.content = BETWEEN_PARTS.join(self._shown)
+
+    def _tool_choice(self) -> str | dict[str, Any] | None:
+        """What forces a call does so once: the model could never answer else. After the last round that it may have, it has to."""
+        choice, most = self.tool_settings.choice, self.tool_settings.max_rounds
+        if most is not None and self._rounds >= most:
+            return "none"
+        return None if self.run.tools and choice not in ("none", "auto") else choice
+
+    def _check_rounds(self) -> None:
+        most = self.tool_settings.max_rounds
+        if most is not None and self._rounds >= most:
+            raise TooManyToolRounds(
+                f"{self.model.id} called tools in {most} rounds, and again when it was to answer without (max_tool_rounds)",
+                model=self.model.id,
+                rounds=most,
+            )
 
 
 class _Answer:
@@ -189,6 +233,11 @@ class _Answer:
         if delta.model is not None:
             self.model, self.provider = delta.model, delta.provider
         self.finish_reason = delta.finish_reason or self.finish_reason
+
+    @property
+    def begun(self) -> bool:
+        """True once a piece came with text."""
+        return bool(self._texts)
 
     @property
     def complete(self) -> bool:

@@ -4,88 +4,214 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
+from agno_mongo.errors import AgentRunException
 from agno_mongo.messages import Message, Metrics, ToolExecution
 from agno_mongo.run.agent import (
+    CustomEvent,
+    RunContentEvent,
     RunOutputEvent,
     ToolCallCompletedEvent,
     ToolCallErrorEvent,
     ToolCallStartedEvent,
 )
 from agno_mongo.run.base import RunContext
+from agno_mongo.tools.calling import Calling, FunctionCall, ToolTimeoutError, ended
 from agno_mongo.tools.function import BadToolArgumentsError, Function
+from agno_mongo.tools.result import result_text
 
 MakeEvent = Callable[..., Any]
 """Makes an event of the given class with the run's ids filled in."""
 
+DEFAULT_TOOL_ROUNDS: Final = 50
+
+BETWEEN_PARTS: Final = "\n\n"
+"""Stands between the parts of an answer: results that are shown, and what the model says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolSettings:
+    """What an agent says of its tools. ``limit``: how many calls a run may make. ``choice``: OpenAI's ``tool_choice``. ``hooks`` are called
+    around every call. ``timeout``: seconds for a call of a tool that says nothing itself. ``max_rounds``: after how many rounds the model has to
+    answer without tools. None is no limit.
+    """
+
+    limit: int | None = None
+    choice: str | dict[str, Any] | None = None
+    hooks: Sequence[Callable[..., Any]] = ()
+    timeout: float | None = None
+    max_rounds: int | None = DEFAULT_TOOL_ROUNDS
+
+
+@dataclass(kw_only=True, eq=False)
+class _Call:
+    """What the model called, and what becomes of it. ``raised`` is what the tool has to say of how the run goes on."""
+
+    name: str
+    arguments: str | None
+    execution: ToolExecution
+    function: Function | None
+    refused: bool = False
+    shown: list[str] = field(default_factory=list)
+    raised: AgentRunException | None = None
+
+    @property
+    def stops(self) -> bool:
+        """True if the run ends with this round. A call that failed is for the model to hear."""
+        if self.raised is not None:
+            return self.raised.stop_execution
+        return bool(self.function and self.function.stop_after_tool_call and self.execution.tool_call_error is False)
+
 
 @dataclass(kw_only=True)
 class ToolRound:
-    """``calls`` are the model's, in OpenAI's shape; ``executions`` what becomes of them, in the same order."""
+    """``calls`` are the model's, in OpenAI's shape; ``executions`` what becomes of them, in the same order.
+
+    ``called_before`` is how many calls the run has made already, ``shown_before`` whether any results of theirs are part of its answer.
+    """
 
     calls: Sequence[Mapping[str, Any]]
     functions: Mapping[str, Function]
     context: RunContext
     agent: Any
     event: MakeEvent
+    settings: ToolSettings = field(default_factory=ToolSettings)
+    called_before: int = 0
+    shown_before: bool = False
 
     def __post_init__(self) -> None:
-        self.executions = [
-            ToolExecution(
-                tool_call_id=call.get("id"),
-                tool_name=call["function"]["name"],
-                tool_args=_as_sent(call["function"].get("arguments")),
-            )
-            for call in self.calls
+        limit = self.settings.limit
+        self._calls = [
+            self._call_of(call, refused=limit is not None and number > limit)
+            for number, call in enumerate(self.calls, self.called_before + 1)
         ]
+        self.executions = [call.execution for call in self._calls]
+        self._closing = False
+        self._last_shown: _Call | None = None
+
+    def _call_of(self, call: Mapping[str, Any], *, refused: bool) -> _Call:
+        # A call to something else than a function has none of it; the model will be told.
+        called = call.get("function") or {}
+        name, arguments = str(called.get("name") or call.get("type") or ""), called.get("arguments")
+        execution = ToolExecution(tool_call_id=call.get("id"), tool_name=name, tool_args=_as_sent(arguments))
+        return _Call(name=name, arguments=arguments, execution=execution, function=self.functions.get(name), refused=refused)
+
+    @property
+    def stops(self) -> bool:
+        """True if the run ends with this round."""
+        return any(call.stops for call in self._calls)
+
+    @property
+    def shown(self) -> list[str]:
+        """What became part of the run's answer, by calls."""
+        return ["".join(call.shown) for call in self._calls if call.shown]
 
     async def events(self) -> AsyncGenerator[RunOutputEvent, None]:
-        """Call all tools at once. What a tool raises is its result, for the model to hear; closing the generator cancels what still runs."""
-        tasks = [
-            asyncio.ensure_future(self._call(call["function"], execution))
-            for call, execution in zip(self.calls, self.executions, strict=True)
-        ]
+        """Call all tools at once. What a tool raises is its result, for the model to hear; closing the generator cancels what still runs.
+
+        Nothing is taken from a generator among the tools before its last event was read.
+        """
+        happenings: asyncio.Queue[Any] = asyncio.Queue(1)
+        tasks = [asyncio.ensure_future(self._carry_out(call, happenings)) for call in self._calls]
         try:
             for execution in self.executions:
                 yield self.event(ToolCallStartedEvent, tool=execution)
-            for finished in asyncio.as_completed(tasks):
-                yield self._outcome(await finished)
+            unfinished = len(tasks)
+            while unfinished:
+                happening = await happenings.get()
+                unfinished -= isinstance(happening, _Call)
+                for event in self._events_of(happening):
+                    yield event
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._closing = True
+            await ended(*tasks)
 
     def messages(self) -> list[Message]:
-        """What the model is told of the calls that have a result, in the order of the calls."""
-        return [_tool_message(execution) for execution in self.executions if execution.result is not None]
+        """What the model is told of the calls that have a result, in the order of the calls; then what tools have added to the conversation."""
+        told = [_tool_message(call.execution) for call in self._calls if call.execution.result is not None]
+        return told + [message for call in self._calls if call.raised is not None for message in _added(call.raised)]
 
-    async def _call(self, call: Mapping[str, Any], execution: ToolExecution) -> ToolExecution:
-        started = perf_counter()
-        function = self.functions.get(call["name"])
+    async def _carry_out(self, call: _Call, happenings: asyncio.Queue[Any]) -> None:
+        execution, started = call.execution, perf_counter()
         try:
-            if function is None:
-                known = ", ".join(self.functions) or "none"
-                raise BadToolArgumentsError(f"There is no tool named {call['name']!r}. Tools: {known}.")
-            arguments = function.validated(call.get("arguments"))
-            execution.result = await function.call(arguments, self.context, self.agent)
+            execution.result = await self._result(call, happenings)
             execution.tool_call_error = False
-        except BadToolArgumentsError as error:
+        except (BadToolArgumentsError, ToolTimeoutError) as error:
             execution.result, execution.tool_call_error = str(error), True
+        except AgentRunException as error:
+            execution.result, execution.tool_call_error, call.raised = str(error), True, error
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tool raises is for the model to hear
             execution.result, execution.tool_call_error = f"{type(error).__name__}: {error}", True
+        except asyncio.CancelledError:
+            if self._closing:
+                raise
+            # Something that the tool waited for was cancelled, and not this run.
+            execution.result, execution.tool_call_error = f"{call.name} was cancelled.", True
+        execution.stop_after_tool_call = call.stops
         execution.metrics = Metrics(duration=perf_counter() - started)
-        return execution
+        await happenings.put(call)
 
-    def _outcome(self, execution: ToolExecution) -> RunOutputEvent:
+    async def _result(self, call: _Call, happenings: asyncio.Queue[Any]) -> str:
+        function = call.function
+        if call.refused:
+            raise BadToolArgumentsError(
+                f"This run may call tools {self.settings.limit} times, and has. {call.name} was not called; answer without it."
+            )
+        if function is None:
+            known = ", ".join(self.functions) or "none"
+            raise BadToolArgumentsError(f"There is no tool named {call.name!r}. Tools: {known}.")
+
+        async def emit(happening: Any) -> None:
+            await happenings.put((call, happening))
+
+        calling = Calling(
+            call=FunctionCall(
+                function=function, arguments=function.validated(call.arguments), call_id=call.execution.tool_call_id
+            ),
+            context=self.context,
+            agent=self.agent,
+            emit=emit,
+            hooks=self.settings.hooks,
+            timeout=self.settings.timeout,
+        )
+        return result_text(await calling.result())
+
+    def _events_of(self, happening: Any) -> Iterator[RunOutputEvent]:
+        if isinstance(happening, _Call):
+            yield from self._outcome(happening)
+            return
+        call, piece = happening
+        yield self._own(piece, call) if isinstance(piece, CustomEvent) else self._show(call, piece)
+
+    def _outcome(self, call: _Call) -> Iterator[RunOutputEvent]:
+        execution = call.execution
         if execution.tool_call_error:
-            failed: RunOutputEvent = self.event(ToolCallErrorEvent, tool=execution, error=execution.result)
-            return failed
-        completed: RunOutputEvent = self.event(ToolCallCompletedEvent, tool=execution, content=execution.result)
-        return completed
+            yield self.event(ToolCallErrorEvent, tool=execution, error=execution.result)
+        else:
+            yield self.event(ToolCallCompletedEvent, tool=execution, content=execution.result)
+            if execution.result and not call.shown and call.function is not None and call.function.shows_result:
+                yield self._show(call, execution.result)
+        if call.raised is not None and call.raised.stop_execution:
+            yield self._show(call, _text(call.raised.agent_message) or execution.result or "")
+
+    def _show(self, call: _Call, text: str) -> RunOutputEvent:
+        apart = self.shown_before if self._last_shown is None else self._last_shown is not call
+        call.shown.append(text)
+        self._last_shown = call
+        event: RunOutputEvent = self.event(RunContentEvent, content=BETWEEN_PARTS + text if apart else text)
+        return event
+
+    def _own(self, event: CustomEvent, call: _Call) -> CustomEvent:
+        """The event of a tool as one of this run."""
+        ids = self.event(RunContentEvent)
+        for name in ("run_id", "session_id", "agent_id", "agent_name"):
+            setattr(event, name, getattr(event, name, None) or getattr(ids, name))
+        event.tool_call_id = event.tool_call_id or call.execution.tool_call_id
+        return event
 
 
 def _as_sent(arguments: str | None) -> dict[str, Any] | None:
@@ -95,7 +221,7 @@ def _as_sent(arguments: str | None) -> dict[str, Any] | None:
     """
     try:
         sent = json.loads(arguments or "{}")
-    except (ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):
         return None
     return sent if isinstance(sent, dict) else None
 
@@ -108,5 +234,19 @@ def _tool_message(execution: ToolExecution) -> Message:
         tool_name=execution.tool_name,
         tool_args=execution.tool_args,
         tool_call_error=execution.tool_call_error,
+        stop_after_tool_call=execution.stop_after_tool_call,
         metrics=execution.metrics,
     )
+
+
+def _added(raised: AgentRunException) -> Iterator[Message]:
+    """The messages that a tool adds to the conversation."""
+    for role, given in (("user", raised.user_message), ("assistant", raised.agent_message)):
+        if given is not None:
+            yield given if isinstance(given, Message) else Message(role=role, content=result_text(given))
+    for message in raised.messages or ():
+        yield message if isinstance(message, Message) else Message.model_validate(message)
+
+
+def _text(message: Any) -> str:
+    return message.get_content_string() if isinstance(message, Message) else "" if message is None else result_text(message)

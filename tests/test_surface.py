@@ -41,14 +41,14 @@ def test_import_paths_mirror_agnos() -> None:
     from agno_mongo.run import RunContext, RunStatus
     from agno_mongo.run.agent import RunCompletedEvent, RunOutputEvent
     from agno_mongo.session import TeamSession, WorkflowSession
-    from agno_mongo.tools import Function
+    from agno_mongo.tools import Function, Toolkit, ToolResult, tool
 
     assert AsyncMongoDb is MongoDb
     assert Message is SameMessage
     assert all(
         (Agent, AgentSession, RunEvent, RunOutput, SessionType, EmbeddedMongoDb, InMemoryDb, OpenAIChat, RunContext, RunStatus)
     )
-    assert all((RunCompletedEvent, RunOutputEvent, TeamSession, WorkflowSession, Function))
+    assert all((RunCompletedEvent, RunOutputEvent, TeamSession, WorkflowSession, Function, Toolkit, ToolResult, tool))
     assert all((CheckTrigger, InputCheckError, OutputCheckError, BaseGuardrail, PIIDetectionGuardrail, PromptInjectionGuardrail))
 
 
@@ -108,7 +108,7 @@ def test_the_older_name_of_get_session_messages_works() -> None:
         ({"model": ScriptedModel}, ConfigurationError, "takes a model such as OpenAIChat"),
         ({"name": 5}, ConfigurationError, "name= takes str, not int"),
         ({"session_state": [1]}, ConfigurationError, "session_state= takes Mapping"),
-        ({"tools": len}, ConfigurationError, "tools= takes a list"),
+        ({"tools": 7}, ConfigurationError, "tools= takes a list"),
         ({"tools": [7]}, ConfigurationError, "tools= takes functions, not int"),
         ({"tools": [lambda x: x]}, ConfigurationError, "a def with a name of its own"),
         ({"tools": [len, len]}, ConfigurationError, "two tools are named 'len'|takes none"),

@@ -41,6 +41,7 @@ from agno_mongo.run.agent import (
     StateConflictEvent,
 )
 from agno_mongo.run.base import RunStatus
+from agno_mongo.tools.signature import FILLED_IN_TYPES
 
 
 class RunOptions(ContinueOptions, MediaOptions, total=False):
@@ -73,7 +74,10 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
 
     ``add_history_to_context``: show the model earlier runs of the session: the last ``num_history_runs`` that came to an answer, or at
     most ``num_history_messages`` messages. ``description``, ``instructions``, ``markdown`` make up the system message.
-    ``tools``: plain functions, or Function.
+    ``tools``: functions, methods, what ``@tool`` made of them, Toolkits, and dicts for what the provider runs itself; or a function that makes the
+    list for each run. ``tool_choice`` is OpenAI's; what forces a call does so in the first request only. ``tool_call_limit``: how many calls a run may
+    make; further ones are refused. ``tool_hooks`` are called around every call. ``tool_timeout``: seconds that a call may take.
+    ``max_tool_rounds``: after so many rounds of tools (50) the model has to answer without them; one that does not fails with TooManyToolRounds.
 
     ``enable_session_summaries``: sum up the session after every ``summary_every`` runs, by its model or as ``session_summary_manager`` says; in the
     background, for which ``db.close()`` waits, or before the run is over with ``summary_in_background=False``.
@@ -259,14 +263,17 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
                 async with aclosing(pre_hook_events(self.pre_hooks, given, execution, self)) as events:
                     async for event in events:
                         yield event
-            await self._fill(messages, None if self.pre_hooks else asked, options, execution)
+            toolbox = await self._tools_for(execution.context)
+            await self._fill(messages, None if self.pre_hooks else asked, options, execution, toolbox.instructions)
             if form is not None:
                 form.instruct(messages)
             loop = ModelLoop(
                 model=self._model_of_a_run(),
                 run=execution.run,
                 messages=messages,
-                functions=self._functions_by_name(),
+                functions=toolbox.functions,
+                provided=toolbox.provided,
+                tool_settings=self._tool_settings,
                 context=execution.context,
                 agent=self,
                 event=execution.event,
@@ -300,13 +307,19 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         return StructuredAnswer(output_schema(schema), self._model, natively=natively, parse=self.parse_response)
 
     async def _fill(
-        self, messages: list[Message], asked: Sequence[Message] | None, options: RunOptions, execution: Execution
+        self,
+        messages: list[Message],
+        asked: Sequence[Message] | None,
+        options: RunOptions,
+        execution: Execution,
+        tool_instructions: Sequence[str],
     ) -> None:
         """The messages that the model is sent first: system, history, the user's own; and what a run that goes on had done before."""
         system = await system_message(
             description=self.description,
             instructions=self.instructions,
             markdown=self.markdown and (options.get("output_schema") or self.output_schema) is None,
+            tool_instructions=tool_instructions,
             context=execution.context,
             agent=self,
         )
@@ -406,3 +419,5 @@ _ALWAYS_STREAMED = (
     RunErrorEvent,
     StateConflictEvent,
 )
+
+FILLED_IN_TYPES[Agent] = "agent"

@@ -24,6 +24,7 @@ async def system_message(
     description: str | None,
     instructions: Instructions | None,
     markdown: bool,
+    tool_instructions: Sequence[str] = (),
     context: RunContext,
     agent: Any,
 ) -> Message | None:
@@ -33,7 +34,7 @@ async def system_message(
     and ``run_id``; braces around anything else stay as they are.
     """
     lines = await _lines(instructions, context, agent)
-    parts = [part for part in (description, _as_list(lines), _MARKDOWN if markdown else None) if part]
+    parts = [part for part in (description, _as_list(lines), _MARKDOWN if markdown else None, *tool_instructions) if part]
     if not parts:
         return None
     return Message(role="system", content=filled_in("\n\n".join(parts), context))

@@ -16,6 +16,7 @@ from agno_mongo.agent.hooks import checked_hooks
 from agno_mongo.agent.input_schema import checked_input_schema
 from agno_mongo.agent.output_schema import Schema, output_schema
 from agno_mongo.agent.prompt import Instructions
+from agno_mongo.agent.tool_settings import TOOL_CHECKS, HasTools
 from agno_mongo.db.arguments import check_id
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.session_cache import SessionCache
@@ -29,13 +30,14 @@ from agno_mongo.models.persistent import RetryPolicy, persistent
 from agno_mongo.models.utils import get_model
 from agno_mongo.run.events import RunEvent
 from agno_mongo.summaries import SessionSummaryManager, Summaries
-from agno_mongo.tools.function import Function, functions_of
+from agno_mongo.tool_calls import DEFAULT_TOOL_ROUNDS
+from agno_mongo.tools.toolbox import Tools
 
 DEFAULT_HISTORY_RUNS: Final = 3
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class AgentSettings:
+class AgentSettings(HasTools):
     """What an agent is made of. Every field may be given to ``Agent()`` by its name."""
 
     # Who answers, and who is asked: agno_mongo.models.
@@ -89,7 +91,12 @@ class AgentSettings:
     markdown: bool = False
 
     # Tools: agno_mongo.tools, agno_mongo.model_loop.
-    tools: Sequence[Callable[..., Any] | Function] | None = None
+    tools: Tools | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    tool_call_limit: int | None = None
+    tool_hooks: Sequence[Callable[..., Any]] | None = None
+    tool_timeout: float | None = None
+    max_tool_rounds: int | None = DEFAULT_TOOL_ROUNDS
 
     # Structured input and output: agno_mongo.agent.input_schema, agno_mongo.agent.output_schema.
     input_schema: Any = None
@@ -135,6 +142,7 @@ class AgentSettings:
         "structured_outputs": lambda name, value: checks.instance_of(name, value, bool),
         "pre_hooks": checked_hooks,
         "post_hooks": checked_hooks,
+        **TOOL_CHECKS,
     }
     """How a setting is checked, and made into what the agent keeps. Flags are checked by their annotation."""
 
@@ -150,12 +158,8 @@ class AgentSettings:
             )
         if self.db is not None and not isinstance(self.db, MongoDb):
             raise ConfigurationError(f"db= takes a MongoDb, EmbeddedMongoDb or InMemoryDb, not {type(self.db).__name__}")
-        if self.tools is not None and not isinstance(self.tools, Sequence):
-            raise ConfigurationError(f"tools= takes a list of functions, not {type(self.tools).__name__}")
-        self.tools = list(self.tools or ())
         self.id = self.id or _slug(self.name or "agent")
-        self._functions: tuple[list[Any], dict[str, Function]] = ([], {})
-        self._functions_by_name()
+        self.set_tools(self.tools or ())
         self._session_cache = SessionCache()
 
     @property
@@ -205,12 +209,6 @@ class AgentSettings:
             "events_to_skip": frozenset(skipped),
             "cache": self._session_cache if self.cache_session else None,
         }
-
-    def _functions_by_name(self) -> dict[str, Function]:
-        tools = list(self.tools or ())
-        if self._functions[0] != tools:
-            self._functions = (tools, functions_of(tools))
-        return self._functions[1]
 
 
 def events_named(name: str, given: Any) -> list[RunEvent]:

@@ -1,5 +1,9 @@
-"""Python functions as tools."""
+"""Tools: Python functions that a model calls."""
 
+from agno_mongo.tools.calling import FunctionCall
+from agno_mongo.tools.decorator import tool
 from agno_mongo.tools.function import Function
+from agno_mongo.tools.result import ToolResult
+from agno_mongo.tools.toolkit import Toolkit
 
-__all__ = ["Function"]
+__all__ = ["Function", "FunctionCall", "ToolResult", "Toolkit", "tool"]

@@ -1,70 +1,193 @@
-"""A Python function as a tool: its schema from signature and docstring, its arguments checked, its result as text."""
+"""A Python function as a tool: what the model sees of it, how its arguments are checked, and how it wants to be called."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import re
-import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from types import MethodType
+from typing import Any, Final
 
-import docstring_parser
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import ValidationError
+from typing_extensions import Self
 
+from agno_mongo import checks
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.messages import text_of
-from agno_mongo.run.base import RunContext
+from agno_mongo.tools.cache import FileCache, MemoryCache
+from agno_mongo.tools.signature import Signature, allows_null, as_strict, name_of, signature_of
 
-INJECTED = ("run_context", "session_state", "agent")
-"""Parameters that the runtime fills in and the model does not see. ``session_state`` is the run's own working copy."""
-
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NO_ARGUMENTS: Final[dict[str, Any]] = {"type": "object", "properties": {}}
 
 
 class BadToolArgumentsError(Exception):
     """The model's arguments do not fit; the text is for the model."""
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Function:
-    """A tool. ``parameters`` is the JSON schema that the model sees, ``entrypoint`` the function behind it."""
+    """A tool. Mostly made by ``@tool``, or from a plain function among an agent's ``tools``.
 
-    name: str
-    description: str | None
-    parameters: dict[str, Any]
-    entrypoint: Callable[..., Any]
-    arguments: type[BaseModel]
-    injected: tuple[str, ...] = field(default=())
+    ``entrypoint``: the function behind it, plain (it runs in a thread and may block), async, or a generator of either kind. ``name``,
+    ``description`` and ``parameters`` (a JSON schema) are what the model sees; what is not given is read from signature and docstring.
+    ``strict``: the provider holds the model to the schema. ``instructions`` go into the agent's system message, unless
+    ``add_instructions=False``.
+
+    ``show_result``: the result is part of the run's answer too. ``stop_after_tool_call``: the run ends with the tool's result as its
+    answer, without asking the model again. ``timeout``: how many seconds a call may take, hooks included; the agent's ``tool_timeout`` by
+    default.
+
+    ``pre_hook`` and ``post_hook`` are called before and after it, ``tool_hooks`` around it, as docs/tools.md tells.
+
+    ``cache_results``: a result is kept for ``cache_ttl`` seconds and given again to the same user's calls with the same arguments: in
+    memory, or in files in ``cache_dir``.
+
+    ``requires_confirmation``, ``requires_user_input`` (of ``user_input_fields``) and ``external_execution`` pause the run before it; one
+    of them at most. ``title`` and ``annotations`` are for those who show tools to people.
+
+    Raises ConfigurationError for a function that cannot be a tool.
+    """
+
+    name: str = ""
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    entrypoint: Callable[..., Any] | None = None
+    strict: bool | None = None
+    instructions: str | None = None
+    add_instructions: bool = True
+    title: str | None = None
+    annotations: dict[str, Any] | None = None
+    skip_entrypoint_processing: bool = False
+
+    show_result: bool | None = None
+    stop_after_tool_call: bool | None = None
+    timeout: float | None = None
+
+    pre_hook: Callable[..., Any] | None = None
+    post_hook: Callable[..., Any] | None = None
+    tool_hooks: Sequence[Callable[..., Any]] | None = None
+
+    requires_confirmation: bool | None = None
+    requires_user_input: bool | None = None
+    user_input_fields: Sequence[str] | None = None
+    external_execution: bool | None = None
+    external_execution_silent: bool | None = None
+
+    cache_results: bool = False
+    cache_dir: str | Path | None = None
+    cache_ttl: float = 3600
+
+    _signature: Signature | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if not self.name and self.entrypoint is not None:
+            self.name = name_of(self.entrypoint)
+        self._check()
+        if self.entrypoint is not None:
+            self._signature = signature_of(self.entrypoint, self.name)
+            self.description = self.description or self._signature.description
+        if self.parameters is None:
+            self.parameters = self._signature.parameters if self._signature is not None else dict(_NO_ARGUMENTS)
+
+    def _check(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigurationError(
+                f"tool {self.name!r}: a tool's name has 1 to 64 letters, digits, _ and -; use a def with a name of its own"
+            )
+        where = f"tool {self.name!r}: "
+        if self.entrypoint is None and not self.external_execution:
+            raise ConfigurationError(f"{where}it has no function to call (entrypoint=), and is not executed outside")
+        for name in ("entrypoint", "pre_hook", "post_hook"):
+            checks.called(f"{where}{name}", getattr(self, name))
+        checks.functions(f"{where}tool_hooks", self.tool_hooks)
+        checks.time_limit(f"{where}timeout", self.timeout)
+        checks.seconds(f"{where}cache_ttl", self.cache_ttl)
+        if self.user_input_fields:
+            self.requires_user_input = True
+        pausing = ("requires_confirmation", "requires_user_input", "external_execution")
+        if len(given := [name for name in pausing if getattr(self, name)]) > 1:
+            raise ConfigurationError(f"{where}it pauses a run for one reason, not for {' and '.join(given)}")
+
+    def __repr__(self) -> str:
+        return f"Function(name={self.name!r})"
 
     @classmethod
-    def from_callable(cls, function: Callable[..., Any], *, name: str | None = None) -> Function:
+    def from_callable(cls, function: Callable[..., Any], *, name: str | None = None, strict: bool | None = None) -> Self:
         """The tool that ``function`` is. Its docstring (any common style) describes it and its parameters.
 
-        Parameters named ``run_context``, ``session_state`` or ``agent``, or annotated as RunContext, are filled in by
-        the runtime. Raises ConfigurationError for a function that cannot be a tool.
+        Parameters named ``run_context``, ``session_state``, ``dependencies``, ``agent`` or ``team``, or annotated as RunContext or Agent, are
+        filled in by the runtime. Raises ConfigurationError for a function that cannot be a tool.
         """
-        name = name or str(getattr(function, "__name__", type(function).__name__))
-        if not _NAME.fullmatch(name):
-            raise ConfigurationError(
-                f"tool {name!r}: a tool's name has 1 to 64 letters, digits, _ and -; use a def with a name of its own"
-            )
-        doc = docstring_parser.parse(inspect.getdoc(function) or "")
-        parameters, injected = _parameters(function, name)
-        described = {entry.arg_name: entry.description for entry in doc.params}
-        arguments = _arguments_model(name, parameters, described)
-        description = "\n\n".join(part for part in (doc.short_description, doc.long_description) if part)
-        schema = _without_titles(arguments.model_json_schema())
-        return cls(name, description or None, schema, function, arguments, injected)
+        return cls(name=name or "", entrypoint=function, strict=strict)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Call the function behind the tool, as if it were none: no checks, no hooks, no cache."""
+        if self.entrypoint is None:
+            raise ConfigurationError(f"tool {self.name!r} is executed outside: there is no function to call")
+        return self.entrypoint(*arguments, **named)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Self:
+        """A tool among the methods of a class: with ``self``, if it wants one."""
+        return self if instance is None else self.bound_to(instance)
+
+    def bound_to(self, instance: Any) -> Self:
+        """The tool with ``instance`` as its ``self``; the tool itself if it wants none."""
+        if not self.wants_self or self.entrypoint is None:
+            return self
+        return replace(self, entrypoint=MethodType(self.entrypoint, instance))
+
+    @property
+    def wants_self(self) -> bool:
+        """True for a method that nobody has bound yet."""
+        return self._signature is not None and self._signature.wants_self
+
+    @property
+    def shows_result(self) -> bool:
+        """True if the result is part of the run's answer: what ends a run is, unless ``show_result=False``."""
+        return bool(self.stop_after_tool_call if self.show_result is None else self.show_result)
+
+    @property
+    def filled_in(self) -> Mapping[str, str]:
+        """What the runtime fills into which parameter."""
+        return self._signature.filled_in if self._signature is not None else {}
+
+    @cached_property
+    def is_async(self) -> bool:
+        """True if the function belongs on the event loop; all others run in a thread."""
+        function: Any = self.entrypoint
+        kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+        return any(kind(function) or kind(getattr(function, "__call__", None)) for kind in kinds)  # noqa: B004
+
+    @cached_property
+    def cache(self) -> MemoryCache | FileCache | None:
+        """Where results are kept; None if they are not."""
+        if not self.cache_results:
+            return None
+        if self.cache_dir is None:
+            return MemoryCache(self.cache_ttl)
+        return FileCache(Path(self.cache_dir) / self.name, self.cache_ttl)
+
+    @cached_property
+    def _strict_parameters(self) -> dict[str, Any]:
+        return as_strict(self.parameters or _NO_ARGUMENTS)
 
     def to_openai(self) -> dict[str, Any]:
         """The tool in the shape of OpenAI's ``tools``."""
-        function: dict[str, Any] = {"name": self.name, "parameters": self.parameters}
+        function: dict[str, Any] = {"name": self.name, "parameters": self._strict_parameters if self.strict else self.parameters}
         if self.description:
             function["description"] = self.description
+        if self.strict:
+            function["strict"] = True
         return {"type": "function", "function": function}
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the model sees of the tool, and whether it pauses the run; without what is None."""
+        names = ("name", "description", "parameters", "strict", "requires_confirmation", "external_execution")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def validated(self, arguments: str | Mapping[str, Any] | None) -> dict[str, Any]:
         """The model's arguments as the function's types. Raises BadToolArgumentsError with text for the model."""
@@ -74,95 +197,29 @@ class Function:
                 values = json.loads(values)
             except (ValueError, RecursionError) as error:
                 raise BadToolArgumentsError(f"The arguments of {self.name} are no JSON: {error}") from error
+            values = {} if values is None else values
+        if not isinstance(values, Mapping):
+            raise BadToolArgumentsError(f"The arguments of {self.name} are no JSON object with an entry for each argument.")
+        if self._signature is None or self.skip_entrypoint_processing:
+            return dict(values)
+        return self._checked(self._signature, values)
+
+    def _checked(self, signature: Signature, values: Mapping[str, Any]) -> dict[str, Any]:
+        if self.strict:
+            # In strict mode null stands for what the model leaves to the function.
+            shown = signature.parameters.get("properties", {})
+            left = {
+                name for name in shown if name not in signature.parameters.get("required", ()) and not allows_null(shown[name])
+            }
+            values = {name: value for name, value in values.items() if value is not None or name not in left}
+        if reserved := signature.reserved.intersection(values):
+            raise BadToolArgumentsError(f"{self.name}: {', '.join(sorted(reserved))} is not the model's to give.")
         try:
-            model = self.arguments.model_validate(values)
+            model = signature.arguments.model_validate(dict(values))
         except ValidationError as error:
             faults = (f"{'.'.join(map(str, fault['loc'])) or 'arguments'}: {fault['msg']}" for fault in error.errors())
             raise BadToolArgumentsError(f"The arguments of {self.name} do not fit: {'; '.join(faults)}") from error
         fields = type(model).model_fields
-        given = {field.alias or name: getattr(model, name) for name, field in fields.items() if name in model.model_fields_set}
+        wanted = model.model_fields_set | signature.defaults
+        given = {info.alias or name: getattr(model, name) for name, info in fields.items() if name in wanted}
         return given | dict(model.model_extra or {})
-
-    async def call(self, arguments: Mapping[str, Any], run_context: RunContext, agent: Any) -> str:
-        """Call the function and give its result as text. A plain function runs in a thread, so that it may block.
-
-        Whatever the function raises goes through.
-        """
-        available = {"run_context": run_context, "session_state": run_context.session_state, "agent": agent}
-        filled_in = {name: available.get(name, run_context) for name in self.injected}
-        if inspect.iscoroutinefunction(self.entrypoint):
-            result = await self.entrypoint(**arguments, **filled_in)
-        else:
-            result = await asyncio.to_thread(self.entrypoint, **arguments, **filled_in)
-            if inspect.isawaitable(result):
-                result = await result
-        return text_of(result)
-
-
-def functions_of(tools: Sequence[Any]) -> dict[str, Function]:
-    """The tools by name. Raises ConfigurationError for what is no function, and for two of one name."""
-    functions: dict[str, Function] = {}
-    for tool in tools:
-        if not isinstance(tool, Function) and not callable(tool):
-            raise ConfigurationError(f"tools= takes functions, not {type(tool).__name__}: {tool!r}")
-        function = tool if isinstance(tool, Function) else Function.from_callable(tool)
-        if function.name in functions:
-            raise ConfigurationError(f"two tools are named {function.name!r}; a model tells tools apart by name")
-        functions[function.name] = function
-    return functions
-
-
-def _parameters(function: Callable[..., Any], name: str) -> tuple[dict[str, inspect.Parameter], tuple[str, ...]]:
-    signature = inspect.signature(function)
-    try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except Exception as error:
-        raise ConfigurationError(f"tool {name!r}: its annotations cannot be read: {error}") from error
-    shown: dict[str, inspect.Parameter] = {}
-    injected: list[str] = []
-    for parameter in signature.parameters.values():
-        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-            raise ConfigurationError(f"tool {name!r}: a model passes arguments by name, {parameter.name!r} takes none")
-        if parameter.name in INJECTED or hints.get(parameter.name) is RunContext:
-            injected.append(parameter.name)
-        elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
-            shown[parameter.name] = parameter.replace(annotation=hints.get(parameter.name, Any))
-    return shown, tuple(injected)
-
-
-def _arguments_model(
-    name: str, parameters: Mapping[str, inspect.Parameter], described: Mapping[str, str | None]
-) -> type[BaseModel]:
-    fields: dict[str, Any] = {}
-    extra = "forbid"
-    for index, (parameter_name, parameter) in enumerate(parameters.items()):
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            extra = "allow"
-            continue
-        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-        # A parameter may be called like an attribute of pydantic's models, or begin with an underscore.
-        details = Field(default, alias=parameter_name, description=described.get(parameter_name))
-        fields[f"argument_{index}"] = (parameter.annotation, details)
-    config = ConfigDict(extra=extra, arbitrary_types_allowed=True)  # type: ignore[typeddict-item]
-    try:
-        return create_model(name, __config__=config, **fields)
-    except Exception as error:
-        raise ConfigurationError(f"tool {name!r}: no schema can be made of its signature: {error}") from error
-
-
-def _without_titles(schema: Any) -> Any:
-    """The schema without the titles that pydantic makes of every name: tokens that tell nothing."""
-    if isinstance(schema, list):
-        return [_without_titles(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept = {}
-    for key, part in schema.items():
-        if key == "title" and isinstance(part, str):
-            continue
-        if key in {"properties", "$defs"}:
-            part = {name: _without_titles(entry) for name, entry in part.items()}
-            kept[key] = part
-        else:
-            kept[key] = _without_titles(part)
-    return kept

@@ -1,0 +1,260 @@
+"""One call of a tool: its hooks, its cache, its time-out, its function on the loop or in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from agno_mongo.errors import AgentRunException
+from agno_mongo.run.agent import BaseAgentRunEvent, CustomEvent, RunContentEvent
+from agno_mongo.run.base import RunContext
+from agno_mongo.tools.cache import NOTHING, FileCache, key_of
+from agno_mongo.tools.function import Function
+from agno_mongo.tools.result import result_text
+from agno_mongo.tools.signature import FILLED_IN_TYPES, accepted
+from agno_mongo.tools.threads import Bridge, in_thread
+
+_log = logging.getLogger("agno_mongo")
+
+_GRACE: Final = 1.0
+"""Seconds that an async function has to end once it was cancelled. After that nobody waits for it."""
+
+_OF_EVERY_EVENT: Final = {part.name for part in fields(BaseAgentRunEvent)} | {"tool_call_id"}
+
+Emit = Callable[[Any], Coroutine[Any, Any, None]]
+"""Takes what a generator yields on the way: an event, or a piece of text that is shown."""
+
+
+class ToolTimeoutError(Exception):
+    """A tool took longer than it may; the text is for the model."""
+
+
+@dataclass(kw_only=True, eq=False)
+class FunctionCall:
+    """A call as hooks see it, in their parameter ``fc``: before, during and after.
+
+    A ``pre_hook`` may change ``arguments``, a ``post_hook`` ``result``; ``error`` is what the tool raised, as text.
+    """
+
+    function: Function
+    arguments: dict[str, Any]
+    call_id: str | None = None
+    result: Any = None
+    error: str | None = None
+
+
+FILLED_IN_TYPES[FunctionCall] = "fc"
+
+
+@dataclass(kw_only=True, eq=False)
+class Calling:
+    """Carries out one call. ``hooks`` are the agent's, around those of the tool; ``timeout`` is in seconds, None for any time.
+
+    ``emit`` is given what a generator yields that others see at once: events, and the text of a result that is shown.
+    """
+
+    call: FunctionCall
+    context: RunContext
+    agent: Any
+    emit: Emit
+    hooks: Sequence[Callable[..., Any]] = ()
+    timeout: float | None = None
+    _nested: bool = field(default=False, init=False)
+
+    async def result(self) -> Any:
+        """What the call comes to. Raises what the tool and its hooks raise, and ToolTimeoutError."""
+        own = self.call.function.timeout
+        limit = self.timeout if own is None else own
+        await (self._all() if limit is None else self._within(limit))
+        return self.call.result
+
+    async def _within(self, limit: float) -> None:
+        """Not ``wait_for``: it would wait on for a function that does not let itself be cancelled."""
+        task = asyncio.ensure_future(self._all())
+        try:
+            await asyncio.wait((task,), timeout=limit)
+            if not task.done():
+                raise ToolTimeoutError(
+                    f"{self.call.function.name} had not finished after {limit:g} seconds. It may still be going on, without a result."
+                )
+        finally:
+            if not task.done():
+                await ended(task)
+        task.result()
+
+    async def _all(self) -> None:
+        call, function = self.call, self.call.function
+        await self._hook(function.pre_hook)
+        self.hooks = (*self.hooks, *(function.tool_hooks or ()))
+        try:
+            call.result = await self._through(0, call.arguments)
+        except Exception as error:
+            call.error = str(error)
+            raise
+        finally:
+            if function.post_hook is not None:
+                await self._after()
+
+    async def _after(self) -> None:
+        """A tool has done what it does, and is not called again because a hook after it failed."""
+        try:
+            await self._hook(self.call.function.post_hook)
+        except AgentRunException:
+            raise
+        except Exception:  # noqa: BLE001 - whatever the hook raises
+            _log.exception("the post_hook of tool %r failed; the tool's result counts", self.call.function.name)
+
+    async def _hook(self, hook: Callable[..., Any] | None) -> None:
+        if hook is not None:
+            await self._called(hook, accepted(hook, self._offered()))
+
+    def _offered(self) -> dict[str, Any]:
+        context = self.context
+        return {
+            "run_context": context,
+            "session_state": context.session_state,
+            "dependencies": context.dependencies,
+            "agent": self.agent,
+            "team": None,
+            "fc": self.call,
+        }
+
+    async def _through(self, position: int, arguments: Mapping[str, Any]) -> Any:
+        """The hooks from ``position`` on, and the tool at the innermost."""
+        if position == len(self.hooks):
+            return await self._cached(arguments)
+        hook = self.hooks[position]
+
+        async def go_on(**changed: Any) -> Any:
+            return await self._through(position + 1, changed)
+
+        if _is_async(hook):
+            return await self._called(hook, self._for_hook(hook, go_on, arguments))
+
+        def in_a_thread(bridge: Bridge) -> Any:
+            def go_on_and_wait(**changed: Any) -> Any:
+                return bridge.wait_for(go_on, **changed)
+
+            return hook(**self._for_hook(hook, go_on_and_wait, arguments))
+
+        nested, self._nested = self._nested, True
+        result = await in_thread(in_a_thread, beyond_the_most=nested)
+        return await result if inspect.isawaitable(result) else result
+
+    def _for_hook(self, hook: Callable[..., Any], go_on: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        name, given = self.call.function.name, dict(arguments)
+        offered = self._offered() | {"name": name, "function_name": name, "args": given, "arguments": given}
+        return accepted(hook, offered | {"function": go_on, "func": go_on, "function_call": go_on})
+
+    async def _called(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+        """A hook, where it belongs."""
+        if _is_async(function):
+            return await function(**arguments)
+        result = await in_thread(lambda _: function(**arguments), beyond_the_most=self._nested)
+        return await result if inspect.isawaitable(result) else result
+
+    async def _cached(self, arguments: Mapping[str, Any]) -> Any:
+        function, context = self.call.function, self.context
+        cache = function.cache
+        if cache is None:
+            return await self._entrypoint(arguments)
+        # What the runtime fills in may come from the session; without any, the user is enough.
+        session = context.session_id if function.filled_in else None
+        entrypoint = inspect.unwrap(function.entrypoint) if function.entrypoint is not None else None
+        where = f"{getattr(entrypoint, '__module__', '')}.{getattr(entrypoint, '__qualname__', '')}"
+        key = key_of(f"{where} {function.name}", arguments, context.user_id, session)
+        in_files = isinstance(cache, FileCache)
+        kept = await in_thread(lambda _: cache.get(key), beyond_the_most=self._nested) if in_files else cache.get(key)
+        if kept is not NOTHING:
+            return kept
+        result = await self._entrypoint(arguments)
+        if in_files and not self.hooks:
+            # Nobody but the model sees it.
+            result = result_text(result)
+        if in_files:
+            await in_thread(lambda _: cache.put(key, result), beyond_the_most=self._nested)
+        else:
+            cache.put(key, result)
+        return result
+
+    async def _entrypoint(self, arguments: Mapping[str, Any]) -> Any:
+        function = self.call.function
+        assert function.entrypoint is not None
+        offered = self._offered() if function.filled_in else {}
+        given = {**arguments, **{name: offered[what] for name, what in function.filled_in.items()}}
+        if function.is_async:
+            result = function.entrypoint(**given)
+        else:
+            entrypoint = function.entrypoint
+            result = await in_thread(lambda bridge: self._gathered(entrypoint(**given), bridge), beyond_the_most=self._nested)
+        if inspect.isawaitable(result):
+            result = await result
+        return await self._agathered(result) if isinstance(result, AsyncIterator) else result
+
+    def _gathered(self, result: Any, bridge: Bridge) -> Any:
+        """What a generator yields, as one text. All of it in the thread in which it began."""
+        if not isinstance(result, Iterator):
+            return result
+        pieces = _Pieces()
+        for item in result:
+            if (out := self._sent_out(pieces.add(item), item)) is not None:
+                bridge.wait_for(self.emit, out)
+        return pieces.text()
+
+    async def _agathered(self, result: AsyncIterator[Any]) -> str:
+        pieces = _Pieces()
+        try:
+            async for item in result:
+                if (out := self._sent_out(pieces.add(item), item)) is not None:
+                    await self.emit(out)
+        finally:
+            if isinstance(result, AsyncGenerator):
+                await result.aclose()
+        return pieces.text()
+
+    def _sent_out(self, text: str, item: Any) -> Any:
+        """What is shown of an item as soon as it comes: events of the user's own, and the text of a result that is shown."""
+        if isinstance(item, CustomEvent):
+            return item
+        return text if text and self.call.function.shows_result else None
+
+
+class _Pieces:
+    """What a generator yields. The result is its texts; if there are none, what its events say."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._events: list[str] = []
+
+    def add(self, item: Any) -> str:
+        """Take an item, and give its text. Of another agent's run only the answer counts."""
+        text = ""
+        if isinstance(item, CustomEvent):
+            self._events.append(result_text({name: part for name, part in item.to_dict().items() if name not in _OF_EVERY_EVENT}))
+        elif isinstance(item, RunContentEvent):
+            text = result_text(item.content) if item.content is not None else ""
+        elif not isinstance(item, BaseAgentRunEvent):
+            text = result_text(item)
+        self._texts.append(text)
+        return text
+
+    def text(self) -> str:
+        return "".join(self._texts) or "\n".join(self._events)
+
+
+async def ended(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks and wait until they have ended, for a moment: some do not let themselves be cancelled."""
+    for task in tasks:
+        task.cancel()
+        # Should it fail when nobody looks any more, that is no news.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    if any(not task.done() for task in tasks):
+        await asyncio.wait(tasks, timeout=_GRACE)
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -20,9 +21,12 @@ from agno_mongo.run.agent import (
     ToolCallStartedEvent,
 )
 from agno_mongo.run.base import RunContext
-from agno_mongo.tools.calling import Calling, FunctionCall, ToolTimeoutError, ended
-from agno_mongo.tools.function import BadToolArgumentsError, Function
+from agno_mongo.tools.calling import Calling, ToolTimeoutError, ended
+from agno_mongo.tools.function import BadToolArgumentsError, Function, FunctionCall
 from agno_mongo.tools.result import result_text
+from agno_mongo.tools.threads import LeftError
+
+_log = logging.getLogger("agno_mongo")
 
 MakeEvent = Callable[..., Any]
 """Makes an event of the given class with the run's ids filled in."""
@@ -140,11 +144,12 @@ class ToolRound:
         try:
             execution.result = await self._result(call, happenings)
             execution.tool_call_error = False
-        except (BadToolArgumentsError, ToolTimeoutError) as error:
+        except (BadToolArgumentsError, ToolTimeoutError, LeftError) as error:
             execution.result, execution.tool_call_error = str(error), True
         except AgentRunException as error:
             execution.result, execution.tool_call_error, call.raised = str(error), True, error
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tool raises is for the model to hear
+        except Exception as error:  # noqa: BLE001 - whatever a tool raises is for the model to hear
+            _log.debug("tool %r failed", call.name, exc_info=True)
             execution.result, execution.tool_call_error = f"{type(error).__name__}: {error}", True
         except asyncio.CancelledError:
             if self._closing:

@@ -12,6 +12,7 @@ from agno_mongo.blocking import portal
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.models.openai import OpenAIChat
 from agno_mongo.run import RunContext, RunStatus
+from agno_mongo.tools import tool
 from tests.llm_servers import AIMock, Answer, ToolCall
 
 
@@ -362,3 +363,34 @@ async def test_one_model_serves_many_runs_at_once(aimock: AIMock) -> None:
     runs = await asyncio.gather(*(agent.arun(f"Hello {number}", session_id=f"s{number}") for number in range(20)))
     assert [run.content for run in runs] == ["Hi"] * 20
     assert len(aimock.journal()) == 20
+
+
+# Tools.
+
+
+async def test_what_an_agent_says_of_its_tools_crosses_the_wire(aimock: AIMock) -> None:
+    @tool(strict=True)
+    def add(a: int, b: int = 1) -> int:
+        """Add two numbers."""
+        return a + b
+
+    provided = {"type": "web_search", "search_context_size": "low"}
+    forced = {"type": "function", "function": {"name": "add"}}
+    aimock.script(Answer(tool_calls=(ToolCall("add", {"a": 1, "b": None}, id="c1"),)), Answer(text="2"))
+    agent = agent_on(aimock, tools=[add, provided], tool_choice=forced, max_tool_rounds=1)
+    assert (await agent.arun("1 + 1?")).content == "2"
+    first, second = aimock.journal()
+    sent = {
+        "name": "add",
+        "description": "Add two numbers.",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"anyOf": [{"type": "integer"}, {"type": "null"}]}},
+            "required": ["a", "b"],
+            "additionalProperties": False,
+        },
+        "strict": True,
+    }
+    assert first["tools"] == [{"type": "function", "function": sent}, provided]
+    assert (first["tool_choice"], second["tool_choice"]) == (forced, "none")
+    assert results(second) == [("c1", "2")]

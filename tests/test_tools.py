@@ -50,7 +50,7 @@ def add(a: int, b: int) -> int:
 
 
 class TestEveryKindOfFunction:
-    async def test_is_called_and_its_result_is_told(self) -> None:
+    async def test_is_called_and_its_result_is_told(self) -> None:  # noqa: C901 - ten small functions
         class Shop:
             def method(self) -> str:
                 return f"method of {type(self).__name__}"
@@ -308,16 +308,29 @@ class TestThreads:
         await agent.arun("go")
         assert len(set(told(model, 5))) < 5
 
-    async def test_that_raise_what_a_future_cannot_hold_fail_like_others(self) -> None:
+    @pytest.mark.parametrize("hooked", [False, True])
+    async def test_that_would_end_more_than_themselves_only_fail(self, hooked: bool) -> None:
         def stop() -> None:
             raise StopIteration(3)
 
         def interrupt() -> None:
             raise KeyboardInterrupt
 
-        agent, model = agent_with(stop, interrupt, script=((ToolCall("stop"), ToolCall("interrupt")), "ok"))
+        @tool(timeout=5)
+        def leave() -> None:
+            raise SystemExit(3)
+
+        @tool(timeout=5)
+        async def aleave() -> None:
+            raise SystemExit(4)
+
+        def hook(function_call: Any, arguments: dict[str, Any]) -> Any:
+            return function_call(**arguments)
+
+        calls = tuple(ToolCall(name) for name in ("stop", "interrupt", "leave", "aleave"))
+        agent, model = agent_with(stop, interrupt, leave, aleave, script=(calls, "ok"), tool_hooks=[hook] * hooked)
         assert (await agent.arun("go")).content == "ok"
-        assert told(model) == ["RuntimeError: StopIteration: 3", "RuntimeError: KeyboardInterrupt: "]
+        assert told(model) == ["StopIteration: 3", "KeyboardInterrupt: ", "SystemExit: 3", "SystemExit: 4"]
 
     def test_that_never_end_keep_no_loop_from_ending(self) -> None:
         let_go = threading.Event()

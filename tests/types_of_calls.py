@@ -16,6 +16,7 @@ from agno_mongo.db.watch import SessionEvent
 from agno_mongo.messages import Message, Metrics
 from agno_mongo.models.openai import OpenAIChat
 from agno_mongo.run.agent import RunOutput, RunOutputEvent
+from agno_mongo.tools import Function, tool
 
 
 async def of_an_agent(agent: Agent) -> None:
@@ -35,6 +36,15 @@ async def of_an_agent(agent: Agent) -> None:
     assert_type(agent.get_session_state("s"), dict[str, Any])
     assert_type(agent.delete_session("s"), bool)
     agent.run("Hi", sesion_id="s")  # type: ignore[call-overload]
+
+
+def of_a_tool() -> None:
+    def add(a: int) -> int:
+        return a
+
+    assert_type(tool(add), Function)
+    assert_type(tool(name="plus", timeout=5)(add), Function)
+    tool(stop_after=True)(add)  # type: ignore[call-overload]
 
 
 async def of_a_database(db: MongoDb) -> None:

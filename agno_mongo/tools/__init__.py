@@ -1,8 +1,7 @@
 """Tools: Python functions that a model calls."""
 
-from agno_mongo.tools.calling import FunctionCall
 from agno_mongo.tools.decorator import tool
-from agno_mongo.tools.function import Function
+from agno_mongo.tools.function import Function, FunctionCall
 from agno_mongo.tools.result import ToolResult
 from agno_mongo.tools.toolkit import Toolkit
 

@@ -13,10 +13,10 @@ from agno_mongo.errors import AgentRunException
 from agno_mongo.run.agent import BaseAgentRunEvent, CustomEvent, RunContentEvent
 from agno_mongo.run.base import RunContext
 from agno_mongo.tools.cache import NOTHING, FileCache, key_of
-from agno_mongo.tools.function import Function
+from agno_mongo.tools.function import FunctionCall
 from agno_mongo.tools.result import result_text
-from agno_mongo.tools.signature import FILLED_IN_TYPES, accepted
-from agno_mongo.tools.threads import Bridge, in_thread
+from agno_mongo.tools.signature import accepted
+from agno_mongo.tools.threads import Bridge, LeftError, in_thread
 
 _log = logging.getLogger("agno_mongo")
 
@@ -31,23 +31,6 @@ Emit = Callable[[Any], Coroutine[Any, Any, None]]
 
 class ToolTimeoutError(Exception):
     """A tool took longer than it may; the text is for the model."""
-
-
-@dataclass(kw_only=True, eq=False)
-class FunctionCall:
-    """A call as hooks see it, in their parameter ``fc``: before, during and after.
-
-    A ``pre_hook`` may change ``arguments``, a ``post_hook`` ``result``; ``error`` is what the tool raised, as text.
-    """
-
-    function: Function
-    arguments: dict[str, Any]
-    call_id: str | None = None
-    result: Any = None
-    error: str | None = None
-
-
-FILLED_IN_TYPES[FunctionCall] = "fc"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -109,8 +92,16 @@ class Calling:
             _log.exception("the post_hook of tool %r failed; the tool's result counts", self.call.function.name)
 
     async def _hook(self, hook: Callable[..., Any] | None) -> None:
-        if hook is not None:
-            await self._called(hook, accepted(hook, self._offered()))
+        """Call a hook where it belongs: a plain one may block."""
+        if hook is None:
+            return
+        arguments = accepted(hook, self._offered())
+        try:
+            result = hook(**arguments) if _is_async(hook) else await in_thread(lambda _: hook(**arguments))
+            if inspect.isawaitable(result):
+                await result
+        except SystemExit as error:
+            raise LeftError(f"SystemExit: {error}") from error
 
     def _offered(self) -> dict[str, Any]:
         context = self.context
@@ -125,15 +116,20 @@ class Calling:
 
     async def _through(self, position: int, arguments: Mapping[str, Any]) -> Any:
         """The hooks from ``position`` on, and the tool at the innermost."""
-        if position == len(self.hooks):
-            return await self._cached(arguments)
-        hook = self.hooks[position]
+        try:
+            if position == len(self.hooks):
+                return await self._cached(arguments)
+            return await self._around(self.hooks[position], position + 1, arguments)
+        except SystemExit as error:
+            # From a task it would end the process.
+            raise LeftError(f"SystemExit: {error}") from error
 
+    async def _around(self, hook: Callable[..., Any], following: int, arguments: Mapping[str, Any]) -> Any:
         async def go_on(**changed: Any) -> Any:
-            return await self._through(position + 1, changed)
+            return await self._through(following, changed)
 
         if _is_async(hook):
-            return await self._called(hook, self._for_hook(hook, go_on, arguments))
+            return await hook(**self._for_hook(hook, go_on, arguments))
 
         def in_a_thread(bridge: Bridge) -> Any:
             def go_on_and_wait(**changed: Any) -> Any:
@@ -150,36 +146,37 @@ class Calling:
         offered = self._offered() | {"name": name, "function_name": name, "args": given, "arguments": given}
         return accepted(hook, offered | {"function": go_on, "func": go_on, "function_call": go_on})
 
-    async def _called(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-        """A hook, where it belongs."""
-        if _is_async(function):
-            return await function(**arguments)
-        result = await in_thread(lambda _: function(**arguments), beyond_the_most=self._nested)
-        return await result if inspect.isawaitable(result) else result
-
     async def _cached(self, arguments: Mapping[str, Any]) -> Any:
-        function, context = self.call.function, self.context
-        cache = function.cache
+        cache = self.call.function.cache
         if cache is None:
             return await self._entrypoint(arguments)
-        # What the runtime fills in may come from the session; without any, the user is enough.
-        session = context.session_id if function.filled_in else None
-        entrypoint = inspect.unwrap(function.entrypoint) if function.entrypoint is not None else None
-        where = f"{getattr(entrypoint, '__module__', '')}.{getattr(entrypoint, '__qualname__', '')}"
-        key = key_of(f"{where} {function.name}", arguments, context.user_id, session)
-        in_files = isinstance(cache, FileCache)
-        kept = await in_thread(lambda _: cache.get(key), beyond_the_most=self._nested) if in_files else cache.get(key)
-        if kept is not NOTHING:
-            return kept
-        result = await self._entrypoint(arguments)
-        if in_files and not self.hooks:
-            # Nobody but the model sees it.
-            result = result_text(result)
-        if in_files:
+        if isinstance(cache, FileCache):
+            return await self._cached_in_files(cache, arguments)
+        key = self._key(arguments)
+        kept = cache.get(key)
+        if kept is NOTHING:
+            kept = await self._entrypoint(arguments)
+            cache.put(key, kept)
+        return kept
+
+    async def _cached_in_files(self, cache: FileCache, arguments: Mapping[str, Any]) -> Any:
+        # Where nobody but the model sees a result, its text is what is kept: anything has one.
+        as_text = not self.hooks and self.call.function.post_hook is None
+        key = self._key(arguments, "text" if as_text else "value")
+        result = await in_thread(lambda _: cache.get(key), beyond_the_most=self._nested)
+        if result is NOTHING:
+            result = await self._entrypoint(arguments)
+            result = result_text(result) if as_text else result
             await in_thread(lambda _: cache.put(key, result), beyond_the_most=self._nested)
-        else:
-            cache.put(key, result)
         return result
+
+    def _key(self, arguments: Mapping[str, Any], *kind: str) -> str:
+        function, context = self.call.function, self.context
+        entrypoint: Any = inspect.unwrap(function.entrypoint) if function.entrypoint is not None else None
+        where = f"{getattr(entrypoint, '__module__', '')}.{getattr(entrypoint, '__qualname__', '')}.{function.name}"
+        # What the runtime fills in may come from the session; without any, the user is enough.
+        session_id = context.session_id if function.filled_in else None
+        return key_of(where, arguments, context.user_id, session_id, *kind)
 
     async def _entrypoint(self, arguments: Mapping[str, Any]) -> Any:
         function = self.call.function

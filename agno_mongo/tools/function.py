@@ -12,13 +12,16 @@ from pathlib import Path
 from types import MethodType
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from typing_extensions import Self
 
 from agno_mongo import checks
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.tools.cache import FileCache, MemoryCache
-from agno_mongo.tools.signature import Signature, allows_null, as_strict, name_of, signature_of
+from agno_mongo.tools.result import ToolResult
+from agno_mongo.tools.signature import FILLED_IN_TYPES, Signature, allows_null, as_strict, name_of, signature_of, without
+
+__all__ = ["BadToolArgumentsError", "Function", "FunctionCall", "ToolResult"]
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _NO_ARGUMENTS: Final[dict[str, Any]] = {"type": "object", "properties": {}}
@@ -146,6 +149,11 @@ class Function:
         return self._signature is not None and self._signature.wants_self
 
     @property
+    def asks_somebody(self) -> bool:
+        """True if a call of it pauses the run."""
+        return bool(self.requires_confirmation or self.requires_user_input or self.external_execution)
+
+    @property
     def shows_result(self) -> bool:
         """True if the result is part of the run's answer: what ends a run is, unless ``show_result=False``."""
         return bool(self.stop_after_tool_call if self.show_result is None else self.show_result)
@@ -171,13 +179,22 @@ class Function:
             return MemoryCache(self.cache_ttl)
         return FileCache(Path(self.cache_dir) / self.name, self.cache_ttl)
 
+    @property
+    def arguments(self) -> type[BaseModel]:
+        """What checks the arguments: a pydantic model whose fields have the parameters' names as aliases."""
+        return self._signature.arguments if self._signature is not None else BaseModel
+
     @cached_property
-    def _strict_parameters(self) -> dict[str, Any]:
-        return as_strict(self.parameters or _NO_ARGUMENTS)
+    def _shown_parameters(self) -> dict[str, Any]:
+        """The schema that the model is sent: without what a person fills in."""
+        schema = self.parameters or _NO_ARGUMENTS
+        if self.user_input_fields:
+            schema = without(schema, self.user_input_fields)
+        return as_strict(schema) if self.strict else schema
 
     def to_openai(self) -> dict[str, Any]:
         """The tool in the shape of OpenAI's ``tools``."""
-        function: dict[str, Any] = {"name": self.name, "parameters": self._strict_parameters if self.strict else self.parameters}
+        function: dict[str, Any] = {"name": self.name, "parameters": self._shown_parameters}
         if self.description:
             function["description"] = self.description
         if self.strict:
@@ -223,3 +240,20 @@ class Function:
         wanted = model.model_fields_set | signature.defaults
         given = {info.alias or name: getattr(model, name) for name, info in fields.items() if name in wanted}
         return given | dict(model.model_extra or {})
+
+
+@dataclass(kw_only=True, eq=False)
+class FunctionCall:
+    """A call as hooks see it, in their parameter ``fc``: before, during and after.
+
+    A ``pre_hook`` may change ``arguments``, a ``post_hook`` ``result``; ``error`` is what the tool raised, as text.
+    """
+
+    function: Function
+    arguments: dict[str, Any]
+    call_id: str | None = None
+    result: Any = None
+    error: str | None = None
+
+
+FILLED_IN_TYPES[FunctionCall] = "fc"

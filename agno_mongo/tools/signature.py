@@ -6,7 +6,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -88,6 +88,14 @@ def as_strict(parameters: Mapping[str, Any]) -> dict[str, Any]:
             details = {key: part.pop(key) for key in ("description",) if key in part}
             schema["properties"][name] = {"anyOf": [part, {"type": "null"}], **details}
     return schema
+
+
+def without(schema: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """The schema of an object without some of its properties."""
+    properties = {name: part for name, part in schema.get("properties", {}).items() if name not in names}
+    required = [name for name in schema.get("required", ()) if name not in names]
+    left = {key: part for key, part in schema.items() if key != "required"}
+    return left | {"properties": properties} | ({"required": required} if required else {})
 
 
 def allows_null(schema: Mapping[str, Any]) -> bool:

@@ -29,6 +29,10 @@ class AbandonedError(RuntimeError):
     """Nobody waits for this thread any more: its run is over, or its time is up."""
 
 
+class LeftError(RuntimeError):
+    """A function wanted to end more than itself: SystemExit, or what no coroutine may raise. The text is for the model."""
+
+
 class Bridge:
     """What a function in a thread reaches its event loop by."""
 
@@ -105,11 +109,11 @@ class _Call:
             return
         if failure is None:
             self.future.set_result(result)
-        elif isinstance(failure, (StopIteration, KeyboardInterrupt)):
-            # A future takes no StopIteration, and Ctrl-C never comes to a thread of its own accord.
-            wrapped = RuntimeError(f"{type(failure).__name__}: {failure}")
-            wrapped.__cause__ = failure
-            self.future.set_exception(wrapped)
+        elif isinstance(failure, (StopIteration, KeyboardInterrupt, SystemExit)):
+            # Ctrl-C never comes to a thread of its own accord.
+            left = LeftError(f"{type(failure).__name__}: {failure}")
+            left.__cause__ = failure
+            self.future.set_exception(left)
         else:
             self.future.set_exception(failure)
 

@@ -245,12 +245,13 @@ class _Pieces:
 
 async def ended(*tasks: asyncio.Future[Any]) -> None:
     """Cancel tasks and wait until they have ended, for a moment: some do not let themselves be cancelled."""
-    for task in tasks:
+    going_on = [task for task in tasks if not task.done()]
+    for task in going_on:
         task.cancel()
         # Should it fail when nobody looks any more, that is no news.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    if any(not task.done() for task in tasks):
-        await asyncio.wait(tasks, timeout=_GRACE)
+    if going_on:
+        await asyncio.wait(going_on, timeout=_GRACE)
 
 
 def _is_async(function: Any) -> bool:

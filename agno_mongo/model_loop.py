@@ -182,6 +182,8 @@ class ModelLoop:
             self.messages.extend(round_of_tools.messages())
         self._rounds += 1
         self._stopped = round_of_tools.stops
+        for name, made in round_of_tools.media.items():
+            setattr(self.run, name, [*(getattr(self.run, name) or ()), *made])
         if round_of_tools.shown:
             self._shown += round_of_tools.shown
             self.run.content = BETWEEN_PARTS.join(self._shown)

@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from agno_mongo.errors import AgentRunException
+from agno_mongo.media import Media
 from agno_mongo.messages import Message, Metrics, ToolExecution
 from agno_mongo.run.agent import (
     CustomEvent,
@@ -23,7 +24,7 @@ from agno_mongo.run.agent import (
 from agno_mongo.run.base import RunContext
 from agno_mongo.tools.calling import Calling, ToolTimeoutError, ended
 from agno_mongo.tools.function import BadToolArgumentsError, Function, FunctionCall
-from agno_mongo.tools.result import result_text
+from agno_mongo.tools.result import media_of, result_text
 from agno_mongo.tools.threads import LeftError
 
 _log = logging.getLogger("agno_mongo")
@@ -61,6 +62,7 @@ class _Call:
     function: Function | None
     refused: bool = False
     shown: list[str] = field(default_factory=list)
+    media: dict[str, list[Media]] = field(default_factory=dict)
     raised: AgentRunException | None = None
 
     @property
@@ -110,6 +112,15 @@ class ToolRound:
         return any(call.stops for call in self._calls)
 
     @property
+    def media(self) -> dict[str, list[Media]]:
+        """The images, sounds, videos and files that the tools made, by the fields of a run."""
+        made: dict[str, list[Media]] = {}
+        for call in self._calls:
+            for name, some in call.media.items():
+                made.setdefault(name, []).extend(some)
+        return made
+
+    @property
     def shown(self) -> list[str]:
         """What became part of the run's answer, by calls."""
         return ["".join(call.shown) for call in self._calls if call.shown]
@@ -136,7 +147,7 @@ class ToolRound:
 
     def messages(self) -> list[Message]:
         """What the model is told of the calls that have a result, in the order of the calls; then what tools have added to the conversation."""
-        told = [_tool_message(call.execution) for call in self._calls if call.execution.result is not None]
+        told = [_tool_message(call) for call in self._calls if call.execution.result is not None]
         return told + [message for call in self._calls if call.raised is not None for message in _added(call.raised)]
 
     async def _carry_out(self, call: _Call, happenings: asyncio.Queue[Any]) -> None:
@@ -183,7 +194,9 @@ class ToolRound:
             hooks=self.settings.hooks,
             timeout=self.settings.timeout,
         )
-        return result_text(await calling.result())
+        result = await calling.result()
+        call.media = await media_of(result)
+        return result_text(result)
 
     def _events_of(self, happening: Any) -> Iterator[RunOutputEvent]:
         if isinstance(happening, _Call):
@@ -231,7 +244,8 @@ def _as_sent(arguments: str | None) -> dict[str, Any] | None:
     return sent if isinstance(sent, dict) else None
 
 
-def _tool_message(execution: ToolExecution) -> Message:
+def _tool_message(call: _Call) -> Message:
+    execution = call.execution
     return Message(
         role="tool",
         content=execution.result,
@@ -241,6 +255,7 @@ def _tool_message(execution: ToolExecution) -> Message:
         tool_call_error=execution.tool_call_error,
         stop_after_tool_call=execution.stop_after_tool_call,
         metrics=execution.metrics,
+        **call.media,
     )
 
 

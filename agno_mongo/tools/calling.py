@@ -10,15 +10,18 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from agno_mongo.errors import AgentRunException
+from agno_mongo.media import Media
 from agno_mongo.run.agent import BaseAgentRunEvent, CustomEvent, RunContentEvent
 from agno_mongo.run.base import RunContext
 from agno_mongo.tools.cache import NOTHING, FileCache, key_of
 from agno_mongo.tools.function import FunctionCall
-from agno_mongo.tools.result import result_text
-from agno_mongo.tools.signature import accepted
+from agno_mongo.tools.result import media_in, result_text
+from agno_mongo.tools.signature import MEDIA, accepted
 from agno_mongo.tools.threads import Bridge, LeftError, in_thread
 
 _log = logging.getLogger("agno_mongo")
+
+_IN_MESSAGES: Final = {"audios": "audio"}
 
 _GRACE: Final = 1.0
 """Seconds that an async function has to end once it was cancelled. After that nobody waits for it."""
@@ -148,7 +151,7 @@ class Calling:
 
     async def _cached(self, arguments: Mapping[str, Any]) -> Any:
         cache = self.call.function.cache
-        if cache is None:
+        if cache is None or any(self._media_given().values()):
             return await self._entrypoint(arguments)
         if isinstance(cache, FileCache):
             return await self._cached_in_files(cache, arguments)
@@ -156,7 +159,8 @@ class Calling:
         kept = cache.get(key)
         if kept is NOTHING:
             kept = await self._entrypoint(arguments)
-            cache.put(key, kept)
+            if not media_in(kept):
+                cache.put(key, kept)
         return kept
 
     async def _cached_in_files(self, cache: FileCache, arguments: Mapping[str, Any]) -> Any:
@@ -166,6 +170,8 @@ class Calling:
         result = await in_thread(lambda _: cache.get(key), beyond_the_most=self._nested)
         if result is NOTHING:
             result = await self._entrypoint(arguments)
+            if media_in(result):
+                return result
             result = result_text(result) if as_text else result
             await in_thread(lambda _: cache.put(key, result), beyond_the_most=self._nested)
         return result
@@ -178,10 +184,21 @@ class Calling:
         session_id = context.session_id if function.filled_in else None
         return key_of(where, arguments, context.user_id, session_id, *kind)
 
+    def _media_given(self) -> dict[str, list[Media] | None]:
+        """What the user gave with the run's input, as far as the function asks for it."""
+        wanted = set(MEDIA).intersection(self.call.function.filled_in.values())
+        if not wanted:
+            return {}
+        own = [message for message in self.context.messages if message.role == "user" and not message.from_history]
+        given = {
+            name: [part for message in own for part in getattr(message, _IN_MESSAGES.get(name, name)) or ()] for name in wanted
+        }
+        return {name: some or None for name, some in given.items()}
+
     async def _entrypoint(self, arguments: Mapping[str, Any]) -> Any:
         function = self.call.function
         assert function.entrypoint is not None
-        offered = self._offered() if function.filled_in else {}
+        offered = self._offered() | self._media_given() if function.filled_in else {}
         given = {**arguments, **{name: offered[what] for name, what in function.filled_in.items()}}
         if function.is_async:
             result = function.entrypoint(**given)

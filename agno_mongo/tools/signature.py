@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
 from agno_mongo.errors import ConfigurationError
+from agno_mongo.media import Media
 from agno_mongo.run.base import RunContext
 
 FILLED_IN: Final = ("run_context", "session_state", "dependencies", "agent", "team", "fc")
@@ -22,6 +23,9 @@ FILLED_IN: Final = ("run_context", "session_state", "dependencies", "agent", "te
 
 FILLED_IN_TYPES: Final[dict[type, str]] = {RunContext: "run_context"}
 """The same by annotation, however the parameter is named. Modules above add their own classes."""
+
+MEDIA: Final = ("images", "videos", "audios", "files")
+"""What the user gave with the run's input, for parameters of these names that are annotated as media or not at all."""
 
 _GIVEN_BY_MODELS: Final = (str, int, float, bool, list, tuple, set, frozenset)
 """A parameter that is called ``agent`` and is a text means a text."""
@@ -205,9 +209,16 @@ def _filled_in(name: str, hint: Any) -> str | None:
         for known, what in FILLED_IN_TYPES.items():
             if issubclass(kind, known):
                 return what
+    if name in MEDIA:
+        return name if hint is Any or _mentions_media(hint) else None
     if name not in FILLED_IN or (name != "run_context" and any(kind in _GIVEN_BY_MODELS for kind in kinds)):
         return None
     return name
+
+
+def _mentions_media(hint: Any) -> bool:
+    is_media = isinstance(hint, type) and not typing.get_args(hint) and issubclass(hint, Media)
+    return is_media or any(_mentions_media(part) for part in typing.get_args(hint))
 
 
 def _members(hint: Any) -> Iterator[Any]:

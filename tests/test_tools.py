@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, TooManyToolRounds
 from agno_mongo.exceptions import AgentRunException, RetryAgentRun, StopAgentRun
+from agno_mongo.media import Audio, File, Image
 from agno_mongo.messages import Message
 from agno_mongo.models.base import ModelDelta, ModelRequest
 from agno_mongo.run import RunContext, RunOutput, RunStatus
 from agno_mongo.run.agent import CustomEvent, RunContentEvent, ToolCallCompletedEvent, ToolCallErrorEvent
 from agno_mongo.testing import ScriptedModel, ToolCall
 from agno_mongo.tools import Function, FunctionCall, Toolkit, ToolResult, tool
+
+PIXEL = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII=")
 
 
 def agent_with(*tools: Any, script: tuple[Any, ...], **settings: Any) -> tuple[Agent, ScriptedModel]:
@@ -784,10 +788,65 @@ async def test_50_megabytes_and_what_has_no_json_are_told_and_stored_whole(mongo
     assert [len(tool.result or "") for tool in stored.tools or ()] == [50_000_000, len(told(model)[1])]
 
 
-async def test_a_result_in_parts_tells_its_content() -> None:
-    def chart() -> ToolResult:
-        return ToolResult(content="a chart", metadata={"rows": 3})
+class TestMedia:
+    async def test_that_a_tool_makes_are_shown_to_the_model_and_part_of_the_run(self, mongo_db: MongoDb) -> None:
+        def draw() -> ToolResult:
+            return ToolResult(content="drawn", metadata={"rows": 3}, images=[Image(content=PIXEL)])
 
-    agent, model = agent_with(chart, script=(ToolCall("chart"), "ok"))
-    await agent.arun("go")
-    assert told(model) == ["a chart"]
+        def export() -> list[File]:
+            return [File(content=b"a,b", filename="t.csv", mime_type="text/csv")]
+
+        model = ScriptedModel((ToolCall("draw"), ToolCall("export")), "There.")
+        agent = Agent(model=model, db=mongo_db, session_id="s", tools=[draw, export])
+        run = await agent.arun("go")
+        assert told(model) == ["drawn", "[a file]"]
+        for messages in (model.requests[1].messages, (await stored_run(agent)).messages or ()):
+            assert [[part.content for part in message.media] for message in messages if message.role == "tool"] == [
+                [PIXEL],
+                [b"a,b"],
+            ]
+        for one in (run, await stored_run(agent)):
+            assert [(image.content, image.mime_type) for image in one.images or ()] == [(PIXEL, "image/png")]
+            assert [file.filename for file in one.files or ()] == ["t.csv"]
+
+    async def test_that_are_none_are_an_error_of_the_tool(self) -> None:
+        def draw() -> Image:
+            return Image(content=b"this is text")
+
+        agent, model = agent_with(draw, script=(ToolCall("draw"), "ok"))
+        run = await agent.arun("go")
+        assert "is not an image" in told(model)[0]
+        assert (run.images, run.content) == (None, "ok")
+
+    async def test_that_the_user_gave_are_for_tools_that_ask(self) -> None:
+        given: list[Any] = []
+
+        @tool(cache_results=True)
+        def look(images: list[Image] | None, files, audios: list[Audio] | None = None) -> str:
+            given.append((images, files, audios))
+            return "seen"
+
+        def read(files: list[str]) -> str:
+            return ",".join(files)
+
+        calls = (ToolCall("look"), ToolCall("read", {"files": ["a"]}))
+        agent, model = agent_with(look, read, script=(calls, "ok", calls, "ok"))
+        for _ in range(2):
+            await agent.arun("go", images=[Image(content=PIXEL)])
+        assert [[image.content for image in images] for images, _, _ in given] == [[PIXEL], [PIXEL]]
+        assert [(files, audios) for _, files, audios in given] == [(None, None)] * 2
+        assert told(model) == ["seen", "a"]
+
+    async def test_are_not_kept_in_a_cache(self, tmp_path: Any) -> None:
+        calls: list[int] = []
+
+        def draw() -> ToolResult:
+            calls.append(1)
+            return ToolResult(content="drawn", images=[Image(content=PIXEL)])
+
+        for options in ({}, {"cache_dir": str(tmp_path)}):
+            function = Function(name="draw", entrypoint=draw, cache_results=True, **options)
+            agent, _ = agent_with(function, script=(ToolCall("draw"), ToolCall("draw"), "ok"))
+            run = await agent.arun("go")
+            assert len(run.images or ()) == 2
+        assert len(calls) == 4

@@ -23,6 +23,8 @@ from agno_mongo.errors import ConfigurationError, IncompleteResponse
 from agno_mongo.history import conversation
 from agno_mongo.messages import Message, Metrics
 from agno_mongo.models.base import Model, ModelRequest
+from agno_mongo.models.persistent import persistent
+from agno_mongo.models.utils import get_model
 from agno_mongo.run.agent import RunOutputEvent, SessionSummaryCompletedEvent, SessionSummaryStartedEvent
 
 _log = logging.getLogger("agno_mongo")
@@ -51,20 +53,21 @@ _NAMELESS: Final = "New Session"
 class SessionSummaryManager:
     """How sessions are summed up. Every field has a default.
 
-    ``model`` is asked; the agent's own without one. ``session_summary_prompt`` says what a summary is to hold, in the place of the
+    ``model``, or the one that a text names, is asked; the agent's own without one. ``session_summary_prompt`` says what a summary is to hold, in the place of the
     usual prompt; the conversation follows it. ``summary_request_message`` is the user's message after it. ``last_n_runs`` and
     ``conversation_limit`` are how many runs and messages one summary takes in at most, the newest; 32 runs without them.
     """
 
     id: str | None = None
     name: str | None = None
-    model: Model | None = None
+    model: Model | str | None = None
     session_summary_prompt: str | None = None
     summary_request_message: str = "Provide the summary of the conversation."
     last_n_runs: int | None = None
     conversation_limit: int | None = None
 
     def __post_init__(self) -> None:
+        self.model = None if self.model is None else get_model(self.model)
         checks.count("last_n_runs", self.last_n_runs)
         checks.count("conversation_limit", self.conversation_limit)
 
@@ -80,7 +83,7 @@ class SessionSummaryManager:
         """
         if self.model is None:
             raise ConfigurationError("SessionSummaryManager(model=…) needs a model to sum up a session by itself")
-        summary, used = await self.summed_up(self.model, session.runs or ())
+        summary, used = await self.summed_up(persistent(get_model(self.model)), session.runs or ())
         if run_metrics is not None:
             run_metrics.add(used)
         if summary is not None:

@@ -28,6 +28,7 @@ from agno_mongo.models.openai import OpenAIChat
 from agno_mongo.models.persistent import RetryPolicy
 from agno_mongo.run import RunStatus
 from agno_mongo.run.agent import ModelRequestFailedEvent, RunContentEvent, RunErrorEvent
+from agno_mongo.session import SessionSummaryManager
 from agno_mongo.testing import ScriptedModel, ToolCall
 from tests.saying import Said, at, chunk, completion, saying
 
@@ -149,6 +150,32 @@ class TestRetries:
         stored = await agent.aget_last_run_output()
         assert stored is not None
         assert stored.status == RunStatus.cancelled
+
+
+async def test_summaries_and_names_are_asked_for_as_persistently_as_answers() -> None:
+    agent, model = agent_on("Hello.", BUSY, "A greeting.", BUSY, "Small Talk", retries=1, enable_session_summaries=True)
+    agent.summary_in_background = False
+    await agent.arun("Hi")
+    assert (await agent.aget_session_summary()).summary == "A greeting."  # type: ignore[union-attr]
+    assert (await agent.aset_session_name(autogenerate=True)).session_name == "Small Talk"
+    model.assert_finished()
+
+
+async def test_a_summary_is_made_by_a_model_of_ones_own_with_its_own_retries() -> None:
+    other = ScriptedModel(BUSY, "A greeting.", id="other")
+    other.retries, other.delay_between_retries = 1, 0  # type: ignore[attr-defined]
+    agent, _ = agent_on("Hello.", enable_session_summaries=True, session_summary_manager=SessionSummaryManager(model=other))
+    agent.summary_in_background = False
+    await agent.arun("Hi")
+    assert (await agent.aget_session_summary()).summary == "A greeting."  # type: ignore[union-attr]
+
+
+def test_a_summary_may_be_made_by_a_model_that_is_named() -> None:
+    manager = SessionSummaryManager(model="demo:demo")
+    assert manager.model is not None
+    assert manager.model.id == "demo"  # type: ignore[union-attr]
+    with pytest.raises(ConfigurationError, match="known are openai"):
+        SessionSummaryManager(model="nobody:knows")
 
 
 @pytest.mark.parametrize(

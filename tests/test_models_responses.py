@@ -11,6 +11,7 @@ from agno_mongo.agent import Agent
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, IncompleteResponse, ModelError, ModelRateLimited
+from agno_mongo.media import File, Image
 from agno_mongo.messages import Message
 from agno_mongo.models.base import ModelRequest
 from agno_mongo.models.openai import OpenAIChat, OpenAIResponses, OpenResponses
@@ -162,6 +163,24 @@ async def test_parts_of_a_message_are_sent_in_this_apis_words() -> None:
         {"type": "input_image", "file_id": "file-1"},
         {"type": "input_text", "text": "and this?"},
     ]
+
+
+async def test_media_of_the_user_and_of_tools_are_sent_in_this_apis_words() -> None:
+    called = [{"id": "1", "type": "function", "function": {"name": "draw", "arguments": "{}"}}]
+    messages = [
+        Message(role="user", content="Draw this", images=[Image(url="https://example.com/a.png")], files=[File(id="file-1")]),
+        Message(role="assistant", tool_calls=called),
+        Message(role="tool", tool_call_id="1", content="done", images=[Image(content=b"a" * 300_000, mime_type="image/png")]),
+    ]
+    asked, _, result, shown = (await sent_for(asking(*messages)))["input"]
+    assert asked["content"] == [
+        {"type": "input_file", "file_id": "file-1"},
+        {"type": "input_text", "text": "Draw this"},
+        {"type": "input_image", "image_url": "https://example.com/a.png", "detail": "auto"},
+    ]
+    assert result == {"type": "function_call_output", "call_id": "1", "output": "done"}
+    assert (shown["role"], [part["type"] for part in shown["content"]]) == ("user", ["input_text", "input_image"])
+    assert shown["content"][1]["image_url"].startswith("data:image/png;base64,YWFh")
 
 
 # Thoughts.

@@ -81,6 +81,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
 
     ``enable_session_summaries``: sum up the session after every ``summary_every`` runs, by its model or as ``session_summary_manager`` says; in the
     background, for which ``db.close()`` waits, or before the run is over with ``summary_in_background=False``.
+
     ``retries``, after ``delay_between_retries`` seconds, twice as many each time with ``exponential_backoff``: how often the model is asked again
     after a failure that may pass. ``fallback_models``: who is asked when it has failed for good; ``fallback_config``: by the kind of failure.
     ``output_schema``: a pydantic model class or a JSON schema that the answer must fit; ``run.content`` is then an instance, or a dict. The provider

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -27,7 +27,7 @@ class SessionAccessors:
     db: MongoDb | None
     session_id: str | None
     user_id: str | None
-    _model: Any
+    _model_of_a_run: Callable[[], Any]
     _summaries: Any
     _made_up: tuple[str | None, str] | None = None
 
@@ -170,7 +170,7 @@ class SessionAccessors:
         said = session.get_chat_history()
         if not said:
             raise ConfigurationError(f"nothing was said yet in session {session.session_id!r} that could name it")
-        return await name_for(self._model, said)
+        return await name_for(self._model_of_a_run(), said)
 
     async def agenerate_session_summary(
         self, session_id: str | None = None, *, user_id: str | None = None

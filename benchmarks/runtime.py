@@ -109,7 +109,11 @@ def openai_agents(tools: Sequence[Callable[..., Any]]) -> Turn:
             if asked["tools"] and (isinstance(shown, str) or shown[-1].get("type") != "function_call_output"):
                 output = [
                     ResponseFunctionToolCall(
-                        id=f"fc_{uuid4().hex}", call_id=f"call_{uuid4().hex}", name=name, arguments=arguments, type="function_call"
+                        id=f"fc_{uuid4().hex}",
+                        call_id=f"call_{uuid4().hex}",
+                        name=name,
+                        arguments=arguments,
+                        type="function_call",
                     )
                     for name, arguments in CALLS
                 ]
@@ -272,7 +276,9 @@ the caller keeps none of the results; `later` the same further on."""
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="seconds, to see that all works; the figures say little")
-    parser.add_argument("--output", metavar="FILE", help="where to write (default: docs/benchmarks-runtime.md; with --quick nowhere)")
+    parser.add_argument(
+        "--output", metavar="FILE", help="where to write (default: docs/benchmarks-runtime.md; with --quick nowhere)"
+    )
     options = parser.parse_args()
     found = asyncio.run(page(QUICK if options.quick else FULL))
     output = options.output or (None if options.quick else OUTPUT)

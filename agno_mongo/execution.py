@@ -160,7 +160,9 @@ class Execution:
                 async for event in events:
                     yield self._noted(event)
         except BaseException as error:  # noqa: BLE001 - raised again below, once the run is stored
-            failure = error
+            # A reader has left, whatever goes wrong on the way out.
+            left = isinstance(error.__context__, GeneratorExit)
+            failure = error.__context__ if left else error
         self._close_run(failure)
         last = self._noted(self._last_event(failure))
         conflicts = await self._stored(failure)
@@ -484,6 +486,37 @@ class Execution:
             cache.ended(end.key, self.session, end.runs, revision=ended.revision, wanted=end.history_runs)
         self._run_count = ended.run_count
         return ended.conflicts, [*unstorable, *unstorable_parts]
+
+
+class Held(AbstractAsyncContextManager[AsyncGenerator[T, None]]):
+    """Closes a run's events at the end, and keeps them from becoming garbage before.
+
+    Python finalizes generators that became garbage together in no order, each in a task of its own: of a stream that is left without a word
+    the inner ones would be closed under the hands of the outer one. Held, they are closed by it.
+    """
+
+    _all: ClassVar[set[AsyncGenerator[Any, None]]] = set()
+
+    def __init__(self, events: AsyncGenerator[T, None]) -> None:
+        self._events = events
+        self._loop = asyncio.get_running_loop()
+
+    async def __aenter__(self) -> AsyncGenerator[T, None]:
+        self._all.add(self._events)
+        return self._events
+
+    async def __aexit__(self, *exception: object) -> None:
+        try:
+            # A loop that ends closes all generators at once, and may be closing this one.
+            if not getattr(self._events, "ag_running", False):
+                await self._events.aclose()
+        finally:
+            self._all.discard(self._events)
+
+    def __del__(self) -> None:
+        """Nobody will close what belongs to a loop that is closed itself."""
+        if self._loop.is_closed():
+            self._all.discard(self._events)
 
 
 def _storable(value: Any, path: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
@@ -195,11 +197,68 @@ class TestAReader:
         assert run is not None
         assert run.status == RunStatus.cancelled
 
+    # The loop closes the connection at the same time; another is made to store the run.
+    @pytest.mark.filterwarnings("ignore:asynchronous generator .* was scheduled after:ResourceWarning")
+    def test_that_is_left_when_its_event_loop_ends_leaves_a_run(self) -> None:
+        db = InMemoryDb()
+        agent = Agent(model=Counting(1000), db=db, session_id="s")
+        streams = []
+
+        async def read_one() -> None:
+            streams.append(stream := agent.arun("go", stream=True))
+            await anext(stream)
+
+        asyncio.run(read_one())
+        run = agent.get_last_run_output()
+        assert run is not None
+        assert run.status == RunStatus.cancelled
+
     async def test_that_never_begins_begins_no_run(self) -> None:
         db = InMemoryDb()
         events = Agent(model=ScriptedModel(), db=db, session_id="s").arun("go", stream=True)
         await events.aclose()  # type: ignore[attr-defined]
         assert await db.count_sessions() == 0
+
+
+class TestAService:
+    """A server-sent stream whose client goes, as Starlette sees it: with and without a server that tells of it by a failing send."""
+
+    @pytest.mark.imports_in_the_loop
+    @pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
+    async def test_whose_client_goes_leaves_a_run(self, spec_version: str) -> None:
+        from fastapi.responses import StreamingResponse
+
+        model, db = Counting(1000), InMemoryDb()
+        agent = Agent(model=model, db=db, session_id="s")
+        gone = asyncio.Event()
+
+        async def pieces() -> AsyncIterator[str]:
+            async for event in agent.arun("go", stream=True):
+                yield f"data: {event.to_json(indent=None)}\n\n"
+
+        async def receive() -> dict[str, Any]:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if model.pulled < 3:
+                return
+            gone.set()
+            if spec_version == "2.4" and message["type"] == "http.response.body":
+                raise OSError("the client has gone")
+            await asyncio.sleep(0.05)
+
+        scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": spec_version}, "method": "GET", "headers": []}
+        with contextlib.suppress(Exception):
+            await StreamingResponse(pieces(), media_type="text/event-stream")(scope, receive, send)
+        gc.collect()
+        run = None
+        while run is None:
+            await asyncio.sleep(0.005)
+            run = await agent.aget_last_run_output()
+        assert run.status == RunStatus.cancelled
+        assert run.content == "".join(f"{number} " for number in range(model.pulled))
+        assert model.pulled < 10
 
 
 class TestStreaming:

@@ -24,7 +24,7 @@ from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.execution import Execution, Settings
+from agno_mongo.execution import Execution, Held, Settings
 from agno_mongo.media import Media
 from agno_mongo.messages import Message
 from agno_mongo.model_loop import ModelLoop
@@ -201,7 +201,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         given, media = await media_input.read(given, options)
         asked = None if continued is not None else media_input.with_media(user_messages(given), media)
         execution = self._execution(given, options, continued, media)
-        async with aclosing(execution.events(self._body(given, asked, options, stream=True))) as events:
+        async with Held(execution.events(self._body(given, asked, options, stream=True))) as events:
             async for event in events:
                 if every_step or isinstance(event, _ALWAYS_STREAMED):
                     yield event

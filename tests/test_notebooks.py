@@ -17,6 +17,7 @@ from tests.embedded_helpers import ROOT, servers_below
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SESSIONS = ROOT / "notebooks" / "01_sessions.ipynb"
+AGENT = ROOT / "notebooks" / "02_agent.ipynb"
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +71,22 @@ def test_sessions_notebook_converses_and_finds_the_conversation_again_after_the_
     assert again["beanie"].count("My name is Ada.") == 2
     assert servers_below(tmp_path) == []
     assert runs_stored(tmp_path) == {"notebook": 6, "another": 1}
+
+
+def test_agent_notebook_shows_tools_state_and_steps(tmp_path: Path) -> None:
+    shown_by = execute(AGENT, tmp_path)
+
+    assert "{'items': ['milk', 'bread'], 'total': 4.7}" in shown_by["state"]
+    assert shown_by["stream"] == "Your list has milk and bread."
+    assert [line.split()[0] for line in shown_by["events"].splitlines()][-3:] == [
+        "ModelRequestCompleted",
+        "RunContentCompleted",
+        "RunCompleted",
+    ]
+    assert "CANCELLED 'A '" in shown_by["leave"]
+    assert shown_by["stored"].count("COMPLETED |") == 3
+    assert "You wanted milk, bread and tea." in shown_by["end"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def runs_stored(folder: Path) -> dict[str, int]:

@@ -119,6 +119,17 @@ class TestWithHistoryMessages:
         assert len(await agent.aget_chat_history()) == len(await agent.aget_session_messages()) == 8
         assert len(await agent.aget_session_messages(skip_history_messages=False)) == 2 + 4 + 6 + 8
 
+    async def test_and_a_tool_call_counts_once(self) -> None:
+        call = ToolCall("look_up", {"secret": "x"})
+        agent, _ = agent_on(
+            InMemoryDb(), call, "1", "2", tools=[look_up], store_history_messages=True, add_history_to_context=True
+        )
+        await agent.arun("a")
+        await agent.arun("b")
+        session = await agent.aget_session()
+        assert session is not None
+        assert [found["id"] for found in session.get_tool_calls()] == [call.id]
+
     async def test_and_a_search_finds_words_where_they_were_said(self, mongo_url: str, db_name: str) -> None:
         async with MongoDb(mongo_url, db_name=db_name, search=True) as db:
             agent, _ = agent_on(db, "1", "2", store_history_messages=True, add_history_to_context=True)

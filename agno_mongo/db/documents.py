@@ -244,7 +244,7 @@ class Session(Document):
     def get_tool_calls(self, num_calls: int | None = None) -> list[dict[str, Any]]:
         """The tool calls of the loaded runs, the newest run's first; at most ``num_calls``."""
         messages = [message for run in reversed(self.runs or ()) for message in getattr(run, "messages", None) or ()]
-        calls = [call for message in messages for call in message.tool_calls or ()]
+        calls = [call for message in messages if not message.from_history for call in message.tool_calls or ()]
         return calls[:num_calls]
 
     def get_session_summary(self) -> SessionSummary | None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import model_validator
-from typing_extensions import Self
-
 from agno_mongo.messages import ToolExecution
 from agno_mongo.run.base import MessageRunOutput, RunContext, RunInput, RunStatus
 from agno_mongo.run.events import (
@@ -110,8 +107,7 @@ class RunOutput(MessageRunOutput):
             stored["events"] = stored_events(self, self.events)
         return stored
 
-    @model_validator(mode="after")
-    def _typed_events(self) -> Self:
+    def _restore(self) -> None:
+        super()._restore()
         if self.events:
             self.events = restored_events(self, self.events)
-        return self

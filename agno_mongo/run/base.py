@@ -183,23 +183,22 @@ class MessageRunOutput(BaseRunOutput):
         self._keeps_history = True
 
     @model_validator(mode="after")
-    def _history_that_was_stored(self) -> Self:
-        """A run that was stored with its history keeps it when it is stored again."""
-        if any(message.from_history for message in self.messages or ()):
-            self._keeps_history = True
+    def _as_it_was_stored(self) -> Self:
+        self._restore()
         return self
 
-    @model_validator(mode="after")
-    def _whole_again(self) -> Self:
-        """Give the tools back the results that ``to_dict`` left to the messages, and the media the bytes that stand elsewhere."""
+    def _restore(self) -> None:
+        """Take up what ``to_dict`` left to other fields."""
         media.restore(self.input, self.messages or (), self)
+        if any(message.from_history for message in self.messages or ()):
+            # A run that was stored with its history keeps it when it is stored again.
+            self._keeps_history = True
         missing = [tool for tool in getattr(self, "tools", None) or () if tool.result is None and tool.tool_call_id]
         if missing:
             results = {message.tool_call_id: message for message in self.messages or () if message.role == "tool"}
             for tool in missing:
                 if tool.tool_call_id in results:
                     tool.result = results[tool.tool_call_id].get_content_string()
-        return self
 
 
 def _jsonable(value: Any) -> Any:

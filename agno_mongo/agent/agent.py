@@ -95,6 +95,10 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
     ``raise_model_errors`` it is raised too, once the run is stored. ``metadata`` is stored with session and run.
     ``store_media=False``: images, sounds and files are sent to the model, and stored as a note that says type, length and SHA-256.
     ``send_media_to_model=False``: they are stored, and the model is not shown them, nor those of earlier runs.
+    ``store_tool_messages=False``: nothing is stored of what tools were asked and answered, but that they were called.
+    ``store_history_messages``: a run is stored with the history it was shown, too. ``store_events``: its events are stored with it, but for
+    ``events_to_skip`` (``[RunEvent.run_content]``). ``cache_session``: the newest runs of the sessions last used are kept in memory and sent again
+    only if somebody else has written to the session meanwhile.
     """
 
     def __repr__(self) -> str:

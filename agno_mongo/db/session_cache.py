@@ -42,7 +42,7 @@ class KnownRuns:
 
 
 class SessionCache:
-    """The newest runs of some sessions, by session, type and owner. For any number of threads."""
+    """The newest runs of some sessions, by session, type and owner. For any number of threads. The runs are shared: nobody changes them."""
 
     def __init__(self) -> None:
         self._known: dict[SessionKey, KnownRuns] = {}

@@ -154,15 +154,19 @@ class Execution:
         """
         await self._begin()
         failure: BaseException | None = None
+        left: GeneratorExit | None = None
         try:
             async with self._alive(), aclosing(body(self)) as events:
                 yield self._noted(self._first_event())
                 async for event in events:
-                    yield self._noted(event)
+                    try:
+                        yield self._noted(event)
+                    except GeneratorExit as gone:
+                        left = gone
+                        raise
         except BaseException as error:  # noqa: BLE001 - raised again below, once the run is stored
-            # A reader has left, whatever goes wrong on the way out.
-            left = isinstance(error.__context__, GeneratorExit)
-            failure = error.__context__ if left else error
+            # A reader who has left is why the run ended, whatever goes wrong on the way out.
+            failure = left or error
         self._close_run(failure)
         last = self._noted(self._last_event(failure))
         conflicts = await self._stored(failure)

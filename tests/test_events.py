@@ -151,6 +151,23 @@ class TestAReader:
         for read, _ in enumerate(Agent(model=model).run("go", stream=True), start=1):
             assert model.pulled == read
 
+    async def test_that_leaves_is_why_the_run_ended_whatever_goes_wrong_on_the_way_out(self) -> None:
+        class Sulking(ScriptedModel):
+            async def respond(self, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
+                try:
+                    yield ModelDelta(content="Well")
+                    yield ModelDelta(finish_reason="stop")
+                finally:
+                    raise ConnectionError("hung up")
+
+        agent = Agent(model=Sulking(), db=InMemoryDb(), session_id="s")
+        stream = agent.arun("go", stream=True)
+        await anext(stream)
+        await stream.aclose()  # type: ignore[attr-defined]
+        run = await agent.aget_last_run_output()
+        assert run is not None
+        assert (run.status, run.content) == (RunStatus.cancelled, "Well")
+
     def test_that_leaves_a_plain_loop_leaves_a_run(self) -> None:
         model, db = Counting(1000), InMemoryDb()
         agent = Agent(model=model, db=db, session_id="s", store_events=True)

@@ -84,6 +84,7 @@ def test_agent_notebook_shows_tools_state_and_steps(tmp_path: Path) -> None:
         "RunCompleted",
     ]
     assert "CANCELLED 'A '" in shown_by["leave"]
+    assert shown_by["shape"].splitlines()[0] == "Bread and milk soup: 10 minutes"
     assert shown_by["stored"].count("COMPLETED |") == 3
     assert "You wanted milk, bread and tea." in shown_by["end"]
 

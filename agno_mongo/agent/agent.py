@@ -89,6 +89,8 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
     list for each run. ``tool_choice`` is OpenAI's; what forces a call does so in the first request only. ``tool_call_limit``: how many calls a run may
     make; further ones are refused. ``tool_hooks`` are called around every call. ``tool_timeout``: seconds that a call may take.
     ``max_tool_rounds``: after so many rounds of tools (50) the model has to answer without them; one that does not fails with TooManyToolRounds.
+    ``read_chat_history``, ``read_tool_call_history`` and ``search_past_sessions`` give the model tools for what was said earlier, in this session and
+    in others of the same user; ``enable_agentic_state`` one that changes the state.
 
     ``enable_session_summaries``: sum up the session after every ``summary_every`` runs, by its model or as ``session_summary_manager`` says; in the
     background, for which ``db.close()`` waits, or before the run is over with ``summary_in_background=False``.

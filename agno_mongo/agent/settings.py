@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any, ClassVar, cast
 
 from agno_mongo import checks
+from agno_mongo.agent import own_past
 from agno_mongo.agent.hooks import checked_hooks
 from agno_mongo.agent.input_schema import checked_input_schema
 from agno_mongo.agent.output_schema import Schema, output_schema
@@ -31,6 +32,7 @@ from agno_mongo.models.utils import get_model
 from agno_mongo.run.events import RunEvent
 from agno_mongo.summaries import SessionSummaryManager, Summaries
 from agno_mongo.tool_calls import DEFAULT_TOOL_ROUNDS
+from agno_mongo.tools.function import Function
 from agno_mongo.tools.toolbox import Tools
 
 
@@ -112,6 +114,14 @@ class AgentSettings(HasTools):
     user_message_role: str = "user"
     build_user_context: bool = True
 
+    # Tools for the session's own past and state: agno_mongo.agent.own_past.
+    read_chat_history: bool = False
+    read_tool_call_history: bool = False
+    search_past_sessions: bool = False
+    num_past_sessions_to_search: int | None = 20
+    num_past_session_runs_in_search: int | None = 3
+    enable_agentic_state: bool = False
+
     # Tools: agno_mongo.tools, agno_mongo.model_loop.
     tools: Tools | None = None
     tool_choice: str | dict[str, Any] | None = None
@@ -179,6 +189,8 @@ class AgentSettings(HasTools):
         "add_session_summary_to_context": lambda name, value: value if value is None else checks.flag(name, value),
         "additional_input": examples,
         "dependencies": checks.mapping,
+        "num_past_sessions_to_search": checks.count,
+        "num_past_session_runs_in_search": checks.count,
     }
     """How a setting is checked, and made into what the agent keeps. Flags are checked by their annotation."""
 
@@ -239,6 +251,9 @@ class AgentSettings(HasTools):
             "events_to_skip": frozenset(skipped),
             "cache": self._session_cache if self.cache_session else None,
         }
+
+    def _own_tools(self) -> list[Function]:
+        return own_past.tools_for(self)
 
 
 def events_named(name: str, given: Any) -> list[RunEvent]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from agno_mongo.errors import ConfigurationError
 
@@ -73,3 +75,34 @@ def functions(name: str, value: Any) -> list[Any] | None:
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise ConfigurationError(f"{name}= takes a list of functions, not {type(value).__name__}: {value!r}")
     return [called(name, function) for function in value]
+
+
+def text(name: str, value: str | None) -> str | None:
+    """Text, or None."""
+    return instance_of(name, value, str)
+
+
+def role(name: str, value: str) -> str:
+    """Who speaks in a message: text of at least one character."""
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{name}= takes the name of a role, such as 'user', not {value!r}")
+    return value
+
+
+@cache
+def zone(name: str) -> ZoneInfo:
+    """The time zone of that name. Reads a small file the first time."""
+    return ZoneInfo(name)
+
+
+def time_zone(name: str, value: str | None) -> str | None:
+    """The name of a time zone that this system knows, or None."""
+    if value is None:
+        return None
+    try:
+        zone(value)
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
+        raise ConfigurationError(
+            f"{name}= takes the name of a time zone, such as 'Europe/Rome', not {value!r}; a system that knows none needs the package tzdata"
+        ) from error
+    return value

@@ -7,7 +7,7 @@ the middle.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -39,7 +39,7 @@ from agno_mongo.errors import (
     StoreError,
     UnstorableValueError,
 )
-from agno_mongo.history import finished_rounds, told_runs
+from agno_mongo.history import SYSTEM_ROLES, finished_rounds, told_runs
 from agno_mongo.messages import Message, Metrics, without_media
 from agno_mongo.run.agent import (
     RunCancelledEvent,
@@ -51,7 +51,7 @@ from agno_mongo.run.agent import (
     RunStartedEvent,
     StateConflictEvent,
 )
-from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunContext, RunStatus
+from agno_mongo.run.base import HISTORY_SKIP_STATUSES, BaseRunOutput, RunContext, RunStatus
 from agno_mongo.run.stored import without_tool_messages
 from agno_mongo.summaries import Summaries
 from agno_mongo.upkeep import Upkeep
@@ -71,7 +71,9 @@ class Settings:
     """What the component (an agent, say) wants of the bracket.
 
     ``default_state`` is what a new session starts with, ``run_state`` what this call lays over it; ``overwrite_state`` puts
-    ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on.
+    ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on;
+    ``runs_at_hand`` how many of the newest to read where only these tell whether it will ``look_back_further``. ``first_runs`` are
+    what a new session begins with, as they are stored.
     ``raise_errors`` raises a model's error after the run is stored with status ERROR, ``raise_check_errors`` a hook's refusal.
     ``concurrent_runs`` says what a run does that meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
     round of tools too. ``continues``: the run is an interrupted one, which goes on. ``metadata``
@@ -91,6 +93,8 @@ class Settings:
     metadata: dict[str, Any] | None = None
     run_metadata: dict[str, Any] | None = None
     history_runs: int = 0
+    runs_at_hand: int = 0
+    first_runs: Sequence[dict[str, Any]] = ()
     on_state_conflict: OnStateConflict = "ours"
     raise_errors: bool = False
     raise_check_errors: bool = False
@@ -108,11 +112,17 @@ class Settings:
     summaries: Summaries | None = None
     lease: ClassVar[float] = LEASE
 
+    @property
+    def runs_wanted(self) -> int:
+        """How many of the newest runs the run begins with."""
+        return max(self.history_runs, self.runs_at_hand)
+
 
 class Execution:
     """One run between its two commands. ``run``, ``session`` and ``context`` are there once it has begun; ``finished_rounds`` are the
     messages from which a continued run goes on, the user's and all that followed. ``input_changed``: the body has put another input into ``run``
-    than the one that the run began with.
+    than the one that the run began with. The body sets ``runs_shown``, how many runs its history
+    goes back, if ``history_runs`` of the settings do not say it: a move to the archive leaves so many within reach.
     """
 
     session: Session
@@ -132,6 +142,7 @@ class Execution:
         self._earlier_changes: list[dict[str, Any]] = []
         self.run = run
         self.input_changed = False
+        self.runs_shown = 0
         self.finished_rounds: list[Message] = []
 
     def event(self, kind: Callable[..., T], **data: Any) -> T:
@@ -236,12 +247,13 @@ class Execution:
             metadata=metadata,
             component_id=settings.component_id,
             component=values.encode(settings.component, path=f"{path} {settings.key.session_type.data_field}"),
-            runs_wanted=settings.history_runs,
+            runs_wanted=settings.runs_wanted,
             lease=settings.lease,
             reused_id=settings.reused_id,
             yields=settings.concurrent_runs != "allow",
             attempt=self._attempt,
-            known=settings.cache.known(settings.key, settings.history_runs) if settings.cache is not None else None,
+            known=settings.cache.known(settings.key, settings.runs_wanted) if settings.cache is not None else None,
+            first_runs=[values.encode(run, path="introduction") for run in settings.first_runs],
         )
         begun, cancelled = await self._uninterrupted(lambda: self._entered(begin))
         self._enter(begun, begin, run_state)
@@ -292,7 +304,7 @@ class Execution:
         self.run.input = active.run_input
         self.run.created_at = int(active.started_at)
         self.run.metrics = active.metrics
-        self.finished_rounds = [message for message in finished_rounds(active.messages or ()) if message.role != "system"]
+        self.finished_rounds = [message for message in finished_rounds(active.messages or ()) if message.role not in SYSTEM_ROLES]
         answered = {message.tool_call_id for message in self.finished_rounds if message.role == "tool"}
         past = RunOutput(input=self.run.input, messages=self.finished_rounds, tools=active.tools)
         self.run.tools = [tool for tool in past.tools or () if tool.tool_call_id in answered] or None
@@ -382,6 +394,21 @@ class Execution:
         further = await session_with_runs(self._db, self._settings.key, told=wanted)
         # Deleted meanwhile? finish_run will say so.
         session.runs = session.runs if further is None else further.runs
+
+    async def look_back_further(self, runs_to_read: Callable[[Sequence[BaseRunOutput]], int]) -> None:
+        """Have more of the session's newest runs at hand, if ``runs_to_read``, given those that are, says so; 0 is enough.
+
+        One read, and none if there are no more.
+        """
+        session = self.session
+        at_hand = session.runs or []
+        limit = 0 if self._db is None or len(at_hand) >= session.run_count else runs_to_read(at_hand)
+        if limit > len(at_hand):
+            assert self._db is not None
+            key = self._settings.key
+            further = await self._db.get_session(key.session_id, key.session_type, key.owner, runs_limit=limit)
+            # Deleted meanwhile? finish_run will say so.
+            session.runs = session.runs if further is None else further.runs
 
     def _close_run(self, failure: BaseException | None) -> None:
         run = self.run
@@ -474,7 +501,7 @@ class Execution:
             attempt=self._attempt,
             continued_by=self._continued_by,
             on_state_conflict=self._settings.on_state_conflict,
-            history_runs=self._settings.history_runs,
+            history_runs=max(self._settings.history_runs, self.runs_shown),
             retention=self.session.retention,
         )
         try:
@@ -487,7 +514,7 @@ class Execution:
                 f"{end.run_id!r} is stored, none of its changes to the state are"
             ) from error
         if (cache := self._settings.cache) is not None:
-            cache.ended(end.key, self.session, end.runs, revision=ended.revision, wanted=end.history_runs)
+            cache.ended(end.key, self.session, end.runs, revision=ended.revision, wanted=self._settings.runs_wanted)
         self._run_count = ended.run_count
         return ended.conflicts, [*unstorable, *unstorable_parts]
 
@@ -546,7 +573,10 @@ def _unstored(begin: RunBegin) -> RunBegun:
     """A session that nobody keeps, for a component without a database."""
     key = begin.key
     session = SESSION_CLASSES[key.session_type](
-        session_id=key.session_id, user_id=key.user_id, session_data={"session_state": values.decode(begin.state)}, runs=[]
+        session_id=key.session_id,
+        user_id=key.user_id,
+        session_data={"session_state": values.decode(begin.state)},
+        runs=values.decode(list(begin.first_runs)),
     )
     return RunBegun(session=session, state=begin.state, state_revision=None)
 

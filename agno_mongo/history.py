@@ -7,10 +7,27 @@ runs are never part of it, nor are system messages of earlier runs, nor tool cal
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from agno_mongo.messages import Message
 from agno_mongo.run.base import HISTORY_SKIP_STATUSES, BaseRunOutput, MessageRunOutput, RunStatus
+
+SYSTEM_ROLES: Final = ("system", "developer")
+"""Who speaks in a system message. OpenAI calls it developer by now."""
+
+_FIRST_PAGE: Final = 32
+"""Runs that a token budget reads at first, at most: as many as a session's document holds."""
+
+_SMALL_RUN: Final = 128
+"""Tokens of a small run, by which a budget reckons how many runs to read at first."""
+
+_UNKNOWN: Final = 128
+"""Runs that it reads further where all of the first ones failed."""
+
+_AT_MOST: Final = 512
+"""Runs that it ever reads."""
 
 
 def told_runs(
@@ -50,23 +67,123 @@ def conversation(
         for message in run.messages or ()
         if message.role not in skip_roles and not (skip_history_messages and message.from_history)
     ]
-    system = next((message for message in messages if message.role == "system"), None)
-    spoken = [message for message in messages if message.role != "system"]
+    system = next((message for message in messages if message.role in SYSTEM_ROLES), None)
+    spoken = [message for message in messages if message.role not in SYSTEM_ROLES]
     if limit is not None:
-        room = max(limit - (system is not None), 0)
-        spoken = spoken[-room:] if room else []
-        while spoken and spoken[0].role == "tool":
-            spoken.pop(0)
+        spoken = _newest(spoken, max(limit - (system is not None), 0))
     return spoken if system is None or (limit is not None and limit <= 0) else [system, *spoken]
 
 
+def _newest(messages: list[Message], limit: int) -> list[Message]:
+    """At most ``limit`` messages, the first of which is no tool result."""
+    kept = messages[-limit:] if limit else []
+    return list(itertools.dropwhile(lambda message: message.role == "tool", kept))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenBudget:
+    """How many tokens of history the model is shown: the newest whole runs that fit. ``count`` counts those of a message."""
+
+    tokens: int
+    count: Callable[[Message], int]
+
+    def fitting(self, turns: Sequence[list[Message]]) -> list[list[Message]]:
+        """The newest of ``turns`` that fit together. The first that does not is the end: nothing is left out in between."""
+        fitting: list[list[Message]] = []
+        left = self.tokens
+        for turn in reversed(turns):
+            left -= sum(map(self.count, turn))
+            if left < 0:
+                break
+            fitting.append(turn)
+        return fitting[::-1]
+
+    def runs_to_read(self, runs: Sequence[BaseRunOutput], **limits: int | None) -> int:
+        """How many of a session's newest runs it takes to fill the budget, judging by the newest ``runs``; 0 if these will do."""
+        used = sum(self.count(message) for turn in _turns(runs, **limits) for message in turn)
+        if used >= self.tokens:
+            return 0
+        # Half as many again: older ones may be smaller. Where none of them counts, nothing is known of their size.
+        further = 1.5 * len(runs) * (self.tokens - used) / used + 4 if used else _UNKNOWN
+        return min(len(runs) + int(further), _AT_MOST)
+
+
+def first_page(tokens: int) -> int:
+    """How many of the newest runs to read at first for a budget of so many tokens."""
+    return max(4, min(tokens // _SMALL_RUN, _FIRST_PAGE))
+
+
 def context(
-    runs: Iterable[BaseRunOutput], *, num_history_runs: int | None, num_history_messages: int | None = None
+    runs: Iterable[BaseRunOutput],
+    *,
+    num_history_runs: int | None,
+    num_history_messages: int | None = None,
+    max_tool_calls: int | None = None,
+    budget: TokenBudget | None = None,
 ) -> list[Message]:
-    """The history that a model is sent: copies marked ``from_history``, every tool call with its result."""
-    told = conversation(runs, last_n_runs=num_history_runs, limit=num_history_messages, skip_roles=("system", "developer"))
-    copies = [message.model_copy(update={"from_history": True}) for message in told]
-    return without_loose_tool_messages(copies)
+    """The history that a model is sent: copies marked ``from_history``, every tool call with its result.
+
+    Each limit counts from the newest, and all of them hold. ``max_tool_calls`` leaves out older calls together with their results.
+    """
+    turns = _turns(runs, num_history_runs=num_history_runs, max_tool_calls=max_tool_calls)
+    if budget is not None:
+        turns = budget.fitting(turns)
+    told = [message for turn in turns for message in turn]
+    if num_history_messages is not None:
+        told = _newest(told, num_history_messages)
+    return without_loose_tool_messages([message.model_copy(update={"from_history": True}) for message in told])
+
+
+def runs_back_to(messages: Sequence[Message], runs: Sequence[BaseRunOutput]) -> int:
+    """How many of the newest of ``runs`` it takes to go back to the first of ``messages``, which are a part of what was said in them."""
+    first = messages[0].id if messages else None
+    for back, run in enumerate(runs):
+        if any(message.id == first for message in getattr(run, "messages", None) or ()):
+            return len(runs) - back
+    return 0
+
+
+def _turns(
+    runs: Iterable[BaseRunOutput], *, num_history_runs: int | None = None, max_tool_calls: int | None = None
+) -> list[list[Message]]:
+    """What was said in each of the newest runs that count, without system messages and what these runs were themselves shown."""
+    chosen = told_runs(runs)
+    if num_history_runs is not None:
+        chosen = chosen[-num_history_runs:]
+    turns = [
+        [message for message in run.messages or () if message.role not in SYSTEM_ROLES and not message.from_history]
+        for run in chosen
+    ]
+    return turns if max_tool_calls is None else _with_newest_calls(turns, max_tool_calls)
+
+
+def _with_newest_calls(turns: Sequence[list[Message]], limit: int) -> list[list[Message]]:
+    """The turns with the newest ``limit`` tool results and their calls; older ones are left out together."""
+    surplus = sum(message.role == "tool" for turn in turns for message in turn) - limit
+    thinned: list[list[Message]] = []
+    for turn in turns:
+        results = sum(message.role == "tool" for message in turn)
+        thinned.append(_without_first_results(turn, surplus) if surplus > 0 and results else turn)
+        surplus -= results
+    return thinned
+
+
+def _without_first_results(turn: Sequence[Message], surplus: int) -> list[Message]:
+    """One turn without its first ``surplus`` tool results, the calls that led to them, and messages in which nothing is left."""
+    kept: list[Message] = []
+    for index, message in enumerate(turn):
+        if message.role == "tool" and surplus > 0:
+            surplus -= 1
+        elif message.tool_calls and surplus > 0:
+            # Some servers number their calls anew in every answer: a call is told by its place, too.
+            answers = itertools.takewhile(lambda following: following.role == "tool", turn[index + 1 :])
+            left_out = {answer.tool_call_id for answer in itertools.islice(answers, surplus)}
+            calls = [call for call in message.tool_calls if call.get("id") not in left_out]
+            if calls or message.content:
+                kept.append(message.model_copy(update={"tool_calls": calls or None}))
+        else:
+            kept.append(message)
+    return kept
 
 
 def finished_rounds(messages: Sequence[Message]) -> list[Message]:

@@ -60,6 +60,9 @@ def no_blocking_calls_in_the_event_loop(request: pytest.FixtureRequest) -> Itera
         blockbuster.functions["os.path.abspath"].can_block_in("embedded_server.py", "__init__")
         # A blocking call blocks; that is what it is for.
         blockbuster.functions["threading.Lock.acquire"].can_block_in("agno_mongo/blocking.py", "call")
+        # A time zone is a small file, read once.
+        for name in ("os.stat", "io.BufferedReader.read"):
+            blockbuster.functions[name].can_block_in("agno_mongo/checks.py", "zone")
         # PyMongo looks whether it runs in a container.
         blockbuster.functions["os.stat"].can_block_in("pymongo/pool_options.py", "get_container_env_info")
         yield blockbuster

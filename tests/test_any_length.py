@@ -99,6 +99,8 @@ class TestManyRuns:
         assert contents(newest) == [f"answer {turn}" for turn in range(40, 90)]
         [listed] = await db.get_sessions(include_runs=True)
         assert len(listed.runs) == 90
+        [listed] = await db.get_sessions(runs_limit=50)
+        assert contents(listed) == contents(newest)
 
     async def test_are_paged_backwards_to_the_first(self, db: MongoDb) -> None:
         await seeded(db, 70)

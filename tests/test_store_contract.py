@@ -14,7 +14,7 @@ from agno_mongo.agent import Agent
 from agno_mongo.db import state as states
 from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
-from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.keys import NO_USER, SessionKey
 from agno_mongo.db.leases import Claim
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import RunBegin, RunBegun, RunEnd
@@ -526,6 +526,20 @@ class TestAList:
         assert len((await db.get_sessions(include_runs=True))[0].runs) == 1
         found, _ = await db.get_sessions(deserialize=False)
         assert "runs" not in found[0]
+
+    async def test_has_the_newest_runs_of_each_session_if_asked(self, db: MongoDb) -> None:
+        ids = [await turn(db) for _ in range(3)]
+        [listed] = await db.get_sessions(runs_limit=2)
+        assert [run.run_id for run in listed.runs] == ids[1:]
+        [listed], _ = await db.get_sessions(runs_limit=1, deserialize=False)
+        assert [run["run_id"] for run in listed["runs"]] == ids[2:]
+        with pytest.raises(ConfigurationError, match="limit is a whole number from 1"):
+            await db.get_sessions(runs_limit=0)
+
+    async def test_is_of_nobodys_sessions_if_asked(self, db: MongoDb) -> None:
+        await turn(db, "1", user_id="john")
+        await turn(db, "2")
+        assert [session.session_id for session in await db.get_sessions(user_id=NO_USER)] == ["2"]
 
     @pytest.mark.parametrize(
         ("filters", "words"),

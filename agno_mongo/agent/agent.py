@@ -9,21 +9,22 @@ from uuid import uuid4
 
 from typing_extensions import Unpack
 
-from agno_mongo import history, renamed, terminal
+from agno_mongo import renamed, terminal
 from agno_mongo.agent import media_input
 from agno_mongo.agent.continuing import ContinueOptions, Continuing
+from agno_mongo.agent.first_messages import check_options, fill, resolve_dependencies, runs_looked_back_on
 from agno_mongo.agent.hooks import post_hook_events, pre_hook_events
 from agno_mongo.agent.input_schema import fitting_input
+from agno_mongo.agent.introducing import introduction
 from agno_mongo.agent.media_input import MediaOptions
 from agno_mongo.agent.output_schema import StructuredAnswer, output_schema
-from agno_mongo.agent.prompt import stored_input, system_message, user_messages
+from agno_mongo.agent.prompt import stored_input, user_messages
 from agno_mongo.agent.sessions import SessionAccessors
 from agno_mongo.agent.settings import AgentSettings
 from agno_mongo.blocking import blocking, portal
 from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
-from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import Execution, Held, Settings
 from agno_mongo.media import Media
 from agno_mongo.messages import Message
@@ -72,12 +73,24 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
     ``checkpoint``: ``"tool-batch"`` stores a run after each round of tools too, one update more for each, so that a crash leaves those rounds;
     ``continue_run`` goes on from there.
 
-    ``add_history_to_context``: show the model earlier runs of the session: the last ``num_history_runs`` that came to an answer, or at
-    most ``num_history_messages`` messages. ``description``, ``instructions``, ``markdown`` make up the system message.
+    ``add_history_to_context``: show the model earlier runs of the session: the last ``num_history_runs`` that came to an answer (3 if no
+    limit is set), at most ``num_history_messages`` messages, the newest whole runs of ``num_history_tokens`` tokens, at most
+    ``max_tool_calls_from_history`` tool calls. ``introduction``: what the assistant says first in a new session, stored as a run of its own.
+
+    The system message is made of ``description``, ``instructions`` (text, a list, or a function; in tags with ``use_instruction_tags``),
+    ``markdown``, the name (``add_name_to_context``), ``expected_output``, ``additional_context``, then the session's summary and state
+    (``add_session_summary_to_context``, ``add_session_state_to_context``) and the time (``add_datetime_to_context``,
+    ``timezone_identifier``, ``datetime_format``); or it is ``system_message``. ``build_context=False`` leaves it out,
+    ``resolve_in_context=False`` leaves ``{key}`` as it is. ``additional_input`` are examples that each run is shown and none stores.
+    ``dependencies`` are values, or functions called when a run begins, for tools (``run_context.dependencies``), for ``{key}``, and with
+    ``add_dependencies_to_context`` for the model, behind the input.
+
     ``tools``: functions, methods, what ``@tool`` made of them, Toolkits, and dicts for what the provider runs itself; or a function that makes the
     list for each run. ``tool_choice`` is OpenAI's; what forces a call does so in the first request only. ``tool_call_limit``: how many calls a run may
     make; further ones are refused. ``tool_hooks`` are called around every call. ``tool_timeout``: seconds that a call may take.
     ``max_tool_rounds``: after so many rounds of tools (50) the model has to answer without them; one that does not fails with TooManyToolRounds.
+    ``read_chat_history``, ``read_tool_call_history`` and ``search_past_sessions`` give the model tools for what was said earlier, in this session and
+    in others of the same user; ``enable_agentic_state`` one that changes the state.
 
     ``enable_session_summaries``: sum up the session after every ``summary_every`` runs, by its model or as ``session_summary_manager`` says; in the
     background, for which ``db.close()`` waits, or before the run is over with ``summary_in_background=False``.
@@ -189,9 +202,10 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         return portal.call(self._run(input, options))
 
     async def _run(self, given: Any, options: RunOptions, *, continued: str | None = None) -> RunOutput:
+        role = self.user_message_role
         given = self._fitting(given, continued)
         given, media = await media_input.read(given, options)
-        asked = None if continued is not None else media_input.with_media(user_messages(given), media)
+        asked = None if continued is not None else media_input.with_media(user_messages(given, role=role), media, role)
         execution = self._execution(given, options, continued, media)
         async with aclosing(execution.events(self._body(given, asked, options, stream=False))) as events:
             async for _ in events:
@@ -201,9 +215,10 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
     async def _stream(
         self, given: Any, options: RunOptions, *, every_step: bool, with_output: bool, continued: str | None = None
     ) -> AsyncGenerator[RunOutputEvent | RunOutput, None]:
+        role = self.user_message_role
         given = self._fitting(given, continued)
         given, media = await media_input.read(given, options)
-        asked = None if continued is not None else media_input.with_media(user_messages(given), media)
+        asked = None if continued is not None else media_input.with_media(user_messages(given, role=role), media, role)
         execution = self._execution(given, options, continued, media)
         async with Held(execution.events(self._body(given, asked, options, stream=True))) as events:
             async for event in events:
@@ -216,9 +231,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         """The bracket of a run on ``given``, or of the run ``continued``, which goes on."""
         known = ContinueOptions if continued is not None else RunOptions
         renamed.refuse_unknown("run()" if continued is None else "continue_run()", options, known.__annotations__)
-        for name in ("session_state", "metadata"):
-            if not isinstance(options.get(name, {}), (Mapping, type(None))):
-                raise ConfigurationError(f"{name} is a dict, not {type(options.get(name)).__name__}")
+        check_options(options)
         user_id = self._user(options.get("user_id"))
         wanted = options.get("session_id")
         session_id = self._session_for(wanted, user_id) if continued is None else self._asked_for(wanted, user_id)[1]
@@ -234,6 +247,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
             model_provider=self._model.provider,
             metadata={**(self.metadata or {}), **(options.get("metadata") or {})} or None,
         )
+        history_runs, runs_at_hand = runs_looked_back_on(self, options)
         settings = Settings(
             key=SessionKey(session_id=session_id, session_type=SessionType.AGENT, user_id=user_id),
             component_id=self.id,
@@ -243,7 +257,9 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
             overwrite_state=self.overwrite_db_session_state and options.get("session_state") is not None,
             metadata=dict(self.metadata) if self.metadata is not None else None,
             run_metadata=options.get("metadata"),
-            history_runs=self._runs_looked_back_on(options),
+            history_runs=history_runs,
+            runs_at_hand=runs_at_hand,
+            first_runs=introduction(self, session_id, user_id),
             on_state_conflict=self.on_state_conflict,
             concurrent_runs=self.concurrent_runs,
             queue_timeout=self.queue_timeout,
@@ -264,12 +280,15 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
 
         async def body(execution: Execution) -> AsyncGenerator[RunOutputEvent, None]:
             messages = execution.run.messages = execution.context.messages
+            await resolve_dependencies(self, execution, options)
             if self.pre_hooks:
                 async with aclosing(pre_hook_events(self.pre_hooks, given, execution, self)) as events:
                     async for event in events:
                         yield event
             toolbox = await self._tools_for(execution.context)
-            await self._fill(messages, None if self.pre_hooks else asked, options, execution, toolbox.instructions)
+            markdown = self.markdown and form is None
+            asked_now = None if self.pre_hooks else asked
+            await fill(messages, self, asked_now, options, execution, markdown=markdown, tools=toolbox.instructions)
             if form is not None:
                 form.instruct(messages)
             loop = ModelLoop(
@@ -310,45 +329,6 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
             return None
         natively = not self.use_json_mode if self.structured_outputs is None else self.structured_outputs
         return StructuredAnswer(output_schema(schema), self._model, natively=natively, parse=self.parse_response)
-
-    async def _fill(
-        self,
-        messages: list[Message],
-        asked: Sequence[Message] | None,
-        options: RunOptions,
-        execution: Execution,
-        tool_instructions: Sequence[str],
-    ) -> None:
-        """The messages that the model is sent first: system, history, the user's own; and what a run that goes on had done before."""
-        system = await system_message(
-            description=self.description,
-            instructions=self.instructions,
-            markdown=self.markdown and (options.get("output_schema") or self.output_schema) is None,
-            tool_instructions=tool_instructions,
-            context=execution.context,
-            agent=self,
-        )
-        if system is not None:
-            messages.append(system)
-        if self._looks_back(options):
-            messages += history.context(
-                execution.session.runs or (),
-                num_history_runs=self._num_history_runs,
-                num_history_messages=self.num_history_messages,
-            )
-        if asked is None:
-            asked = execution.finished_rounds or media_input.asked_again(execution.run.input)
-        messages += asked
-
-    def _looks_back(self, options: RunOptions) -> bool:
-        choice = options.get("add_history_to_context")
-        return self.add_history_to_context if choice is None else choice
-
-    def _runs_looked_back_on(self, options: RunOptions) -> int:
-        if not self._looks_back(options):
-            return 0
-        # A run that came to an answer has two messages at the least.
-        return self._num_history_runs if self._num_history_runs is not None else self.num_history_messages or 0
 
     def _described(self) -> dict[str, Any]:
         model = {"id": self._model.id, "provider": self._model.provider, "name": type(self.model).__name__}

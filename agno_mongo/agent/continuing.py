@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
-from typing import Any, Literal, TypedDict, overload
+from typing import Any, Literal, overload
 
 from typing_extensions import Unpack
 
+from agno_mongo.agent.first_messages import ContextOptions
 from agno_mongo.agent.output_schema import Schema
 from agno_mongo.blocking import portal
 from agno_mongo.run.agent import RunOutput, RunOutputEvent
 
 
-class ContinueOptions(TypedDict, total=False):
+class ContinueOptions(ContextOptions, total=False):
     """What a run that goes on may set differently from its agent.
 
     ``session_id`` and ``user_id`` say whose conversation it is part of; ``session_state`` is laid over what is stored.
@@ -22,7 +23,6 @@ class ContinueOptions(TypedDict, total=False):
     session_id: str | None
     user_id: str | None
     session_state: dict[str, Any] | None
-    add_history_to_context: bool | None
     metadata: dict[str, Any] | None
     output_schema: Schema | None
 

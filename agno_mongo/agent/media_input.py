@@ -65,26 +65,26 @@ def _refuse_to_read(message: Message) -> None:
                 )
 
 
-def with_media(messages: Sequence[Message], media: Mapping[str, list[Media]]) -> list[Message]:
-    """The messages, the last of the user's with the media; a message of their own if there is none of the user's."""
+def with_media(messages: Sequence[Message], media: Mapping[str, list[Media]], role: str = "user") -> list[Message]:
+    """The messages, the last of the user's with the media; a message of their own if there is none of the user's. ``role`` is the user's."""
     if not media:
         return list(messages)
-    users = [index for index, message in enumerate(messages) if message.role == "user"]
+    users = [index for index, message in enumerate(messages) if message.role in {role, "user"}]
     messages = list(messages)
     if not users:
-        return [*messages, Message(role="user", content="", **media)]
+        return [*messages, Message(role=role, content="", **media)]
     last = messages[users[-1]]
     together = {name: [*(getattr(last, name) or ()), *some] for name, some in media.items()}
     messages[users[-1]] = last.model_copy(update=together)
     return messages
 
 
-def asked_again(given: RunInput | None) -> list[Message]:
-    """The messages of a stored input, with its media."""
+def asked_again(given: RunInput | None, role: str = "user") -> list[Message]:
+    """The messages of a stored input, with its media. ``role`` is the user's."""
     if given is None:
         return user_messages(None)
     media = {name: found for name in KINDS if (found := getattr(given, _IN_INPUT.get(name, name)))}
-    return with_media(user_messages(given.input_content), media)
+    return with_media(user_messages(given.input_content, role=role), media, role)
 
 
 def as_input(media: Mapping[str, list[Media]]) -> dict[str, list[Media]]:

@@ -1,78 +1,53 @@
-"""What an agent's model is sent: the system message, the history, the user's input."""
+"""What people give an agent to say, as messages: the input of a run, and examples. Nothing here knows of a run that goes on."""
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.messages import Message, plain_data, text_of
-from agno_mongo.run.base import RunContext
 
 Instructions: TypeAlias = str | Sequence[str] | Callable[..., Any]
+SystemMessage: TypeAlias = str | Message | Callable[..., Any]
+Example: TypeAlias = str | Message | BaseModel | Mapping[str, Any]
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
-_MARKDOWN = "Use markdown to format your answers."
+
+def checked_system_message(name: str, given: Any) -> SystemMessage | None:
+    """Text, a Message, a function that gives either, or None; else ConfigurationError."""
+    if given is None or isinstance(given, (str, Message)) or callable(given):
+        checked: SystemMessage | None = given
+        return checked
+    raise ConfigurationError(f"{name}= takes text, a Message or a function, not {type(given).__name__}: {given!r}")
 
 
-async def system_message(
-    *,
-    description: str | None,
-    instructions: Instructions | None,
-    markdown: bool,
-    tool_instructions: Sequence[str] = (),
-    context: RunContext,
-    agent: Any,
-) -> Message | None:
-    """The system message; None when there is nothing to say.
+def examples(name: str, given: Any) -> list[Message] | None:
+    """Messages that every run is shown, of texts, messages, dicts and models, each what it would be as the input of a run.
 
-    ``{key}`` in description and instructions stands for a key of the session state, or for ``user_id``, ``session_id``
-    and ``run_id``; braces around anything else stay as they are.
+    Raises ConfigurationError, with the place in the list, for what is no message.
     """
-    lines = await _lines(instructions, context, agent)
-    parts = [part for part in (description, _as_list(lines), _MARKDOWN if markdown else None, *tool_instructions) if part]
-    if not parts:
+    if given is None:
         return None
-    return Message(role="system", content=filled_in("\n\n".join(parts), context))
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Sequence):
+        raise ConfigurationError(f"{name}= takes a list of messages, not {type(given).__name__}: {given!r}")
+    return [message for index, part in enumerate(given) for message in _example(f"{name}[{index}]", part)]
 
 
-def filled_in(text: str, context: RunContext) -> str:
-    """``text`` with ``{key}`` replaced by the values of the session state."""
-    known: Mapping[str, Any] = {
-        "user_id": context.user_id,
-        "session_id": context.session_id,
-        "run_id": context.run_id,
-        **context.session_state,
-    }
-    return _PLACEHOLDER.sub(lambda match: text_of(known[match[1]]) if match[1] in known else match[0], text)
+def _example(name: str, part: Any) -> list[Message]:
+    if isinstance(part, Mapping) and "role" not in part:
+        raise ConfigurationError(f"{name} is a message without a role: {part!r}")
+    if not isinstance(part, (str, Mapping, BaseModel)):
+        raise ConfigurationError(f"{name} is text, a Message, a dict or a pydantic model, not {type(part).__name__}: {part!r}")
+    try:
+        return user_messages(part)
+    except ValidationError as error:
+        raise ConfigurationError(f"{name} is no message: {error}") from error
 
 
-async def _lines(instructions: Instructions | None, context: RunContext, agent: Any) -> list[str]:
-    if callable(instructions):
-        available = {"agent": agent, "run_context": context, "session_state": context.session_state}
-        wanted = inspect.signature(instructions).parameters
-        instructions = instructions(**{name: value for name, value in available.items() if name in wanted})
-        if inspect.isawaitable(instructions):
-            instructions = await instructions
-    if instructions is None:
-        return []
-    if isinstance(instructions, str):
-        return [instructions]
-    if isinstance(instructions, Sequence) and all(isinstance(line, str) for line in instructions):
-        return list(instructions)
-    raise ConfigurationError(f"instructions are text or a list of texts, not {type(instructions).__name__}")
-
-
-def _as_list(lines: Sequence[str]) -> str:
-    return lines[0] if len(lines) == 1 else "\n".join(f"- {line}" for line in lines)
-
-
-def user_messages(given: Any) -> list[Message]:
-    """The input of a run as messages: text, a message, a list of either, or plain data as JSON.
+def user_messages(given: Any, *, role: str = "user") -> list[Message]:
+    """The input of a run as messages: text, a message, a list of either, or plain data as JSON. ``role`` is whose words text and data are.
 
     Raises ConfigurationError for None, which is no input.
     """
@@ -84,7 +59,7 @@ def user_messages(given: Any) -> list[Message]:
         return [Message.model_validate(dict(given))]
     if isinstance(given, list) and given and all(_is_message(part) for part in given):
         return [message for part in given for message in user_messages(part)]
-    return [Message(role="user", content=text_of(given))]
+    return [Message(role=role, content=text_of(given))]
 
 
 def _is_message(part: Any) -> bool:

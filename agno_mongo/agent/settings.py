@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, cast
 
 from agno_mongo import checks
+from agno_mongo.agent import own_past
 from agno_mongo.agent.hooks import checked_hooks
 from agno_mongo.agent.input_schema import checked_input_schema
 from agno_mongo.agent.output_schema import Schema, output_schema
-from agno_mongo.agent.prompt import Instructions
+from agno_mongo.agent.prompt import Example, Instructions, SystemMessage, checked_system_message, examples
 from agno_mongo.agent.tool_settings import TOOL_CHECKS, HasTools
 from agno_mongo.db.arguments import check_id
 from agno_mongo.db.mongo import MongoDb
@@ -31,9 +32,8 @@ from agno_mongo.models.utils import get_model
 from agno_mongo.run.events import RunEvent
 from agno_mongo.summaries import SessionSummaryManager, Summaries
 from agno_mongo.tool_calls import DEFAULT_TOOL_ROUNDS
+from agno_mongo.tools.function import Function
 from agno_mongo.tools.toolbox import Tools
-
-DEFAULT_HISTORY_RUNS: Final = 3
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -79,6 +79,8 @@ class AgentSettings(HasTools):
     add_history_to_context: bool = False
     num_history_runs: int | None = None
     num_history_messages: int | None = None
+    num_history_tokens: int | None = None
+    max_tool_calls_from_history: int | None = None
 
     # Summaries of the session: agno_mongo.summaries.
     enable_session_summaries: bool = False
@@ -86,10 +88,39 @@ class AgentSettings(HasTools):
     summary_every: int = 1
     summary_in_background: bool = True
 
-    # The system message: agno_mongo.agent.prompt.
+    # The system message: agno_mongo.agent.system.
+    system_message: SystemMessage | None = None
+    system_message_role: str = "system"
+    build_context: bool = True
     description: str | None = None
     instructions: Instructions | None = None
+    use_instruction_tags: bool = False
+    expected_output: str | None = None
+    additional_context: str | None = None
     markdown: bool = False
+    add_name_to_context: bool = False
+    add_datetime_to_context: bool = False
+    datetime_format: str | None = None
+    timezone_identifier: str | None = None
+    add_session_state_to_context: bool = False
+    add_session_summary_to_context: bool | None = None
+    resolve_in_context: bool = True
+
+    # What else the model is sent first: agno_mongo.agent.first_messages.
+    additional_input: Sequence[Example] | None = None
+    introduction: str | None = None
+    dependencies: Mapping[str, Any] | None = None
+    add_dependencies_to_context: bool = False
+    user_message_role: str = "user"
+    build_user_context: bool = True
+
+    # Tools for the session's own past and state: agno_mongo.agent.own_past.
+    read_chat_history: bool = False
+    read_tool_call_history: bool = False
+    search_past_sessions: bool = False
+    num_past_sessions_to_search: int | None = 20
+    num_past_session_runs_in_search: int | None = 3
+    enable_agentic_state: bool = False
 
     # Tools: agno_mongo.tools, agno_mongo.model_loop.
     tools: Tools | None = None
@@ -144,6 +175,22 @@ class AgentSettings(HasTools):
         "pre_hooks": checked_hooks,
         "post_hooks": checked_hooks,
         **TOOL_CHECKS,
+        "num_history_tokens": checks.count,
+        "max_tool_calls_from_history": lambda name, value: checks.count(name, value, least=0),
+        "system_message": checked_system_message,
+        "system_message_role": checks.role,
+        "user_message_role": checks.role,
+        "description": checks.text,
+        "expected_output": checks.text,
+        "additional_context": checks.text,
+        "introduction": checks.text,
+        "datetime_format": checks.text,
+        "timezone_identifier": checks.time_zone,
+        "add_session_summary_to_context": lambda name, value: value if value is None else checks.flag(name, value),
+        "additional_input": examples,
+        "dependencies": checks.mapping,
+        "num_past_sessions_to_search": checks.count,
+        "num_past_session_runs_in_search": checks.count,
     }
     """How a setting is checked, and made into what the agent keeps. Flags are checked by their annotation."""
 
@@ -193,12 +240,6 @@ class AgentSettings(HasTools):
             in_background=self.summary_in_background,
         )
 
-    @property
-    def _num_history_runs(self) -> int | None:
-        if self.num_history_runs is None and self.num_history_messages is None:
-            return DEFAULT_HISTORY_RUNS
-        return self.num_history_runs
-
     def _storing(self) -> dict[str, Any]:
         """What the bracket is to store of a run."""
         skipped = (RunEvent(event).value for event in self.events_to_skip or ()) if self.store_events else ()
@@ -210,6 +251,9 @@ class AgentSettings(HasTools):
             "events_to_skip": frozenset(skipped),
             "cache": self._session_cache if self.cache_session else None,
         }
+
+    def _own_tools(self) -> list[Function]:
+        return own_past.tools_for(self)
 
 
 def events_named(name: str, given: Any) -> list[RunEvent]:

@@ -9,6 +9,7 @@ from agno_mongo import checks
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.run.base import RunContext
 from agno_mongo.tool_calls import ToolSettings
+from agno_mongo.tools.function import Function
 from agno_mongo.tools.toolbox import Tool, Toolbox, Tools, checked_choice, is_maker, made_for, parts_of, toolbox_of
 
 TOOL_CHECKS: dict[str, Callable[[str, Any], Any]] = {
@@ -53,10 +54,15 @@ class HasTools:
     async def _tools_for(self, context: RunContext) -> Toolbox:
         """The tools of a run."""
         if callable(self.tools):
-            return toolbox_of(await made_for(self.tools, context, self))
+            return toolbox_of([*await made_for(self.tools, context, self), *self._own_tools()])
         return self._tools_of(self.tools or ())
 
+    def _own_tools(self) -> list[Function]:
+        """Those that other settings ask for."""
+        return []
+
     def _tools_of(self, tools: Sequence[Any]) -> Toolbox:
+        tools = [*tools, *self._own_tools()]
         parts = parts_of(tools)
         if self._toolbox[0] != parts:
             self._toolbox = (parts, toolbox_of(tools))

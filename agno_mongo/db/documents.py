@@ -239,7 +239,7 @@ class Session(Document):
 
     def get_chat_history(self, last_n_runs: int | None = None) -> list[Message]:
         """The user's and the assistant's messages of the loaded runs, whatever their status."""
-        return self.get_messages(skip_roles=("system", "tool"), skip_statuses=(), last_n_runs=last_n_runs)
+        return self.get_messages(skip_roles=(*history.SYSTEM_ROLES, "tool"), skip_statuses=(), last_n_runs=last_n_runs)
 
     def get_tool_calls(self, num_calls: int | None = None) -> list[dict[str, Any]]:
         """The tool calls of the loaded runs, the newest run's first; at most ``num_calls``."""

@@ -333,7 +333,7 @@ class MongoDb:
     async def get_sessions(
         self,
         session_type: SessionType | str | None = None,
-        user_id: str | None = None,
+        user_id: Owner = None,
         component_id: str | None = None,
         session_name: str | None = None,
         start_timestamp: int | None = None,
@@ -345,8 +345,9 @@ class MongoDb:
         deserialize: bool = True,
         include_runs: bool = False,
         total: Total | None = "exact",
+        runs_limit: int | None = None,
     ) -> Any:
-        """Sessions, the last used first, without their runs unless asked.
+        """Sessions, the last used first, without their runs unless asked; with ``runs_limit`` each with its newest few.
 
         Filters are joined by *and*: ``session_type``; ``user_id``; ``component_id`` (agent, team or workflow); ``session_name``
         (a part of it, upper and lower case alike); ``start_timestamp`` and ``end_timestamp`` (``created_at``, Unix seconds,
@@ -362,17 +363,18 @@ class MongoDb:
         which = filter_of(session_type, user_id, component_id, session_name, start_timestamp, end_timestamp)
         size, skip = page_of(limit, page)
         total_of(total)
+        number_of_runs = limit_of(runs_limit) if runs_limit is not None else None if include_runs else 0
         order = order_of(sort_by, sort_order)
         connection = await self._connection()
         with self._translated("listing sessions"):
-            projection = None if include_runs else {"runs": 0}
+            projection = None if number_of_runs is None else runs.wanted_runs(number_of_runs)
             found = await sessions.list_sessions(connection, which, order=order, skip=skip, limit=size, projection=projection)
-            completed = [await runs.listed(connection, document) for document in found]
+            completed = [await runs.listed(connection, document, number_of_runs) for document in found]
             parsed = [connection.parse(document) for document in completed if document is not None]
             if deserialize:
                 return parsed
             number = None if total is None else await sessions.count_sessions(connection, which, exact=total == "exact")
-        return [session.to_dict(include_runs=include_runs) for session in parsed], number
+        return [session.to_dict(include_runs=number_of_runs != 0) for session in parsed], number
 
     async def count_sessions(
         self,

@@ -15,8 +15,9 @@ from agno_mongo.db import archive, media, retention
 from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.leases import NOBODY, Ahead, Claim, moment_of
+from agno_mongo.db.runs import wanted_runs
 from agno_mongo.db.sessions import refuse_if_anothers, refuse_if_foreign, touch
-from agno_mongo.db.store import RunBegin, RunBegun, begin_run, begun_of, finished_already, finished_run, still_open, wanted_runs
+from agno_mongo.db.store import RunBegin, RunBegun, begin_run, begun_of, finished_already, finished_run, still_open
 from agno_mongo.errors import RunNotFound, SessionBusy, SessionError, SessionNotFound, StoreError
 
 

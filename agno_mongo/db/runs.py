@@ -56,9 +56,7 @@ async def read_session(connection: Connection, wanted: Wanted, *, runs_limit: in
 
     One find; one more for runs in the archive, and one for content in GridFS.
     """
-    projection: dict[str, Any] | None = None
-    if runs_limit is not None:
-        projection = {"runs": {"$slice": -runs_limit}, **EVERYTHING} if runs_limit else {"runs": 0}
+    projection = None if runs_limit is None else wanted_runs(runs_limit)
     for look in range(_LOOKS):
         document = await find_wanted(connection, wanted, projection)
         if document is None:
@@ -71,14 +69,18 @@ async def read_session(connection: Connection, wanted: Wanted, *, runs_limit: in
     return None
 
 
-async def listed(connection: Connection, document: dict[str, Any]) -> dict[str, Any] | None:
+def wanted_runs(count: int) -> dict[str, Any]:
+    """The projection of the newest ``count`` runs, beside which all other fields stay."""
+    return {"runs": {"$slice": -count}, **EVERYTHING} if count else {"runs": 0}
+
+
+async def listed(connection: Connection, document: dict[str, Any], runs_limit: int | None = None) -> dict[str, Any] | None:
     """A session from a list, as :func:`completed` has it; None if it was deleted since.
 
     One that changed between the list and the reading of its archive or media is read again by itself.
     """
-    runs_limit = None if "runs" in document else 0
     try:
-        return await completed(connection, document)
+        return await completed(connection, document, runs_limit=runs_limit)
     except CorruptSession:
         with contextlib.suppress(SessionOwnedByAnotherUser):
             again = Wanted(session_id=document["session_id"], owner=document.get("user_id") or NO_USER)

@@ -24,7 +24,7 @@ from agno_mongo.db.documents import Session
 from agno_mongo.db.expiry import EXPIRY_FIELDS
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import NOBODY, Ahead, Claim
-from agno_mongo.db.runs import EVERYTHING
+from agno_mongo.db.runs import wanted_runs
 from agno_mongo.db.session_cache import KnownRuns
 from agno_mongo.db.sessions import ATTEMPTS, lift, refuse_if_foreign, refuse_owner, touch
 from agno_mongo.db.translation import NOT_VIABLE
@@ -46,7 +46,8 @@ class RunBegin:
     """What ``begin_run`` needs. ``input``, ``media``, ``state`` and ``metadata`` are encoded; ``lease`` is in seconds. ``media`` are the
     input's images, sounds, videos and files, by the field that holds them.
 
-    ``state``, ``metadata`` and ``component`` count only if the session is made by this run. ``runs_wanted`` is how many of
+    ``state``, ``metadata``, ``component`` and ``first_runs``, encoded runs that the session begins with, count only if the session is
+    made by this run. ``runs_wanted`` is how many of
     the newest runs to load. ``reused_id`` says that ``run_id`` came from outside and may have been used before, ``has_media`` that
     ``input`` refers to content that is stored apart, ``yields`` that the run wants to know who is ahead of it. ``attempt`` tells
     calls apart that were given the same ``run_id``. ``known`` are the newest runs as the caller last saw them.
@@ -67,6 +68,7 @@ class RunBegin:
     yields: bool = False
     attempt: str | None = None
     known: KnownRuns | None = None
+    first_runs: Sequence[dict[str, Any]] = ()
 
     @property
     def claim(self) -> Claim:
@@ -183,11 +185,6 @@ async def begun_of(connection: Connection, document: dict[str, Any], ahead: Ahea
     )
 
 
-def wanted_runs(count: int) -> dict[str, Any]:
-    """The projection of the newest ``count`` runs, beside which all other fields stay."""
-    return {"runs": {"$slice": -count}, **EVERYTHING} if count else {"runs": 0}
-
-
 async def _upsert_begin(connection: Connection, begin: RunBegin) -> tuple[dict[str, Any], bool]:
     """The session, and whether the run is the guest of another call."""
     now = connection.now()
@@ -250,12 +247,12 @@ def _begin_update(begin: RunBegin, now: float) -> dict[str, Any]:
     created |= {
         "session_data": {"session_state": begin.state},
         "metadata": begin.metadata,
-        "runs": [],
+        "runs": list(begin.first_runs),
         "summary": None,
         "created_at": int(now),
-        "run_count": 0,
+        "run_count": len(begin.first_runs),
         "archived_runs": 0,
-        "tail_bytes": 0,
+        "tail_bytes": sum(map(archive.size_of, begin.first_runs)),
         "schema_version": SCHEMA_VERSION,
     }
     active = {"input": begin.input, **begin.media, "started_at": now, "lease_until": now + begin.lease}

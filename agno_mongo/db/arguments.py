@@ -11,7 +11,7 @@ from pymongo import ASCENDING, DESCENDING
 from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import Session
-from agno_mongo.db.keys import Owner, owner_filter
+from agno_mongo.db.keys import NO_USER, Owner, owner_filter
 from agno_mongo.errors import ConfigurationError, UnstorableValueError
 
 _FAR: Final = 2**53
@@ -69,7 +69,7 @@ def scope_of(session_type: SessionType | str | None, user_id: Owner) -> dict[str
 
 def filter_of(
     session_type: SessionType | str | None,
-    user_id: str | None,
+    user_id: Owner,
     component_id: str | None,
     session_name: str | None = None,
     start_timestamp: int | None = None,
@@ -78,7 +78,7 @@ def filter_of(
     """The filter of a list of sessions, in a form that the indexes serve."""
     which: dict[str, Any] = {}
     if user_id is not None:
-        which["user_id"] = check_id("user_id", user_id)
+        which |= owner_filter(user_id if user_id is NO_USER else check_id("user_id", user_id))
     kinds = [session_type_of(session_type)] if session_type is not None else list(SessionType)
     if component_id is None:
         # With all three types named, the indexes serve the order too.

@@ -333,7 +333,7 @@ class MongoDb:
     async def get_sessions(
         self,
         session_type: SessionType | str | None = None,
-        user_id: str | None = None,
+        user_id: Owner = None,
         component_id: str | None = None,
         session_name: str | None = None,
         start_timestamp: int | None = None,

@@ -169,6 +169,8 @@ def older_method(name: str, today: Callable[..., T], *, arguments: tuple[str, ..
         _warn(f"{name}()", f"{today.__name__}()")
         if not arguments:
             return today(self, *args, **kwargs)
+        if len(args) > len(arguments):
+            raise TypeError(f"{name}() takes at most {len(arguments)} arguments, not {len(args)}")
         return today(self, **dict(zip(arguments, args, strict=False)), **kwargs)
 
     older.__name__ = name

@@ -83,12 +83,13 @@ class Talker(Protocol):
 
 class Chat:
     """A chat with ``talker``. Of the ``options`` ``session_id`` and ``user_id`` say whose; those that are a run's go with each run.
+    ``lines`` are those that somebody types at this terminal, or in a pipe, unless they come from elsewhere.
 
     ``run`` and ``arun`` read lines until somebody leaves. Where nobody sits at a terminal, an error ends the chat by being raised; at one it is shown, and
     the chat goes on.
     """
 
-    def __init__(self, talker: Talker, options: Mapping[str, Any], look: Look) -> None:
+    def __init__(self, talker: Talker, options: Mapping[str, Any], look: Look, lines: LineSource | None = None) -> None:
         self._talker = talker
         self._look = look
         words = options.get("exit_on")
@@ -109,7 +110,7 @@ class Chat:
             "help": self._help,
         }
         user = f"{options.get('emoji', '')} {options.get('user', 'User')}".strip()
-        self._lines: LineSource = lines_for(self._console, user=user, commands=HELP, toolbar=self._toolbar)
+        self._lines = lines or lines_for(self._console, user=user, commands=HELP, toolbar=self._toolbar)
 
     # The two ways to go on until somebody leaves.
 
@@ -163,11 +164,11 @@ class Chat:
             if not self._lines.interactive:
                 raise
             self._show_error(error)
-        except Exception:
+        except Exception as error:
             if not self._lines.interactive:
                 raise
             # What a tool's hook or the user's own model raises; without where, nobody could mend it.
-            await asyncio.to_thread(self._console.print, Traceback(suppress=["agno_mongo"], max_frames=8))
+            await asyncio.to_thread(self._show_traceback, error)
         return True
 
     async def _answer(self, text: str) -> None:
@@ -199,11 +200,16 @@ class Chat:
         if isinstance(error, StoreUnavailable):
             self._say("The up arrow brings your message back.", "dim")
 
+    def _show_traceback(self, error: Exception) -> None:
+        self._console.print(
+            Traceback.from_exception(type(error), error, error.__traceback__, suppress=["agno_mongo"], max_frames=8)
+        )
+
     def _say(self, text: str, style: str = "") -> None:
         self._console.print(Text(printable(text), style=style))
 
     def _toolbar(self) -> str:
-        shown = self._name or f"session {self._session_id}"
+        shown = self._name or f"session {self._session_id[:8]}"
         counted = f" · {self._tokens:,} tokens" if self._tokens else ""
         return f" {printable(shown)[:40]}{counted} · Alt-Enter new line · /help"
 

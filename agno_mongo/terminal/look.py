@@ -64,8 +64,9 @@ class Look:
         markdown, tags = options.get("markdown"), options.get("tags_to_include_in_markdown")
         if isinstance(tags, str) or not isinstance(tags, (Collection, type(None))):
             raise ConfigurationError(f"tags_to_include_in_markdown= takes a set of names, not {tags!r}")
-        if not callable(getattr(options.get("console"), "print", print)):
-            raise ConfigurationError(f"console= takes a rich Console, not {options.get('console')!r}")
+        console = options.get("console")
+        if console is not None and not callable(getattr(console, "print", None)):
+            raise ConfigurationError(f"console= takes a rich Console, not {console!r}")
         return cls(
             question=question,
             live=flags["stream"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -105,25 +106,21 @@ class MarkdownBlocks(Lines):
     def __init__(self, tags: frozenset[str] | None = None) -> None:
         super().__init__()
         self._tags = tags
+        self._references: dict[str, Any] = {}
         self._begun = False
         self._in_code = False
 
     def settled(self) -> list[RenderableType]:
         """The blocks before the last one, and the head of a long code block."""
-        source = self.pending
-        lines = source.split("\n")
-        tokens = _PARSER.parse(source)
-        blocks = [token for token in tokens if token.level == 0 and token.nesting >= 0 and token.map]
+        lines, blocks = self._blocks()
         if not blocks:
             return []
-        last = blocks[-1]
-        assert last.map is not None
-        start = last.map[0]
-        done = [self._part("\n".join(lines[:start]))] if len(blocks) > 1 else []
-        lines = lines[start:]
+        starts = [start for start, _ in blocks]
+        done = [self._part(lines[start:end]) for start, end in itertools.pairwise(starts)]
+        lines, last = lines[starts[-1] :], blocks[-1][1]
         if last.type == "fence" and not _closed(last, lines) and len(lines) > LINES_OF_CODE:
             # The last line may not be whole.
-            done.append(self._part("\n".join(lines[:-1])))
+            done.append(self._part(lines[:-1]))
             self._in_code = True
             lines = [lines[0], lines[-1]]
         self._pieces = ["\n".join(lines)]
@@ -132,22 +129,33 @@ class MarkdownBlocks(Lines):
     def rest(self) -> RenderableType | None:
         """The last block."""
         pending = self.pending
-        if not pending.strip():
-            return None
-        block = _Markdown(pending, tags=self._tags, after=self._begun and not self._in_code)
-        nothing_follows = self._in_code and len(block.parsed) == 1 and not block.parsed[0].content.strip()
-        return None if nothing_follows else block
+        return self._drawn(pending) if pending.strip() else None
 
     def last(self) -> list[RenderableType]:
         """The last block, whole now."""
-        block = self.rest()
-        self._pieces, self._begun, self._in_code = [], True, False
-        return [] if block is None else [block]
+        done = self.settled()
+        block, self._pieces = self.pending, []
+        nothing_follows = self._in_code and not "".join(_PARSER.parse(block)[0].content.split())
+        return done if nothing_follows or not block.strip() else [*done, self._part([block])]
 
-    def _part(self, source: str) -> RenderableType:
-        part = _Markdown(source, tags=self._tags, after=self._begun and not self._in_code)
+    def _blocks(self) -> tuple[list[str], list[tuple[int, Token]]]:
+        """The lines of what is pending, and the blocks in them, each with its first line."""
+        pending = self.pending
+        tokens = _PARSER.parse(pending, self._references)
+        self._references.pop("duplicate_refs", None)
+        found = [(token.map[0], token) for token in tokens if token.level == 0 and token.nesting >= 0 and token.map]
+        return pending.split("\n"), found
+
+    def _part(self, lines: Sequence[str]) -> RenderableType:
+        part = self._drawn("\n".join(lines))
         self._begun, self._in_code = True, False
         return part
+
+    def _drawn(self, source: str) -> _Markdown:
+        tokens = _PARSER.parse(source, dict(self._references))
+        if self._tags is not None:
+            _leave_out_tags(tokens, self._tags)
+        return _Markdown(source, tokens, after=self._begun and not self._in_code)
 
 
 def _closed(fence: Token, lines: Sequence[str]) -> bool:
@@ -173,13 +181,11 @@ class _Markdown(Markdown):
 
     elements = {**Markdown.elements, "fence": _Code, "code_block": _Code}  # noqa: RUF012 - as rich has it
 
-    def __init__(self, source: str, *, tags: frozenset[str] | None, after: bool) -> None:
+    def __init__(self, source: str, tokens: list[Token], *, after: bool) -> None:
         super().__init__("")
         self.markup = source
-        self.parsed = _PARSER.parse(source)
+        self.parsed = tokens
         self._after = after
-        if tags is not None:
-            _leave_out_tags(self.parsed, tags)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self._after:

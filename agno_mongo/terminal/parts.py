@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
+import sys
 from time import monotonic
 from typing import Any
 
@@ -23,8 +25,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def new_console() -> Console:
-    """A console on the standard output, as wide as the terminal also where that can do nothing else."""
+    """A console on the standard output: as wide as the terminal also where that can do nothing else, and without an error for a character that
+    it does not know.
+    """
     console = Console()
+    if isinstance(sys.stdout, io.TextIOWrapper) and not console.encoding.startswith("utf"):
+        sys.stdout.reconfigure(errors="replace")
     if console.is_dumb_terminal:
         # rich takes it for one of 80 columns.
         console.width = shutil.get_terminal_size().columns

@@ -132,7 +132,7 @@ def older_names_accepted(function: Callable[P, T], *, owner: str | None = None) 
     @functools.wraps(function)
     def renaming(*args: P.args, **kwargs: P.kwargs) -> T:
         if not older.keys().isdisjoint(kwargs):
-            _rename(named, older, known, kwargs)
+            _rename(named, {name: today for name, today in older.items() if has_options or today in known}, known, kwargs)
         if not has_options and not known.issuperset(kwargs):
             refuse_unknown(named, kwargs, known)
         return function(*args, **kwargs)

@@ -7,6 +7,7 @@ import inspect
 import io
 import warnings
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from rich.console import Console
 from agno_mongo.agent import Agent
 from agno_mongo.agent.agent import RunOptions
 from agno_mongo.agent.settings import AgentSettings
+from agno_mongo.db.embedded import EmbeddedMongoDb
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError
@@ -74,7 +76,7 @@ def test_an_agent_of_ones_own_takes_older_settings_too() -> None:
     assert caught[0].filename == __file__
 
 
-@pytest.mark.parametrize("db", [MongoDb, InMemoryDb])
+@pytest.mark.parametrize("db", [partial(MongoDb, "mongodb://localhost"), InMemoryDb, EmbeddedMongoDb])
 def test_older_settings_of_a_database_are_taken(db: Any) -> None:
     with pytest.warns(DeprecationWarning, match="session_table") as caught:
         assert db(session_collection="mine").session_table == "mine"
@@ -119,7 +121,7 @@ def test_the_older_way_to_rename_a_session_works() -> None:
     with pytest.warns(DeprecationWarning, match=r"rename_session\(\) is an older name of set_session_name\(\)"):
         agent.rename_session("My trip")
     assert agent.get_session_name() == "My trip"
-    with pytest.raises(TypeError, match="at most 2"), pytest.warns(DeprecationWarning):
+    with pytest.raises(TypeError, match="at most 2"), pytest.warns(DeprecationWarning, match="rename_session"):
         agent.rename_session("My trip", "s", "what else")
 
 

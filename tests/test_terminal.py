@@ -218,6 +218,16 @@ They are.
 | day | place |
 |---|---|
 | one | Forum |
+| two | Pantheon |
+| three | - |
+
+Heading
+-------
+
+* a
+
+  * b
+- c
 
 ```python
 def days():
@@ -247,7 +257,7 @@ def test_markdown_that_comes_in_pieces_looks_like_markdown_that_comes_at_once(si
         pieces.add(MARKDOWN[start : start + size])
         pieces.rest()
         parts += pieces.settled()
-    assert lines_of(*parts, *pieces.last()) == lines_of(*whole.last()).replace("there", "[there][1]" if size < 1000 else "there")
+    assert lines_of(*parts, *pieces.last()) == lines_of(*whole.last())
     assert len(parts) > 0
 
 

@@ -112,18 +112,18 @@ class MarkdownBlocks(Lines):
 
     def settled(self) -> list[RenderableType]:
         """The blocks before the last one, and the head of a long code block."""
-        lines, blocks = self._blocks()
+        whole, newline, unfinished = self.pending.rpartition("\n")
+        lines, blocks = self._blocks(whole + newline)
         if not blocks:
             return []
         starts = [start for start, _ in blocks]
         done = [self._part(lines[start:end]) for start, end in itertools.pairwise(starts)]
         lines, last = lines[starts[-1] :], blocks[-1][1]
         if last.type == "fence" and not _closed(last, lines) and len(lines) > LINES_OF_CODE:
-            # The last line may not be whole.
-            done.append(self._part(lines[:-1]))
+            done.append(self._part(lines))
             self._in_code = True
-            lines = [lines[0], lines[-1]]
-        self._pieces = ["\n".join(lines)]
+            lines = [lines[0], ""]
+        self._pieces = ["\n".join(lines) + unfinished]
         return done
 
     def rest(self) -> RenderableType | None:
@@ -133,18 +133,18 @@ class MarkdownBlocks(Lines):
 
     def last(self) -> list[RenderableType]:
         """The last block, whole now."""
+        self.add("\n")
         done = self.settled()
         block, self._pieces = self.pending, []
         nothing_follows = self._in_code and not "".join(_PARSER.parse(block)[0].content.split())
         return done if nothing_follows or not block.strip() else [*done, self._part([block])]
 
-    def _blocks(self) -> tuple[list[str], list[tuple[int, Token]]]:
-        """The lines of what is pending, and the blocks in them, each with its first line."""
-        pending = self.pending
-        tokens = _PARSER.parse(pending, self._references)
+    def _blocks(self, source: str) -> tuple[list[str], list[tuple[int, Token]]]:
+        """The lines of ``source``, and the blocks in them, each with its first line. A line that is not whole could be of any kind yet."""
+        tokens = _PARSER.parse(source, self._references)
         self._references.pop("duplicate_refs", None)
         found = [(token.map[0], token) for token in tokens if token.level == 0 and token.nesting >= 0 and token.map]
-        return pending.split("\n"), found
+        return source.split("\n"), found
 
     def _part(self, lines: Sequence[str]) -> RenderableType:
         part = self._drawn("\n".join(lines))

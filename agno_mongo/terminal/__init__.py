@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ async def print_response(component: Any, given: Any, options: Mapping[str, Any])
     question = text_of_input(given) if checks.flag("show_message", options.get("show_message", True)) else None
     look = Look.of(component, options, question=question)
     screen = await _imported(_SCREEN)
-    await screen.print_run(screen.events_of(component, given, run_options(options), look), look, options.get("console"))
+    start = partial(component.arun, given, **run_options(options))
+    await screen.print_run(screen.events_of(start, look), look, options.get("console"))
 
 
 async def load_chat() -> None:

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
+from functools import partial
 from time import time
 from typing import Any, Final, Protocol
 from uuid import uuid4
@@ -29,6 +30,7 @@ from agno_mongo.run.agent import RunOutput
 from agno_mongo.terminal.lines import LineSource, lines_for
 from agno_mongo.terminal.look import EXIT_ON, Look, run_options
 from agno_mongo.terminal.parts import new_console, printable, table
+from agno_mongo.terminal.questions import Question, questions_of
 from agno_mongo.terminal.screen import events_of, print_run
 
 LISTED: Final = 20
@@ -58,6 +60,14 @@ class Talker(Protocol):
 
     def arun(self, input: Any, **options: Any) -> Any:  # noqa: A002 - Agno's name
         """Run, as Agent.arun."""
+        ...
+
+    def acontinue_run(self, *, run_id: Any, **options: Any) -> Any:
+        """Go on with a run, as Agent.acontinue_run."""
+        ...
+
+    def aget_run_output(self, run_id: str, session_id: str | None = None, *, user_id: str | None = None) -> Awaitable[Any]:
+        """The run, from its session."""
         ...
 
     def aget_session_name(self, session_id: str | None = None, *, user_id: str | None = None) -> Awaitable[str | None]:
@@ -101,6 +111,8 @@ class Chat:
         self._name: str | None = None
         self._tokens = 0
         self._listed: list[Session] = []
+        self._paused: Any = None
+        self._questions: list[Question] = []
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "sessions": self._sessions,
             "new": self._new,
@@ -172,16 +184,60 @@ class Chat:
         return True
 
     async def _answer(self, text: str) -> None:
-        whose: dict[str, Any] = {**self._options, "session_id": self._session_id, "user_id": self._user_id}
-        await print_run(self._counted(text, whose), self._look, self._console)
+        if self._questions:
+            await self._answer_question(text)
+        else:
+            await self._show(partial(self._talker.arun, text, **self._options))
 
-    async def _counted(self, text: str, whose: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
-        """The events of the run; the tokens of the chat on the way."""
-        async with aclosing(events_of(self._talker, text, whose, self._look)) as events:
+    async def _show(self, start: Callable[..., Any]) -> None:
+        self._paused = None
+        whose = {"session_id": self._session_id, "user_id": self._user_id}
+        await print_run(self._seen(events_of(partial(start, **whose), self._look)), self._look, self._console)
+        if self._paused is not None:
+            self._questions = questions_of(self._paused)
+            self._ask()
+
+    async def _seen(self, run: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+        """The events of the run; what the chat wants to know of it on the way."""
+        async with aclosing(run) as events:
             async for event in events:
-                if isinstance(event, RunOutput) and event.metrics is not None:
-                    self._tokens += event.metrics.total_tokens
+                if isinstance(event, RunOutput):
+                    self._tokens += event.metrics.total_tokens if event.metrics is not None else 0
+                    self._paused = event if event.is_paused else None
                 yield event
+
+    # A run that waits for a person.
+
+    def _ask(self) -> None:
+        if self._questions:
+            self._say(self._questions[0].text, "yellow")
+
+    async def _answer_question(self, text: str) -> None:
+        """Take the answer to the question that was asked last; once all are answered, go on with the run."""
+        self._questions[0].answer(text)
+        self._questions.pop(0)
+        if self._questions or self._paused is None:
+            self._ask()
+            return
+        run = self._paused
+        try:
+            await self._show(partial(self._talker.acontinue_run, run_id=run.run_id, requirements=run.requirements))
+        except AgnoMongoError as error:
+            if not self._lines.interactive:
+                raise
+            self._show_error(error)
+            await self._ask_again(run.run_id)
+
+    async def _ask_again(self, run_id: str) -> None:
+        """What was answered did not fit, or was not taken: if the run still waits, ask anew."""
+        run = await self._talker.aget_run_output(run_id, self._session_id, user_id=self._user_id)
+        if run is not None and run.is_paused:
+            self._paused, self._questions = run, questions_of(run)
+            self._ask()
+
+    def _leave_paused(self) -> None:
+        """Go on to something else. The run stays paused."""
+        self._paused, self._questions = None, []
 
     async def _command(self, name: str, rest: str) -> None:
         command = self._commands.get(name)
@@ -254,11 +310,13 @@ class Chat:
         if chosen is None:
             self._say(f"There is no session {which} in the list; /sessions shows it.", "yellow")
             return
+        self._leave_paused()
         self._session_id, self._name = chosen.session_id, chosen.session_name
         self._say(f"Session {chosen.session_name or chosen.session_id}, {_runs(chosen.run_count)} so far.", "dim")
         await self._show_history(1, lines=4)
 
     async def _new(self, _rest: str) -> None:
+        self._leave_paused()
         self._session_id, self._name = str(uuid4()), None
         self._say("A new session. It is stored with your first message.", "dim")
 

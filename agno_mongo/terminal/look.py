@@ -17,13 +17,13 @@ EXIT_ON: Final = ("exit", "quit", "bye")
 class ShowOptions(TypedDict, total=False):
     """How ``print_response`` and ``cli_app`` show a run.
 
-    ``stream`` (True): as it comes; without, at once, and the model is not asked to stream. ``markdown``: the answer is rendered (the agent's ``markdown``
+    ``stream``: as it comes (by default, unless the agent's ``stream`` is False); else at once, and the model is not asked to stream. ``markdown``: the answer is rendered (the agent's ``markdown``
     by default). ``show_reasoning`` (True): the first lines of what the model said to itself; ``show_full_reasoning``: all of it.
     ``tags_to_include_in_markdown``: HTML tags in Markdown that are shown as they are written; all of them by default, since a terminal has no
     HTML. ``console``: a rich Console of one's own.
     """
 
-    stream: bool
+    stream: bool | None
     markdown: bool | None
     show_reasoning: bool
     show_full_reasoning: bool
@@ -43,13 +43,15 @@ class PromptOptions(TypedDict, total=False):
 class Look:
     """How a run is to be shown.
 
-    ``question``: printed before all else. ``live``: the answer as it comes; else once it is there. ``markdown``: rendered. ``boxes``: each part in a
+    ``question``: printed before all else. ``live``: the run as it comes; else once it is over. ``whole``: the answer only once it is there, since it is
+    data. ``markdown``: rendered. ``boxes``: each part in a
     box with a title, as ``print_response`` has it; else bare, as a chat has it. ``tools``: with the tools that are called. ``tags``: the
     HTML tags that are left in Markdown; None leaves all of them.
     """
 
     question: str | None = None
     live: bool = True
+    whole: bool = False
     markdown: bool = False
     boxes: bool = True
     reasoning: Literal["none", "short", "full"] = "short"
@@ -59,7 +61,9 @@ class Look:
     @classmethod
     def of(cls, component: Any, options: Mapping[str, Any], *, question: str | None = None, boxes: bool = True) -> Look:
         """What ShowOptions ask for, and where they do not, the component's own settings. Raises ConfigurationError."""
-        flags = {name: checks.flag(name, options.get(name, True)) for name in ("stream", "show_reasoning")}
+        asked = (options.get("stream"), component.stream)
+        live = checks.flag("stream", next((stream for stream in asked if stream is not None), True))
+        shown = checks.flag("show_reasoning", options.get("show_reasoning", True))
         full = checks.flag("show_full_reasoning", options.get("show_full_reasoning", False))
         markdown, tags = options.get("markdown"), options.get("tags_to_include_in_markdown")
         if isinstance(tags, str) or not isinstance(tags, (Collection, type(None))):
@@ -69,10 +73,11 @@ class Look:
             raise ConfigurationError(f"console= takes a rich Console, not {console!r}")
         return cls(
             question=question,
-            live=flags["stream"],
+            live=live,
+            whole=(options.get("output_schema") or getattr(component, "output_schema", None)) is not None,
             markdown=component.markdown if markdown is None else checks.flag("markdown", markdown),
             boxes=boxes,
-            reasoning="full" if full else "short" if flags["show_reasoning"] else "none",
+            reasoning="full" if full else "short" if shown else "none",
             tools=component.show_tool_calls,
             tags=None if tags is None else frozenset(str(tag).strip("<>/").lower() for tag in tags),
         )

@@ -7,7 +7,7 @@ block of the answer, the tools that run, the time. So an answer may be longer th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -64,7 +64,7 @@ class _Sections:
         """Let an event of the run, or its RunOutput, change what is to be shown."""
         if isinstance(event, RunContentEvent):
             self._reason(event.reasoning_content)
-            if self._look.live and isinstance(event.content, str):
+            if self._look.live and not self._look.whole and isinstance(event.content, str):
                 self._say(event.content)
         elif isinstance(event, ToolCallStartedEvent) and event.tool is not None:
             self.said = ""
@@ -84,6 +84,9 @@ class _Sections:
         if "Tools" not in self.titles:
             for tool in run.tools or ():
                 self._tool(tool, ended=True)
+        if run.status == RunStatus.paused:
+            # What it waits for is asked elsewhere; its content says so in the model's place.
+            return
         if run.status == RunStatus.error:
             if "Error" not in self.titles:
                 self._fail(run.content)
@@ -263,12 +266,14 @@ class Screen:
         return self._drawn[2]
 
 
-async def events_of(component: Any, given: Any, options: Mapping[str, Any], look: Look) -> AsyncGenerator[Any, None]:
-    """The events of a run and its RunOutput at the end. If it is not to be shown live only that, and the model is not asked to stream."""
+async def events_of(start: Callable[..., Any], look: Look) -> AsyncGenerator[Any, None]:
+    """The events of the run that ``start`` begins, and its RunOutput at the end. If it is not to be shown live only that, and the model is not
+    asked to stream.
+    """
     if not look.live:
-        yield await component.arun(given, stream=False, **options)
+        yield await start(stream=False)
         return
-    async with aclosing(component.arun(given, stream=True, stream_events=True, yield_run_output=True, **options)) as events:
+    async with aclosing(start(stream=True, stream_events=True, yield_run_output=True)) as events:
         async for event in events:
             yield event
 

@@ -109,7 +109,7 @@ class Chat:
         self._session_id: str = options["session_id"]
         self._user_id: str | None = options["user_id"]
         self._name: str | None = None
-        self._tokens = 0
+        self._tokens: dict[str | None, int] = {}
         self._listed: list[Session] = []
         self._paused: Any = None
         self._questions: list[Question] = []
@@ -202,7 +202,8 @@ class Chat:
         async with aclosing(run) as events:
             async for event in events:
                 if isinstance(event, RunOutput):
-                    self._tokens += event.metrics.total_tokens if event.metrics is not None else 0
+                    # A run that goes on has counted its earlier tokens too.
+                    self._tokens[event.run_id] = event.metrics.total_tokens if event.metrics is not None else 0
                     self._paused = event if event.is_paused else None
                 yield event
 
@@ -266,7 +267,8 @@ class Chat:
 
     def _toolbar(self) -> str:
         shown = self._name or f"session {self._session_id[:8]}"
-        counted = f" · {self._tokens:,} tokens" if self._tokens else ""
+        tokens = sum(self._tokens.values())
+        counted = f" · {tokens:,} tokens" if tokens else ""
         return f" {printable(shown)[:40]}{counted} · Alt-Enter new line · /help"
 
     # The commands.

@@ -32,6 +32,7 @@ from agno_mongo.run.base import RunStatus
 from agno_mongo.terminal.look import Look
 from agno_mongo.terminal.markdown import Body, Lines, MarkdownBlocks, Reasoning
 from agno_mongo.terminal.parts import Boxed, Edge, Tools, Whole, new_console, printable
+from agno_mongo.terminal.questions import questions_of
 
 REDRAWN: Final = 12
 """Times a second."""
@@ -81,11 +82,12 @@ class _Sections:
         self.metrics = run.metrics
         if "Reasoning" not in self.titles:
             self._reason(run.reasoning_content)
-        if "Tools" not in self.titles:
+        if not self._look.live:
             for tool in run.tools or ():
-                self._tool(tool, ended=True)
+                if tool.result is not None:
+                    self._tool(tool, ended=True)
         if run.status == RunStatus.paused:
-            # What it waits for is asked elsewhere; its content says so in the model's place.
+            self._wait(run)
             return
         if run.status == RunStatus.error:
             if "Error" not in self.titles:
@@ -96,6 +98,12 @@ class _Sections:
                 self._section("Response", "blue", self._new_answer()).add(printable(run.content))
         elif run.content is not None:
             self._section("Response", "blue", Whole(run.content))
+
+    def _wait(self, run: Any) -> None:
+        """What a paused run waits for. A chat asks it."""
+        if self._look.boxes:
+            waits = "\n".join(question.text for question in questions_of(run))
+            self._lines("Paused", "yellow").add(waits)
 
     def _say(self, text: str) -> None:
         if text:

@@ -167,18 +167,6 @@ class Edge:
         yield Text(f"{left}{line}{text}{line * (room - cell_len(text))}{right}", style=self.style, no_wrap=True, overflow="crop")
 
 
-class Bottom:
-    """The last lines of something that may be taller than the room there is for it."""
-
-    def __init__(self, content: RenderableType, height: int) -> None:
-        self.content, self.height = content, height
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in console.render_lines(self.content, options.update(height=None), pad=False)[-self.height :]:
-            yield from line
-            yield Segment.line()
-
-
 def table(*columns: str) -> Table:
     """A table without lines, as lists in a chat have it."""
     made = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_header=any(columns))

@@ -82,22 +82,22 @@ class _Sections:
         self.metrics = run.metrics
         if "Reasoning" not in self.titles:
             self._reason(run.reasoning_content)
-        if not self._look.live:
-            for tool in run.tools or ():
-                if tool.result is not None:
-                    self._tool(tool, ended=True)
+        for tool in () if self._look.live else run.tools or ():
+            if tool.result is not None:
+                self._tool(tool, ended=True)
         if run.status == RunStatus.paused:
             self._wait(run)
-            return
-        if run.status == RunStatus.error:
-            if "Error" not in self.titles:
-                self._fail(run.content)
-        elif isinstance(run.content, str):
-            if run.content.strip() != self.said.strip():
-                # Not streamed, or changed by a hook since.
-                self._section("Response", "blue", self._new_answer()).add(printable(run.content))
-        elif run.content is not None:
-            self._section("Response", "blue", Whole(run.content))
+        elif run.status != RunStatus.error:
+            self._come_to(run.content)
+        elif "Error" not in self.titles:
+            self._fail(run.content)
+
+    def _come_to(self, content: Any) -> None:
+        """The answer, if it was not streamed, or if a hook has changed it since."""
+        if not isinstance(content, (str, type(None))):
+            self._section("Response", "blue", Whole(content))
+        elif content and content.strip() != self.said.strip():
+            self._section("Response", "blue", self._new_answer()).add(printable(content))
 
     def _wait(self, run: Any) -> None:
         """What a paused run waits for. A chat asks it."""

@@ -59,38 +59,50 @@ OLDER: Final[Mapping[str, Mapping[str, str]]] = {
     "methods": {
         "get_messages_for_session": "get_session_messages",
         "rename_session": "set_session_name",
+        "auto_rename_session": "set_session_name",
     },
 }
 """Where a name was used: older name: today's. For ``run()`` that is every method that runs: ``print_response`` too, and their
 twins with an ``a``."""
 
-_MEMORY = "memories of a user are not there; sessions are kept with db="
-_KNOWLEDGE = "knowledge bases are not there; give the model a tool that searches yours"
-_SAY_IT = "say it in instructions="
-_REASONING = "pass a model that reasons"
-_SILENT = "nothing is ever sent to anybody; leave it out"
-_LOGGING = "logging.getLogger('agno_mongo') is the standard library's; set its level"
+_INSTEAD: Final[Mapping[str, str]] = {
+    "memories of a user are not there; sessions are kept with db=": (
+        "memory memory_manager enable_user_memories enable_agentic_memory update_memory_on_run add_memories_to_context add_memory_references "
+        "learning add_learnings_to_context"
+    ),
+    "knowledge bases are not there; give the model a tool that searches yours": (
+        "knowledge knowledge_filters knowledge_retriever retriever search_knowledge update_knowledge add_references add_knowledge_to_context "
+        "references_format add_search_knowledge_instructions enable_agentic_knowledge_filters"
+    ),
+    "pass a model that reasons": "reasoning reasoning_model reasoning_agent reasoning_min_steps reasoning_max_steps",
+    "say it in instructions=": "goal success_criteria add_location_to_context add_location_to_instructions skills",
+    "nothing is ever sent to anybody; leave it out": "telemetry monitoring",
+    "the package logs to logging.getLogger('agno_mongo'); set its level": "debug_mode debug_level",
+    "a session is named by set_session_name()": "session_name",
+    "the input of run() is the user's message": "user_message",
+    "an agent has no team": "team role",
+    "history is limited by num_history_runs, num_history_messages and num_history_tokens": "compaction",
+    "results are stored and sent whole; max_tool_calls_from_history limits those of earlier runs": (
+        "compress_tool_results compression_manager offload_tool_results"
+    ),
+    "large content stands in GridFS": "media_storage",
+    "output_schema= gives an answer its form, with the agent's own model": (
+        "output_model output_model_prompt parser_model parser_model_prompt"
+    ),
+    "ask for it in a run of its own": "followups num_followups followup_model",
+    "write run.content to a file yourself": "save_response_to_file",
+    "functions that make tools are called in every run": "cache_callables callable_tools_cache_key callable_knowledge_cache_key",
+    "give the model tools of your own for it": "filesystem sandbox",
+}
+"""What to do instead of a setting of Agno's agents: the names that have no counterpart here."""
+
 _OTHER_TABLES = "sessions, archive and media are all that is stored; session_table= names them"
 
 MISSING: Final[Mapping[str, Mapping[str, str]]] = {
-    "Agent": {
-        **dict.fromkeys(("memory", "memory_manager", "enable_user_memories", "enable_agentic_memory"), _MEMORY),
-        **dict.fromkeys(("update_memory_on_run", "add_memories_to_context", "add_memory_references"), _MEMORY),
-        **dict.fromkeys(("knowledge", "knowledge_filters", "knowledge_retriever", "retriever"), _KNOWLEDGE),
-        **dict.fromkeys(("search_knowledge", "update_knowledge", "add_references", "add_knowledge_to_context"), _KNOWLEDGE),
-        **dict.fromkeys(("reasoning", "reasoning_model", "reasoning_agent"), _REASONING),
-        **dict.fromkeys(("reasoning_min_steps", "reasoning_max_steps"), _REASONING),
-        **dict.fromkeys(("goal", "success_criteria", "add_location_to_context", "add_location_to_instructions"), _SAY_IT),
-        **dict.fromkeys(("telemetry", "monitoring"), _SILENT),
-        **dict.fromkeys(("debug_mode", "debug_level"), _LOGGING),
-        "session_name": "a session is named by set_session_name()",
-        "user_message": "the input of run() is the user's message",
-        "team": "an agent has no team",
-    },
+    "Agent": {name: reason for reason, names in _INSTEAD.items() for name in names.split()},
     "run()": {
-        "debug_mode": _LOGGING,
-        "knowledge_filters": _KNOWLEDGE,
-        "updated_tools": "pass requirements= of the paused run",
+        "debug_mode": "the package logs to logging.getLogger('agno_mongo'); set its level",
+        "knowledge_filters": "knowledge bases are not there; give the model a tool that searches yours",
     },
     "MongoDb": {
         f"{kind}_collection": _OTHER_TABLES
@@ -161,17 +173,21 @@ def older_options_accepted(method: Callable[P, T]) -> Callable[P, T]:
     return older_names_accepted(method, owner=f"{method.__name__}()")
 
 
-def older_method(name: str, today: Callable[..., T], *, arguments: tuple[str, ...] = ()) -> Callable[..., T]:
-    """The method ``today`` under its older name. ``arguments`` are what it called them by position, where that differs."""
+def older_method(
+    name: str, today: Callable[..., T], *, arguments: tuple[str, ...] | None = None, **fixed: Any
+) -> Callable[..., T]:
+    """The method ``today`` under its older name. ``arguments`` are what it called them by position, where that differs; ``fixed`` is what it
+    meant by itself.
+    """
 
     @functools.wraps(today)
     def older(self: Any, *args: Any, **kwargs: Any) -> T:
         _warn(f"{name}()", f"{today.__name__}()")
-        if not arguments:
+        if arguments is None:
             return today(self, *args, **kwargs)
         if len(args) > len(arguments):
             raise TypeError(f"{name}() takes at most {len(arguments)} arguments, not {len(args)}")
-        return today(self, **dict(zip(arguments, args, strict=False)), **kwargs)
+        return today(self, **dict(zip(arguments, args, strict=False)), **fixed, **kwargs)
 
     older.__name__ = name
     return older

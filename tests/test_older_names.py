@@ -8,6 +8,7 @@ import io
 import warnings
 from dataclasses import fields
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,120 @@ TODAY = {
     "methods": set(dir(Agent)),
 }
 
+AGNOS = [
+    "add_datetime_to_context",
+    "add_dependencies_to_context",
+    "add_history_to_context",
+    "add_knowledge_to_context",
+    "add_learnings_to_context",
+    "add_location_to_context",
+    "add_memories_to_context",
+    "add_name_to_context",
+    "add_search_knowledge_instructions",
+    "add_session_state_to_context",
+    "add_session_summary_to_context",
+    "additional_context",
+    "additional_input",
+    "build_context",
+    "build_user_context",
+    "cache_callables",
+    "cache_session",
+    "callable_knowledge_cache_key",
+    "callable_tools_cache_key",
+    "checkpoint",
+    "compaction",
+    "compress_tool_results",
+    "compression_manager",
+    "datetime_format",
+    "db",
+    "debug_level",
+    "debug_mode",
+    "delay_between_retries",
+    "dependencies",
+    "description",
+    "enable_agentic_knowledge_filters",
+    "enable_agentic_memory",
+    "enable_agentic_state",
+    "enable_session_summaries",
+    "events_to_skip",
+    "expected_output",
+    "exponential_backoff",
+    "fallback_config",
+    "fallback_models",
+    "filesystem",
+    "followup_model",
+    "followups",
+    "id",
+    "input_schema",
+    "instructions",
+    "introduction",
+    "knowledge",
+    "knowledge_filters",
+    "knowledge_retriever",
+    "learning",
+    "markdown",
+    "max_tool_calls_from_history",
+    "media_storage",
+    "memory_manager",
+    "metadata",
+    "model",
+    "name",
+    "num_followups",
+    "num_history_messages",
+    "num_history_runs",
+    "num_past_session_runs_in_search",
+    "num_past_sessions_to_search",
+    "offload_tool_results",
+    "output_model",
+    "output_model_prompt",
+    "output_schema",
+    "overwrite_db_session_state",
+    "parse_response",
+    "parser_model",
+    "parser_model_prompt",
+    "post_hooks",
+    "pre_hooks",
+    "read_chat_history",
+    "read_tool_call_history",
+    "reasoning_agent",
+    "reasoning_model",
+    "references_format",
+    "resolve_in_context",
+    "retries",
+    "role",
+    "sandbox",
+    "save_response_to_file",
+    "search_knowledge",
+    "search_past_sessions",
+    "send_media_to_model",
+    "session_id",
+    "session_state",
+    "session_summary_manager",
+    "skills",
+    "store_events",
+    "store_history_messages",
+    "store_media",
+    "store_tool_messages",
+    "stream",
+    "stream_events",
+    "structured_outputs",
+    "system_message",
+    "system_message_role",
+    "telemetry",
+    "timezone_identifier",
+    "tool_call_limit",
+    "tool_choice",
+    "tool_hooks",
+    "tools",
+    "update_knowledge",
+    "update_memory_on_run",
+    "use_instruction_tags",
+    "use_json_mode",
+    "user_id",
+    "user_message_role",
+]
+"""The settings of an agent in Agno 3.1.10."""
+
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # mongomock's, on Python 3.12
 
 
@@ -44,6 +159,16 @@ def test_every_older_name_leads_to_one_that_is_there(table: str, older: str, tod
 @pytest.mark.parametrize("table", MISSING)
 def test_what_is_said_to_be_missing_is_missing(table: str) -> None:
     assert not set(MISSING[table]) & (TODAY[table] | set(OLDER[table]))
+
+
+@pytest.mark.parametrize("setting", AGNOS)
+def test_every_setting_of_agno_has_its_effect_or_an_error_that_says_what_to_do(setting: str) -> None:
+    assert (setting in SETTINGS) != (setting in MISSING["Agent"])
+
+
+def test_the_page_for_who_comes_from_agno_names_every_setting() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "agno.md").read_text()
+    assert [name for name in sorted(SETTINGS) if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize(
@@ -115,12 +240,15 @@ def test_the_older_name_of_get_session_messages_works() -> None:
         assert len(asyncio.run(agent.aget_messages_for_session())) == 2
 
 
-def test_the_older_way_to_rename_a_session_works() -> None:
-    agent = Agent(model=ScriptedModel("ok"), db=InMemoryDb(), session_id="s")
+def test_the_older_ways_to_rename_a_session_work() -> None:
+    agent = Agent(model=ScriptedModel("ok", "Going"), db=InMemoryDb(), session_id="s")
     agent.run("go")
     with pytest.warns(DeprecationWarning, match=r"rename_session\(\) is an older name of set_session_name\(\)"):
         agent.rename_session("My trip")
     assert agent.get_session_name() == "My trip"
+    with pytest.warns(DeprecationWarning, match=r"auto_rename_session\(\) is an older name of set_session_name\(\)"):
+        agent.auto_rename_session()
+    assert agent.get_session_name() == "Going"
     with pytest.raises(TypeError, match="at most 2"), pytest.warns(DeprecationWarning, match="rename_session"):
         agent.rename_session("My trip", "s", "what else")
 
@@ -132,6 +260,7 @@ def test_the_older_way_to_rename_a_session_works() -> None:
         ("num_history_response", "did you mean 'num_history_responses'?"),
         ("memory", "memories of a user are not there"),
         ("knowledge", "a tool that searches"),
+        ("compaction", "history is limited by"),
         ("reasoning", "pass a model that reasons"),
         ("telemetry", "nothing is ever sent"),
         ("session_name", "set_session_name()"),

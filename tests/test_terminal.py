@@ -525,12 +525,16 @@ def leave(child: pexpect.spawn, by: str = "\x04") -> None:
 
 @at_a_terminal
 @pytest.mark.parametrize("how", ["blocking", "async"])
-async def test_ctrl_c_stops_the_answer_and_not_the_chat(how: str, mongo_db: MongoDb, mongo_url: str, spawn: Any) -> None:
+async def test_ctrl_c_stops_the_answer_and_not_the_chat_whatever_becomes_of_the_window(
+    how: str, mongo_db: MongoDb, mongo_url: str, spawn: Any
+) -> None:
     def talk() -> None:
         child = spawn(mongo_url, mongo_db.db_name, how)
         child.expect("User:")
         child.send("slowly\r")
         child.expect("I take my time")
+        child.setwinsize(5, 20)
+        child.setwinsize(50, 120)
         child.sendintr()
         child.expect("Stopped.")
         child.expect("User:")
@@ -583,16 +587,3 @@ def test_a_terminal_that_can_do_nothing_gets_plain_text(spawn: Any) -> None:
     child.expect("You said 'hello'")
     assert "\x1b" not in child.before
     leave(child, by="/exit\r")
-
-
-@at_a_terminal
-def test_a_window_may_change_while_an_answer_comes(spawn: Any) -> None:
-    child = spawn("-", "-")
-    child.expect("User:")
-    child.send("slowly\r")
-    child.expect("I take my time")
-    child.setwinsize(5, 20)
-    child.setwinsize(50, 120)
-    child.sendintr()
-    child.expect("Stopped.")
-    leave(child)

@@ -275,7 +275,7 @@ def test_a_setting_that_is_none_is_refused_with_what_to_do_instead(setting: str,
 
 async def test_an_option_that_is_none_is_refused_with_what_to_do_instead() -> None:
     agent = Agent(model=ScriptedModel())
-    with pytest.raises(TypeError, match=r"run\(\) has no setting 'debug_mode'; logging.getLogger"):
+    with pytest.raises(TypeError, match=r"run\(\) has no setting 'debug_mode'; the package logs"):
         await agent.arun("go", debug_mode=True)
     with pytest.raises(TypeError, match=r"print_response\(\) has no setting 'show_mesage'; did you mean 'show_message'"):
         await agent.aprint_response("go", show_mesage=True)

@@ -495,8 +495,7 @@ def state_home(tmp_path: Path) -> Path:
 @pytest.fixture
 def spawn(state_home: Path, child_environment: dict[str, str]) -> Iterator[Callable[..., pexpect.spawn]]:
     spawned: list[pexpect.spawn] = []
-    # What pexpect is does not answer where its cursor is.
-    outside = {"XDG_STATE_HOME": str(state_home), "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    outside = {"XDG_STATE_HOME": str(state_home), "TERM": "xterm", "PYTHONPATH": str(ROOT)}
 
     def start(*arguments: str, **more: str) -> pexpect.spawn:
         command = ["-W", "error", "-m", "tests.chatting_process", *arguments]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
+from rich.text import Text
 
 from agno_mongo.agent import Agent
 from agno_mongo.blocking import portal
@@ -16,6 +16,7 @@ from agno_mongo.db.embedded import EmbeddedMongoDb
 from agno_mongo.db.mongo import URL_VARIABLE, MongoDb
 from agno_mongo.errors import AgnoMongoError
 from agno_mongo.models import openai_or_demo
+from agno_mongo.terminal.parts import new_console
 
 DEMO_SESSION = "demo"
 
@@ -84,7 +85,7 @@ def _agent(options: argparse.Namespace, *, session_id: str | None, user_id: str 
 def _demo(options: argparse.Namespace) -> int:
     if options.process is None:
         return _demo_in_two_processes(options)
-    console = Console()
+    console = new_console()
     agent = _agent(options, session_id=DEMO_SESSION, user_id=None)
     if options.process == 1:
         agent.delete_session()
@@ -100,7 +101,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _demo_in_two_processes(options: argparse.Namespace) -> int:
-    console = Console()
+    console = new_console()
     for process in (1, 2):
         console.rule(f"process {process}")
         command = [sys.executable, "-m", "agno_mongo.cli", "demo", "--process", str(process)]
@@ -113,17 +114,17 @@ def _demo_in_two_processes(options: argparse.Namespace) -> int:
 
 
 def _chat(options: argparse.Namespace) -> int:
-    console = Console()
+    console = new_console()
     agent = _agent(options, session_id=options.session, user_id=options.user)
     assert agent.db is not None
     if options.session is None and not options.new:
         agent.session_id = next(iter(agent.db.blocking.get_all_session_ids(options.user, session_type="agent")), None)
     if agent.session_id is not None and (session := agent.get_session()) is not None:
-        runs = len(session.runs or ())
-        console.print(f"[dim]Session {agent.session_id}, {runs} run{'s' * (runs != 1)} so far.[/dim]", highlight=False)
+        shown = session.session_name or agent.session_id
+        console.print(Text(f"Session {shown}, {session.run_count} run{'s' * (session.run_count != 1)} so far.", style="dim"))
     else:
         console.print("[dim]A new session.[/dim]")
-    console.print("[dim]Leave with bye.[/dim]")
+    console.print("[dim]Leave with bye; /help lists what else there is.[/dim]")
     agent.cli_app(user=options.user, markdown=True, console=console)
     return 0
 

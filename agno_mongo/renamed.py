@@ -1,66 +1,164 @@
-"""Older names of Agno's settings and methods, in one table, and what becomes of a call that uses them."""
+"""Older names of Agno's settings, options and methods, in one table, and what becomes of a call that uses them.
+
+An older name is taken with a DeprecationWarning that names today's and points at the caller's line. A name that never was, or
+that has no counterpart here, is a TypeError, never ignored.
+"""
 
 from __future__ import annotations
 
 import difflib
 import functools
 import inspect
+import os
+import sys
 import warnings
-from collections.abc import Callable, Iterable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 ComponentT = TypeVar("ComponentT")
 
-SETTINGS = {
-    "storage": "db",
-    "add_history_to_messages": "add_history_to_context",
-    "num_history_responses": "num_history_runs",
-    "extra_data": "metadata",
-    "response_model": "output_schema",
-    "db_client": "client",
-    "session_collection": "session_table",
+OLDER: Final[Mapping[str, Mapping[str, str]]] = {
+    "Agent": {
+        "storage": "db",
+        "agent_id": "id",
+        "extra_data": "metadata",
+        "context": "dependencies",
+        "add_context": "add_dependencies_to_context",
+        "resolve_context": "resolve_in_context",
+        "add_state_in_messages": "resolve_in_context",
+        "add_messages": "additional_input",
+        "add_history_to_messages": "add_history_to_context",
+        "num_history_responses": "num_history_runs",
+        "add_name_to_instructions": "add_name_to_context",
+        "add_datetime_to_instructions": "add_datetime_to_context",
+        "add_session_summary_references": "add_session_summary_to_context",
+        "search_previous_sessions_history": "search_past_sessions",
+        "search_session_history": "search_past_sessions",
+        "num_history_sessions": "num_past_sessions_to_search",
+        "num_past_session_runs": "num_past_session_runs_in_search",
+        "create_default_system_message": "build_context",
+        "create_default_user_message": "build_user_context",
+        "response_model": "output_schema",
+        "stream_intermediate_steps": "stream_events",
+    },
+    "run()": {
+        "message": "input",
+        "messages": "input",
+        "stream_intermediate_steps": "stream_events",
+        "yield_run_response": "yield_run_output",
+        "context": "dependencies",
+        "response_model": "output_schema",
+        "extra_data": "metadata",
+    },
+    "MongoDb": {
+        "db_client": "client",
+        "session_collection": "session_table",
+    },
+    "methods": {
+        "get_messages_for_session": "get_session_messages",
+        "rename_session": "set_session_name",
+        "auto_rename_session": "set_session_name",
+    },
 }
-"""Older name: today's."""
+"""Where a name was used: older name: today's. For ``run()`` that is every method that runs: ``print_response`` too, and their
+twins with an ``a``."""
 
-METHODS = {
-    "get_messages_for_session": "get_session_messages",
-    "aget_messages_for_session": "aget_session_messages",
+_INSTEAD: Final[Mapping[str, str]] = {
+    "memories of a user are not there; sessions are kept with db=": (
+        "memory memory_manager enable_user_memories enable_agentic_memory update_memory_on_run add_memories_to_context add_memory_references "
+        "learning add_learnings_to_context"
+    ),
+    "knowledge bases are not there; give the model a tool that searches yours": (
+        "knowledge knowledge_filters knowledge_retriever retriever search_knowledge update_knowledge add_references add_knowledge_to_context "
+        "references_format add_search_knowledge_instructions enable_agentic_knowledge_filters"
+    ),
+    "pass a model that reasons": "reasoning reasoning_model reasoning_agent reasoning_min_steps reasoning_max_steps",
+    "say it in instructions=": "goal success_criteria add_location_to_context add_location_to_instructions skills",
+    "nothing is ever sent to anybody; leave it out": "telemetry monitoring",
+    "the package logs to logging.getLogger('agno_mongo'); set its level": "debug_mode debug_level",
+    "a session is named by set_session_name()": "session_name",
+    "the input of run() is the user's message": "user_message",
+    "an agent has no team": "team role",
+    "history is limited by num_history_runs, num_history_messages and num_history_tokens": "compaction",
+    "results are stored and sent whole; max_tool_calls_from_history limits those of earlier runs": (
+        "compress_tool_results compression_manager offload_tool_results"
+    ),
+    "large content stands in GridFS": "media_storage",
+    "output_schema= gives an answer its form, with the agent's own model": (
+        "output_model output_model_prompt parser_model parser_model_prompt"
+    ),
+    "ask for it in a run of its own": "followups num_followups followup_model",
+    "write run.content to a file yourself": "save_response_to_file",
+    "functions that make tools are called in every run": "cache_callables callable_tools_cache_key callable_knowledge_cache_key",
+    "give the model tools of your own for it": "filesystem sandbox",
 }
+"""What to do instead of a setting of Agno's agents: the names that have no counterpart here."""
+
+_OTHER_TABLES = "sessions, archive and media are all that is stored; session_table= names them"
+
+MISSING: Final[Mapping[str, Mapping[str, str]]] = {
+    "Agent": {name: reason for reason, names in _INSTEAD.items() for name in names.split()},
+    "run()": {
+        "debug_mode": "the package logs to logging.getLogger('agno_mongo'); set its level",
+        "knowledge_filters": "knowledge bases are not there; give the model a tool that searches yours",
+    },
+    "MongoDb": {
+        f"{kind}_collection": _OTHER_TABLES
+        for kind in ("memory", "metrics", "eval", "knowledge", "culture", "traces", "spans", "runs")
+    },
+}
+"""Names of Agno's that have no counterpart here, and what to do instead."""
+
+_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise TypeError, with the nearest name there is, for a name that is none."""
+    """Raise TypeError for a name that is none, with what to do instead or with the nearest name there is.
+
+    ``owner`` is what the error calls the function: a class, or a method such as ``run()``.
+    """
     for name in given:
         if name not in known:
-            nearest = difflib.get_close_matches(name, [*known, *SETTINGS], n=1, cutoff=0.75)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise TypeError(f"{owner} has no setting {name!r}{hint}")
+            table = _table_of(owner)
+            reason = MISSING.get(table, {}).get(name)
+            if reason is None:
+                nearest = difflib.get_close_matches(name, [*known, *OLDER.get(table, ())], n=1, cutoff=0.75)
+                reason = f"did you mean {nearest[0]!r}?" if nearest else None
+            raise TypeError(f"{owner} has no setting {name!r}" + (f"; {reason}" if reason else ""))
 
 
 def older_names_accepted(function: Callable[P, T], *, owner: str | None = None) -> Callable[P, T]:
     """Take older settings too, each with a DeprecationWarning that names today's.
 
-    A setting that never was is a TypeError with the nearest name that is. ``owner`` is what errors call the function.
+    A setting that never was is a TypeError with the nearest name that is; a function with ``**options`` sees to those itself. ``owner`` is
+    what errors call the function.
     """
-    known = inspect.signature(function).parameters
+    parameters = inspect.signature(function).parameters
+    known = {name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD}
+    has_options = len(known) < len(parameters)
     named = owner or function.__qualname__.removesuffix(".__init__")
+    older = OLDER.get(_table_of(named), {})
 
     @functools.wraps(function)
     def renaming(*args: P.args, **kwargs: P.kwargs) -> T:
-        for name in [name for name in kwargs if name not in known]:
-            today = SETTINGS.get(name)
-            if today not in known:
-                refuse_unknown(named, [name], known)
-            assert today is not None
-            if today in kwargs:
-                raise TypeError(f"{named}: {name!r} is an older name of {today!r}; both were given")
-            _warn(f"{named}({name}=…)", f"{named}({today}=…)")
-            kwargs[today] = kwargs.pop(name)
+        if not older.keys().isdisjoint(kwargs):
+            _rename(named, {name: today for name, today in older.items() if has_options or today in known}, known, kwargs)
+        if not has_options and not known.issuperset(kwargs):
+            refuse_unknown(named, kwargs, known)
         return function(*args, **kwargs)
 
     return renaming
+
+
+def _rename(owner: str, older: Mapping[str, str], known: set[str], given: dict[str, Any]) -> None:
+    for name in [name for name in given if name in older and name not in known]:
+        today = older[name]
+        if today in given:
+            raise TypeError(f"{owner}: {name!r} is an older name of {today!r}; both were given")
+        _warn(f"{owner.removesuffix('()')}({name}=…)", f"{owner.removesuffix('()')}({today}=…)")
+        given[today] = given.pop(name)
 
 
 def older_settings_accepted(component: type[ComponentT]) -> type[ComponentT]:
@@ -70,16 +168,38 @@ def older_settings_accepted(component: type[ComponentT]) -> type[ComponentT]:
     return component
 
 
-def older_method(name: str, today: Callable[P, T]) -> Callable[P, T]:
-    """The method under its older name."""
+def older_options_accepted(method: Callable[P, T]) -> Callable[P, T]:
+    """The method that runs, which takes older options too: see :func:`older_names_accepted`."""
+    return older_names_accepted(method, owner=f"{method.__name__}()")
+
+
+def older_method(
+    name: str, today: Callable[..., T], *, arguments: tuple[str, ...] | None = None, **fixed: Any
+) -> Callable[..., T]:
+    """The method ``today`` under its older name. ``arguments`` are what it called them by position, where that differs; ``fixed`` is what it
+    meant by itself.
+    """
 
     @functools.wraps(today)
-    def older(*args: P.args, **kwargs: P.kwargs) -> T:
-        _warn(f"{name}()", f"{METHODS[name]}()")
-        return today(*args, **kwargs)
+    def older(self: Any, *args: Any, **kwargs: Any) -> T:
+        _warn(f"{name}()", f"{today.__name__}()")
+        if arguments is None:
+            return today(self, *args, **kwargs)
+        if len(args) > len(arguments):
+            raise TypeError(f"{name}() takes at most {len(arguments)} arguments, not {len(args)}")
+        return today(self, **dict(zip(arguments, args, strict=False)), **fixed, **kwargs)
 
+    older.__name__ = name
     return older
 
 
+def _table_of(owner: str) -> str:
+    return "run()" if owner.endswith("()") else "MongoDb" if owner.endswith("Db") else owner
+
+
 def _warn(older: str, today: str) -> None:
-    warnings.warn(f"{older} is an older name of {today}", DeprecationWarning, stacklevel=3)
+    # The caller's line, however many of our own frames are between: the blocking twins have more than the others.
+    frame, level = sys._getframe(), 1  # noqa: SLF001 - what warnings itself counts by
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(f"{older} is an older name of {today}", DeprecationWarning, stacklevel=level)

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -125,7 +126,9 @@ def sockets_that_pymongo_leaves() -> Iterator[None]:
 
 
 @pytest.fixture
-def child_environment() -> dict[str, str]:
-    """The environment for a process of its own: no keys, warnings as they come."""
+def child_environment(tmp_path: Path) -> dict[str, str]:
+    """The environment for a process of its own: no keys, warnings as they come, nothing remembered of what is typed."""
     dropped = {"OPENAI_API_KEY", "OPENAI_BASE_URL", "AGNO_MONGO_URL"}
-    return {name: value for name, value in os.environ.items() if name not in dropped} | {"COLUMNS": "100"}
+    # Whoever tests a terminal does not answer where its cursor is.
+    own = {"COLUMNS": "100", "XDG_STATE_HOME": str(tmp_path / "state"), "PROMPT_TOOLKIT_NO_CPR": "1"}
+    return {name: value for name, value in os.environ.items() if name not in dropped} | own

@@ -99,7 +99,7 @@ def bytecode(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def answers(printed: str) -> list[str]:
     """The texts in the boxes headed Response."""
-    boxes = re.findall(r"╭─ Response \([\d.]+s\) ─+╮\n(.*?)^╰", printed, re.MULTILINE | re.DOTALL)
+    boxes = re.findall(r"╭─ Response ─+╮\n(.*?)^╰", printed, re.MULTILINE | re.DOTALL)
     return [" ".join(line.strip("│ ") for line in box.splitlines()) for box in boxes]
 
 
@@ -256,7 +256,8 @@ def test_session_table_keeps_its_sessions_apart_from_the_default_one(place: Plac
 def test_cli_app_goes_on_at_the_terminal_where_a_pipe_was_left_with_bye(place: Place) -> None:
     piped = place.run("cli_app.py", typed="My name is Ada.\n\nWhat is the capital of Brazil?\nbye\nWho am I?\n")
 
-    assert answers(piped) == ["Nice to meet you, Ada.", "The capital of Brazil is Brasília."]
+    said = [line for line in piped.splitlines() if line and "tokens" not in line]
+    assert said[-2:] == ["Nice to meet you, Ada.", "The capital of Brazil is Brasília."]
 
     command = ["-W", "error", str(EXAMPLES / "cli_app.py")]
     with pexpect.spawn(

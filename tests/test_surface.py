@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from typing import Any
@@ -59,35 +58,6 @@ def test_importing_an_agent_imports_no_optional_extra() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("older", "today", "value"),
-    [
-        ("storage", "db", InMemoryDb()),
-        ("add_history_to_messages", "add_history_to_context", True),
-        ("num_history_responses", "num_history_runs", 5),
-        ("extra_data", "metadata", {"a": 1}),
-    ],
-)
-def test_older_settings_are_taken_with_a_warning(older: str, today: str, value: Any) -> None:
-    with pytest.warns(DeprecationWarning, match=f"{older}=…\\) is an older name of Agent\\({today}=…\\)") as caught:
-        agent = Agent(model=ScriptedModel(), **{older: value})  # type: ignore[arg-type]
-    assert caught[0].filename == __file__
-    assert getattr(agent, today) == value
-    with pytest.raises(TypeError, match="both were given"):
-        Agent(model=ScriptedModel(), **{older: value, today: value})  # type: ignore[arg-type]
-
-
-@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # mongomock's, on Python 3.12
-def test_the_older_name_of_get_session_messages_works() -> None:
-    agent = Agent(model=ScriptedModel("ok"), db=InMemoryDb(), session_id="s")
-    agent.run("go")
-    with pytest.warns(DeprecationWarning, match=r"is an older name of get_session_messages\(\)"):
-        messages = agent.get_messages_for_session()
-    assert [message.content for message in messages] == ["go", "ok"]
-    with pytest.warns(DeprecationWarning, match="aget_session_messages"):
-        assert len(asyncio.run(agent.aget_messages_for_session())) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal, overload
 from uuid import uuid4
@@ -53,6 +53,16 @@ class RunOptions(ContinueOptions, MediaOptions, total=False):
     """
 
     run_id: str | None
+
+
+class PrintOptions(RunOptions, terminal.ShowOptions, total=False):
+    """What ``print_response`` takes: ``show_message=False`` leaves out the question."""
+
+    show_message: bool
+
+
+class ChatOptions(RunOptions, terminal.ShowOptions, terminal.PromptOptions, total=False):
+    """What ``cli_app`` takes."""
 
 
 @renamed.older_settings_accepted
@@ -141,6 +151,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         **options: Unpack[RunOptions],
     ) -> AsyncIterator[RunOutputEvent | RunOutput]: ...
 
+    @renamed.older_options_accepted
     def arun(
         self,
         input: Any,  # noqa: A002
@@ -186,6 +197,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         **options: Unpack[RunOptions],
     ) -> Iterator[RunOutputEvent | RunOutput]: ...
 
+    @renamed.older_options_accepted
     def run(
         self,
         input: Any,  # noqa: A002
@@ -336,63 +348,41 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
 
     # The terminal.
 
-    async def aprint_response(
-        self,
-        input: Any,  # noqa: A002
-        *,
-        stream: bool = True,
-        markdown: bool | None = None,
-        show_message: bool = True,
-        console: Any = None,
-        **options: Unpack[RunOptions],
-    ) -> None:
-        """Run the agent and print question and answer to the terminal: live as it comes, or at once without ``stream``.
+    @renamed.older_options_accepted
+    async def aprint_response(self, input: Any, **options: Unpack[PrintOptions]) -> None:  # noqa: A002
+        """Run the agent and print question and answer to the terminal, as they come or, without ``stream``, at once.
 
-        ``markdown`` renders the answer (the agent's ``markdown`` by default); ``console`` is a rich Console of one's own.
+        The options are those of ``arun`` and PrintOptions.
         """
-        await terminal.print_run(
-            self.arun(input, stream=True, stream_events=True, yield_run_output=True, **options),
-            question=str(input) if show_message else None,
-            live=stream,
-            markdown=self.markdown if markdown is None else markdown,
-            console=console,
-        )
+        await terminal.print_response(self, input, _known("print_response()", options, PrintOptions))
 
     print_response = blocking(aprint_response)
 
-    async def acli_app(
-        self,
-        input: str | None = None,  # noqa: A002
-        *,
-        user: str = "User",
-        markdown: bool | None = None,
-        stream: bool = True,
-        exit_on: Collection[str] = terminal.EXIT_ON,
-        console: Any = None,
-        **options: Unpack[RunOptions],
-    ) -> None:
-        """Talk to the agent in the terminal until one of ``exit_on`` (``exit``, ``quit``, ``bye``) or the end of input.
+    @renamed.older_options_accepted
+    async def acli_app(self, input: str | None = None, **options: Unpack[ChatOptions]) -> None:  # noqa: A002
+        """Talk to the agent on the terminal until Ctrl-D, ``/exit``, or ``exit``, ``quit`` or ``bye``. ``input`` is the first message.
 
-        ``input`` is the first message, ``user`` the name at the prompt.
+        Enter sends, Alt-Enter begins a new line, Ctrl-C stops an answer; ``/help`` lists the commands: other sessions, a new one, its name,
+        state and history. Where the standard input is no terminal its lines are taken as they are, and an error is raised. The options are those of
+        ``arun`` and ChatOptions. See docs/terminal.md.
         """
-        async for text in terminal.aread_lines(input, user=user, exit_on=exit_on, console=console):
-            await self.aprint_response(text, stream=stream, markdown=markdown, show_message=False, console=console, **options)
+        await terminal.load_chat()
+        await terminal.chat_with(self, self._whose(_known("cli_app()", options, ChatOptions))).arun(input)
 
-    def cli_app(
-        self,
-        input: str | None = None,  # noqa: A002
-        *,
-        user: str = "User",
-        markdown: bool | None = None,
-        stream: bool = True,
-        exit_on: Collection[str] = terminal.EXIT_ON,
-        console: Any = None,
-        **options: Unpack[RunOptions],
-    ) -> None:
-        """``acli_app``, blocking: lines are read in this thread, so that Ctrl-C and line editing work as usual."""
-        for text in terminal.read_lines(input, user=user, exit_on=exit_on, console=console):
-            with terminal.stopped_by_ctrl_c(console):
-                self.print_response(text, stream=stream, markdown=markdown, show_message=False, console=console, **options)
+    @renamed.older_options_accepted
+    def cli_app(self, input: str | None = None, **options: Unpack[ChatOptions]) -> None:  # noqa: A002
+        """``acli_app``, blocking: what is typed is read in this thread."""
+        terminal.chat_with(self, self._whose(_known("cli_app()", options, ChatOptions))).run(input)
+
+    def _whose(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with the session and the user that they mean."""
+        user_id = self._user(options.get("user_id"))
+        return {**options, "user_id": user_id, "session_id": self._session_for(options.get("session_id"), user_id)}
+
+
+def _known(method: str, options: Mapping[str, Any], known: Any) -> Mapping[str, Any]:
+    renamed.refuse_unknown(method, options, known.__annotations__)
+    return options
 
 
 _ALWAYS_STREAMED = (

@@ -244,3 +244,5 @@ class SessionAccessors:
     delete_session = blocking(adelete_session)
     get_messages_for_session = renamed.older_method("get_messages_for_session", get_session_messages)
     aget_messages_for_session = renamed.older_method("aget_messages_for_session", aget_session_messages)
+    rename_session = renamed.older_method("rename_session", set_session_name, arguments=("session_name", "session_id"))
+    auto_rename_session = renamed.older_method("auto_rename_session", set_session_name, arguments=(), autogenerate=True)

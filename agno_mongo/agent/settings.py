@@ -147,6 +147,9 @@ class AgentSettings(HasTools):
     stream_events: bool | None = None
     raise_model_errors: bool = False
 
+    # The terminal: agno_mongo.terminal.
+    show_tool_calls: bool = True
+
     _checked: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
         "name": lambda name, value: checks.instance_of(name, value, str),
         "id": lambda name, value: checks.instance_of(name, value, str),

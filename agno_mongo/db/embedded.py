@@ -13,6 +13,7 @@ from agno_mongo.db.documents import DEFAULT_SESSION_TABLE
 from agno_mongo.db.embedded_server import EmbeddedServer
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import StoreUnavailable
+from agno_mongo.renamed import older_names_accepted
 
 
 class EmbeddedMongoDb(MongoDb):
@@ -30,6 +31,7 @@ class EmbeddedMongoDb(MongoDb):
     Raises EmbeddedServerError at the first use if there is no binary, or it does not start; the text says what to do.
     """
 
+    @older_names_accepted
     def __init__(
         self,
         path: str | os.PathLike[str] = "tmp/data",

@@ -7,6 +7,7 @@ from typing import Any
 from agno_mongo.db.documents import DEFAULT_SESSION_TABLE
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError
+from agno_mongo.renamed import older_names_accepted
 
 try:
     from mongomock_motor import AsyncMongoMockClient
@@ -21,6 +22,7 @@ class InMemoryDb(MongoDb):
     durability, transactions, change streams and text search.
     """
 
+    @older_names_accepted
     def __init__(
         self,
         *,

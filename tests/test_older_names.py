@@ -1,0 +1,293 @@
+"""Names of Agno's earlier versions: taken with a warning that says what they are called today, or refused with what to do instead."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import warnings
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from agno_mongo.agent import Agent
+from agno_mongo.agent.agent import RunOptions
+from agno_mongo.agent.settings import AgentSettings
+from agno_mongo.db.embedded import EmbeddedMongoDb
+from agno_mongo.db.in_memory import InMemoryDb
+from agno_mongo.db.mongo import MongoDb
+from agno_mongo.errors import ConfigurationError
+from agno_mongo.renamed import MISSING, OLDER
+from agno_mongo.testing import ScriptedModel
+
+SETTINGS = {field.name for field in fields(AgentSettings)}
+TODAY = {
+    "Agent": SETTINGS,
+    "run()": {*RunOptions.__annotations__, "input", "stream_events", "yield_run_output"},
+    "MongoDb": set(inspect.signature(MongoDb.__init__).parameters),
+    "methods": set(dir(Agent)),
+}
+
+AGNOS = [
+    "add_datetime_to_context",
+    "add_dependencies_to_context",
+    "add_history_to_context",
+    "add_knowledge_to_context",
+    "add_learnings_to_context",
+    "add_location_to_context",
+    "add_memories_to_context",
+    "add_name_to_context",
+    "add_search_knowledge_instructions",
+    "add_session_state_to_context",
+    "add_session_summary_to_context",
+    "additional_context",
+    "additional_input",
+    "build_context",
+    "build_user_context",
+    "cache_callables",
+    "cache_session",
+    "callable_knowledge_cache_key",
+    "callable_tools_cache_key",
+    "checkpoint",
+    "compaction",
+    "compress_tool_results",
+    "compression_manager",
+    "datetime_format",
+    "db",
+    "debug_level",
+    "debug_mode",
+    "delay_between_retries",
+    "dependencies",
+    "description",
+    "enable_agentic_knowledge_filters",
+    "enable_agentic_memory",
+    "enable_agentic_state",
+    "enable_session_summaries",
+    "events_to_skip",
+    "expected_output",
+    "exponential_backoff",
+    "fallback_config",
+    "fallback_models",
+    "filesystem",
+    "followup_model",
+    "followups",
+    "id",
+    "input_schema",
+    "instructions",
+    "introduction",
+    "knowledge",
+    "knowledge_filters",
+    "knowledge_retriever",
+    "learning",
+    "markdown",
+    "max_tool_calls_from_history",
+    "media_storage",
+    "memory_manager",
+    "metadata",
+    "model",
+    "name",
+    "num_followups",
+    "num_history_messages",
+    "num_history_runs",
+    "num_past_session_runs_in_search",
+    "num_past_sessions_to_search",
+    "offload_tool_results",
+    "output_model",
+    "output_model_prompt",
+    "output_schema",
+    "overwrite_db_session_state",
+    "parse_response",
+    "parser_model",
+    "parser_model_prompt",
+    "post_hooks",
+    "pre_hooks",
+    "read_chat_history",
+    "read_tool_call_history",
+    "reasoning_agent",
+    "reasoning_model",
+    "references_format",
+    "resolve_in_context",
+    "retries",
+    "role",
+    "sandbox",
+    "save_response_to_file",
+    "search_knowledge",
+    "search_past_sessions",
+    "send_media_to_model",
+    "session_id",
+    "session_state",
+    "session_summary_manager",
+    "skills",
+    "store_events",
+    "store_history_messages",
+    "store_media",
+    "store_tool_messages",
+    "stream",
+    "stream_events",
+    "structured_outputs",
+    "system_message",
+    "system_message_role",
+    "telemetry",
+    "timezone_identifier",
+    "tool_call_limit",
+    "tool_choice",
+    "tool_hooks",
+    "tools",
+    "update_knowledge",
+    "update_memory_on_run",
+    "use_instruction_tags",
+    "use_json_mode",
+    "user_id",
+    "user_message_role",
+]
+"""The settings of an agent in Agno 3.1.10."""
+
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # mongomock's, on Python 3.12
+
+
+@pytest.mark.parametrize(("table", "older", "today"), [(table, *row) for table, rows in OLDER.items() for row in rows.items()])
+def test_every_older_name_leads_to_one_that_is_there(table: str, older: str, today: str) -> None:
+    assert today in TODAY[table]
+    assert older not in TODAY[table] or table == "methods"
+    assert older not in MISSING.get(table, ())
+
+
+@pytest.mark.parametrize("table", MISSING)
+def test_what_is_said_to_be_missing_is_missing(table: str) -> None:
+    assert not set(MISSING[table]) & (TODAY[table] | set(OLDER[table]))
+
+
+@pytest.mark.parametrize("setting", AGNOS)
+def test_every_setting_of_agno_has_its_effect_or_an_error_that_says_what_to_do(setting: str) -> None:
+    assert (setting in SETTINGS) != (setting in MISSING["Agent"])
+
+
+def test_the_page_for_who_comes_from_agno_names_every_setting() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "agno.md").read_text()
+    assert [name for name in sorted(SETTINGS) if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("older", "today", "value"),
+    [
+        ("storage", "db", InMemoryDb()),
+        ("agent_id", "id", "guide"),
+        ("add_history_to_messages", "add_history_to_context", True),
+        ("num_history_responses", "num_history_runs", 5),
+        ("extra_data", "metadata", {"a": 1}),
+        ("stream_intermediate_steps", "stream_events", True),
+    ],
+)
+def test_older_settings_are_taken_with_a_warning_at_the_callers_line(older: str, today: str, value: Any) -> None:
+    with pytest.warns(DeprecationWarning, match=rf"Agent\({older}=…\) is an older name of Agent\({today}=…\)") as caught:
+        agent = Agent(model=ScriptedModel(), **{older: value})
+    assert caught[0].filename == __file__
+    assert getattr(agent, today) == value
+    with pytest.raises(TypeError, match="both were given"):
+        Agent(model=ScriptedModel(), **{older: value, today: value})
+
+
+def test_an_agent_of_ones_own_takes_older_settings_too() -> None:
+    class Guide(Agent):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(model=ScriptedModel(), **settings)
+
+    with pytest.warns(DeprecationWarning, match="num_history_runs") as caught:
+        assert Guide(num_history_responses=5).num_history_runs == 5
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("db", [partial(MongoDb, "mongodb://localhost"), InMemoryDb, EmbeddedMongoDb])
+def test_older_settings_of_a_database_are_taken(db: Any) -> None:
+    with pytest.warns(DeprecationWarning, match="session_table") as caught:
+        assert db(session_collection="mine").session_table == "mine"
+    assert caught[0].filename == __file__
+    with pytest.raises(TypeError, match="MongoDb has no setting 'memory_collection'; sessions, archive and media"):
+        db(memory_collection="mine")
+
+
+def test_older_options_of_a_run_are_taken_in_every_way_to_run() -> None:
+    model = ScriptedModel("1", "2", "3", "4", "5")
+    agent, out = Agent(model=model), Console(file=io.StringIO())
+    calls = [
+        lambda: agent.run(message="1"),
+        lambda: asyncio.run(agent.arun(messages=["2"])),
+        lambda: list(agent.run("3", stream=True, stream_intermediate_steps=True)),
+        lambda: agent.print_response(message="4", console=out),
+        lambda: asyncio.run(agent.aprint_response(message="5", console=out)),
+    ]
+    for call in calls:
+        with pytest.warns(DeprecationWarning, match="is an older name of") as caught:
+            call()
+        assert caught[0].filename == __file__
+    assert model.asked == ["1", '["2"]', "3", "4", "5"]
+    with pytest.raises(TypeError, match="'message' is an older name of 'input'; both were given"):
+        agent.run(input="a", message="b")
+
+
+def test_the_older_name_of_get_session_messages_works() -> None:
+    agent = Agent(model=ScriptedModel("ok"), db=InMemoryDb(), session_id="s")
+    agent.run("go")
+    with pytest.warns(DeprecationWarning, match=r"is an older name of get_session_messages\(\)") as caught:
+        messages = agent.get_messages_for_session()
+    assert caught[0].filename == __file__
+    assert [message.content for message in messages] == ["go", "ok"]
+    with pytest.warns(DeprecationWarning, match="aget_session_messages"):
+        assert len(asyncio.run(agent.aget_messages_for_session())) == 2
+
+
+def test_the_older_ways_to_rename_a_session_work() -> None:
+    agent = Agent(model=ScriptedModel("ok", "Going"), db=InMemoryDb(), session_id="s")
+    agent.run("go")
+    with pytest.warns(DeprecationWarning, match=r"rename_session\(\) is an older name of set_session_name\(\)"):
+        agent.rename_session("My trip")
+    assert agent.get_session_name() == "My trip"
+    with pytest.warns(DeprecationWarning, match=r"auto_rename_session\(\) is an older name of set_session_name\(\)"):
+        agent.auto_rename_session()
+    assert agent.get_session_name() == "Going"
+    with pytest.raises(TypeError, match="at most 2"), pytest.warns(DeprecationWarning, match="rename_session"):
+        agent.rename_session("My trip", "s", "what else")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("add_history_to_contxt", "did you mean 'add_history_to_context'?"),
+        ("num_history_response", "did you mean 'num_history_responses'?"),
+        ("memory", "memories of a user are not there"),
+        ("knowledge", "a tool that searches"),
+        ("compaction", "history is limited by"),
+        ("reasoning", "pass a model that reasons"),
+        ("telemetry", "nothing is ever sent"),
+        ("session_name", "set_session_name()"),
+        ("qqq", "no setting 'qqq'"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused_with_what_to_do_instead(setting: str, words: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        Agent(model=ScriptedModel(), **{setting: 1})
+    assert words in str(caught.value)
+
+
+async def test_an_option_that_is_none_is_refused_with_what_to_do_instead() -> None:
+    agent = Agent(model=ScriptedModel())
+    with pytest.raises(TypeError, match=r"run\(\) has no setting 'debug_mode'; the package logs"):
+        await agent.arun("go", debug_mode=True)
+    with pytest.raises(TypeError, match=r"print_response\(\) has no setting 'show_mesage'; did you mean 'show_message'"):
+        await agent.aprint_response("go", show_mesage=True)
+    with pytest.raises(TypeError, match=r"cli_app\(\) has no setting 'usr'; did you mean 'user'"):
+        await agent.acli_app(usr="me")
+
+
+def test_todays_names_warn_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "datetime.datetime.utcnow", DeprecationWarning)
+        agent = Agent(model=ScriptedModel("ok"), db=InMemoryDb(), num_history_runs=2)
+        agent.run("go", session_id="s")
+    with pytest.raises(ConfigurationError):
+        Agent(model=ScriptedModel(), num_history_runs=0)

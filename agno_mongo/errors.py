@@ -19,6 +19,7 @@
      │   ├─ UserRequired
      │   ├─ RunNotFound
      │   ├─ RunAlreadyFinished
+     │   ├─ RunIsPaused             it waits for a person, and what was given is not the answer
      │   └─ RunTakenOver            its lease had run out, and another process went on with it
      ├─ StateConflictError          two runs changed the same key and the policy is "raise"; the run is kept
      ├─ StateTypeError              a counter that is no number, a list that is none (also a TypeError)
@@ -179,6 +180,21 @@ class RunAlreadyFinished(SessionError):
     def __init__(self, message: str, *, session_id: str, run_id: str) -> None:
         super().__init__(message, session_id=session_id)
         self.run_id = run_id
+
+
+class RunIsPaused(SessionError):
+    """The run waits for a person: it goes on once each of its calls that wait is answered. It stays paused.
+
+    ``missing`` are the ids of the calls that have no answer, ``unknown`` those that were answered and do not wait.
+    """
+
+    def __init__(
+        self, message: str, *, session_id: str, run_id: str, missing: tuple[str, ...] = (), unknown: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, session_id=session_id)
+        self.run_id = run_id
+        self.missing = missing
+        self.unknown = unknown
 
 
 class RunTakenOver(SessionError):

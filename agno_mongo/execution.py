@@ -33,6 +33,7 @@ from agno_mongo.errors import (
     DocumentTooLarge,
     ModelError,
     OutputSchemaError,
+    RunIsPaused,
     SessionBusy,
     SessionError,
     StateConflictError,
@@ -40,7 +41,7 @@ from agno_mongo.errors import (
     UnstorableValueError,
 )
 from agno_mongo.history import SYSTEM_ROLES, finished_rounds, told_runs
-from agno_mongo.messages import Message, Metrics, without_media
+from agno_mongo.messages import Message, Metrics, ToolExecution, without_media
 from agno_mongo.run.agent import (
     RunCancelledEvent,
     RunCompletedEvent,
@@ -48,11 +49,14 @@ from agno_mongo.run.agent import (
     RunErrorEvent,
     RunOutput,
     RunOutputEvent,
+    RunPausedEvent,
     RunStartedEvent,
     StateConflictEvent,
 )
-from agno_mongo.run.base import HISTORY_SKIP_STATUSES, BaseRunOutput, RunContext, RunStatus
+from agno_mongo.run.base import HISTORY_SKIP_STATUSES, BaseRunOutput, RunContext, RunInput, RunStatus
+from agno_mongo.run.requirement import Answer, requirements_of, take_answer
 from agno_mongo.run.stored import without_tool_messages
+from agno_mongo.stopping import Stopping
 from agno_mongo.summaries import Summaries
 from agno_mongo.upkeep import Upkeep
 from agno_mongo.working_state import add_again, encoded_additions, encoded_state
@@ -76,7 +80,8 @@ class Settings:
     what a new session begins with, as they are stored.
     ``raise_errors`` raises a model's error after the run is stored with status ERROR, ``raise_check_errors`` a hook's refusal.
     ``concurrent_runs`` says what a run does that meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
-    round of tools too. ``continues``: the run is an interrupted one, which goes on. ``metadata``
+    round of tools too. ``continues``: the run is an interrupted or paused one, which goes on, with these ``answers``; ``fault_of`` says what
+    is wrong with a call that was answered, and ``paused_run`` is the run itself, which counts where there is no database. ``metadata``
     is the component's, ``run_metadata`` the call's; the session's own comes in between.
 
     Without ``store_media`` a note stands in the place of images, sounds and files; without ``store_tool_messages`` nothing is stored of what
@@ -103,6 +108,9 @@ class Settings:
     queue_timeout: float = 60.0
     checkpoint: CheckpointWhen = "runs"
     continues: bool = False
+    answers: tuple[Answer, ...] | None = None
+    fault_of: Callable[[ToolExecution], str | None] = lambda _: None
+    paused_run: RunOutput | None = None
     store_media: bool = True
     store_tool_messages: bool = True
     store_history_messages: bool = False
@@ -120,9 +128,10 @@ class Settings:
 
 class Execution:
     """One run between its two commands. ``run``, ``session`` and ``context`` are there once it has begun; ``finished_rounds`` are the
-    messages from which a continued run goes on, the user's and all that followed. ``input_changed``: the body has put another input into ``run``
-    than the one that the run began with. The body sets ``runs_shown``, how many runs its history
-    goes back, if ``history_runs`` of the settings do not say it: a move to the archive leaves so many within reach.
+    messages from which a continued run goes on, the user's and all that followed; ``paused_round`` are the calls of the last of them if it
+    had paused there. ``input_changed``: the body has put another input into ``run`` than the one that the run began with. The body sets
+    ``runs_shown``, how many runs its history goes back, if ``history_runs`` of the settings do not say it: a move to the archive leaves so many
+    within reach.
     """
 
     session: Session
@@ -140,10 +149,14 @@ class Execution:
         self._is_guest = False
         self._run_count = 0
         self._earlier_changes: list[dict[str, Any]] = []
+        self._earlier_metadata: dict[str, Any] | None = None
+        self._counted: Mapping[str, float] = {}
+        self._stopping = Stopping(db, settings.key, run.run_id or "")
         self.run = run
         self.input_changed = False
         self.runs_shown = 0
         self.finished_rounds: list[Message] = []
+        self.paused_round: list[ToolExecution] = []
 
     def event(self, kind: Callable[..., T], **data: Any) -> T:
         """An event of this run."""
@@ -158,29 +171,43 @@ class Execution:
     async def events(
         self, body: Callable[[Execution], AsyncGenerator[RunOutputEvent, None]]
     ) -> AsyncGenerator[RunOutputEvent, None]:
-        """The events of the whole run, RunStarted to RunCompleted, RunCancelled or RunError.
+        """The events of the whole run, RunStarted to RunCompleted, RunPaused, RunCancelled or RunError.
 
         Raises what the store raises, always; what the body raises only if it is neither a ModelError nor a CheckError, or if ``raise_errors`` or
-        ``raise_check_errors`` is set. Closing the generator, or cancelling whoever reads it, stores the run as cancelled.
+        ``raise_check_errors`` is set. Closing the generator, or cancelling whoever reads it, stores the run as cancelled; so does a request to stop
+        it, which ends it in good order.
         """
-        await self._begin()
-        failure: BaseException | None = None
-        left: GeneratorExit | None = None
-        try:
-            async with self._alive(), aclosing(body(self)) as events:
-                yield self._noted(self._first_event())
-                async for event in events:
-                    try:
-                        yield self._noted(event)
-                    except GeneratorExit as gone:
-                        left = gone
-                        raise
-        except BaseException as error:  # noqa: BLE001 - raised again below, once the run is stored
-            # A reader who has left is why the run ended, whatever goes wrong on the way out.
-            failure = left or error
-        self._close_run(failure)
-        last = self._noted(self._last_event(failure))
-        conflicts = await self._stored(failure)
+        with self._stopping as stopping:
+            try:
+                await self._begin()
+            except asyncio.CancelledError as error:
+                if not stopping.is_cause_of(error):
+                    raise
+                yield self.event(RunCancelledEvent)
+                return
+            failure: BaseException | None = None
+            left: GeneratorExit | None = None
+            try:
+                async with self._alive(), aclosing(body(self)) as events:
+                    yield self._noted(self._first_event())
+                    stopping.listen()
+                    async for event in events:
+                        stopping.let_go()
+                        try:
+                            yield self._noted(event)
+                        except GeneratorExit as gone:
+                            left = gone
+                            raise
+                        stopping.listen()
+            except BaseException as error:  # noqa: BLE001 - raised again below, once the run is stored
+                # A reader who has left is why the run ended, whatever goes wrong on the way out.
+                failure = left or error
+            stopping.close()
+            stopped = stopping.is_cause_of(failure)
+            failure = None if stopped else failure
+            self._close_run(failure, stopped=stopped)
+            last = self._noted(self._last_event(failure))
+            conflicts = await self._stored(failure)
         if conflicts:
             yield self.event(StateConflictEvent, paths=conflicts)
         if isinstance(last, RunCompletedEvent):
@@ -189,7 +216,9 @@ class Execution:
                 async with aclosing(self._summed_up(self._settings.summaries)) as events:
                     async for event in events:
                         yield event
-        yield last
+        # Somebody may have wanted it cancelled in the moment in which it paused.
+        cancelled = self.run.is_cancelled and isinstance(last, RunPausedEvent)
+        yield self.event(RunCancelledEvent) if cancelled else last
 
     def _noted(self, event: RunOutputEvent) -> RunOutputEvent:
         """The event, which is stored with the run if the component wants that."""
@@ -207,6 +236,8 @@ class Execution:
         if failure is not None:
             more = {name: getattr(failure, name) for name in ("error_id", "additional_data") if isinstance(failure, CheckError)}
             return self.event(RunErrorEvent, content=str(failure), error_type=type(failure).__name__, **more)
+        if run.status is RunStatus.paused:
+            return self.event(RunPausedEvent, tools=run.tools, requirements=run.requirements)
         return self.event(
             RunCompletedEvent,
             content=run.content,
@@ -238,6 +269,7 @@ class Execution:
         run_state = values.encode(settings.run_state, path="session_state")
         metadata = values.encode(settings.metadata, path="metadata")
         values.encode(settings.run_metadata, path="metadata")
+        answers = None if settings.answers is None else [answer.to_dict() for answer in settings.answers]
         begin = RunBegin(
             key=settings.key,
             run_id=check_run_id(self.run.run_id),
@@ -254,7 +286,9 @@ class Execution:
             attempt=self._attempt,
             known=settings.cache.known(settings.key, settings.runs_wanted) if settings.cache is not None else None,
             first_runs=[values.encode(run, path="introduction") for run in settings.first_runs],
+            answers=values.encode(answers, path="requirements"),
         )
+        self._stopping.listen()
         begun, cancelled = await self._uninterrupted(lambda: self._entered(begin))
         self._enter(begun, begin, run_state)
         try:
@@ -265,8 +299,10 @@ class Execution:
                 self._enter(begun, begin, run_state)
             await self._load_more_history()
         except BaseException as error:
+            self._stopping.let_go()
             await self._not_begun(error)
             raise
+        self._stopping.let_go()
 
     async def _media_of_input(self) -> dict[str, Any]:
         found = self.run.input.media() if self.run.input is not None else {}
@@ -274,29 +310,31 @@ class Execution:
         return kept
 
     async def _entered(self, begin: RunBegin) -> RunBegun:
-        """The run has begun, or goes on. Where what is stored cannot be read the run is given up: nothing is left of one that was to begin."""
+        """The run has begun, or goes on. Where what is stored cannot be read the run is given up: nothing is left of one that was to begin.
+        One that was not answered as it must be is paused again.
+        """
         try:
             begun = await self._begun(begin)
             self._resume(begun.entry or {})
-        except CorruptSession:
+        except (CorruptSession, RunIsPaused) as error:
             if self._upkeep is not None:
-                await self._upkeep.give_up()
+                await self._upkeep.give_up(paused=isinstance(error, RunIsPaused))
             raise
         return begun
 
     async def _begun(self, begin: RunBegin) -> RunBegun:
         if self._db is None:
-            return _unstored(begin)
+            return _unstored(begin, self._settings)
         claim = Claim(key=begin.key, run_id=begin.run_id, continued_by=self._continued_by, attempt=self._attempt)
-        self._upkeep = Upkeep(self._db, claim, begin.lease)
+        self._upkeep = Upkeep(self._db, claim, begin.lease, self._stopping.request)
         if self._settings.continues:
             return await self._db.take_over_run(claim, begin)
         return await self._db.begin_run(begin)
 
     def _resume(self, entry: Mapping[str, Any]) -> None:
-        """Take up what an interrupted run has stored: its input, and what a checkpoint has of it. A run that begins has nothing yet.
+        """Take up what an interrupted or paused run has stored: its input, and what it has come to. A run that begins has nothing yet.
 
-        Raises CorruptSession if that is not what a run stores.
+        Raises CorruptSession if that is not what a run stores, RunIsPaused if the answers are not what its calls need.
         """
         if not entry:
             return
@@ -304,11 +342,49 @@ class Execution:
         self.run.input = active.run_input
         self.run.created_at = int(active.started_at)
         self.run.metrics = active.metrics
-        self.finished_rounds = [message for message in finished_rounds(active.messages or ()) if message.role not in SYSTEM_ROLES]
-        answered = {message.tool_call_id for message in self.finished_rounds if message.role == "tool"}
-        past = RunOutput(input=self.run.input, messages=self.finished_rounds, tools=active.tools)
-        self.run.tools = [tool for tool in past.tools or () if tool.tool_call_id in answered] or None
+        if active.counted is not None:
+            # What the session has counted when the run paused; and it has taken so long by then.
+            self._counted = active.counted.counters()
+            self._started -= active.counted.duration or 0.0
+        self._take_up_rounds(active)
         self._earlier_changes = entry.get("state_changes") or []
+        if active.cancelled is not None:
+            self._stopping.request()
+
+    def _take_up_rounds(self, active: ActiveRun) -> None:
+        said = [message for message in active.messages or () if message.role not in SYSTEM_ROLES]
+        rounds = finished_rounds(said)
+        waits = active.pending is not None and len(rounds) < len(said)
+        self.finished_rounds = said if waits else rounds
+        answered = {message.tool_call_id for message in self.finished_rounds if message.role == "tool"}
+        own = {"input": self.run.input, "messages": self.finished_rounds, "tools": active.tools}
+        past = RunOutput.model_validate({**(active.run or {}), **own})
+        tools = past.tools or []
+        if waits:
+            self.paused_round = tools[-len(said[len(rounds)].tool_calls or ()) :]
+            self._take_answers(active.answers or [])
+        self.run.tools = [tool for tool in tools if waits or tool.tool_call_id in answered] or None
+        self.run.requirements = requirements_of(self.run.tools)
+        self._earlier_metadata = past.metadata
+        for name in past.model_fields_set - {"status", "content", "session_state"}:
+            if getattr(self.run, name, None) is None:
+                setattr(self.run, name, getattr(past, name))
+
+    def _take_answers(self, answers: Sequence[dict[str, Any]]) -> None:
+        given = {answer["tool_call_id"]: Answer(**answer) for answer in answers}
+        for tool in self.paused_round:
+            if not tool.is_paused:
+                continue
+            call_id = tool.tool_call_id or ""
+            fault = take_answer(tool, given.get(call_id, Answer(tool_call_id=call_id))) or self._settings.fault_of(tool)
+            if fault:
+                raise RunIsPaused(
+                    f"run {self.run.run_id!r} of session {self._settings.key.session_id!r} stays paused: the call {call_id!r} of "
+                    f"{tool.tool_name!r} cannot go on: {fault}",
+                    session_id=self._settings.key.session_id,
+                    run_id=self.run.run_id or "",
+                    missing=(call_id,),
+                )
 
     def _active_run(self, entry: Mapping[str, Any]) -> ActiveRun:
         try:
@@ -322,10 +398,11 @@ class Execution:
 
     async def _not_begun(self, error: BaseException) -> None:
         """What is left of a run that did not come to its body: nothing, if others were ahead; else a run that failed, or was cancelled.
-        One that was to go on stays interrupted.
+        One that was to go on stays interrupted, or paused; unless it was told to stop.
         """
-        if self._upkeep is not None and (self._settings.continues or isinstance(error, SessionBusy)):
-            _, cancelled = await uninterrupted(self._upkeep.give_up)
+        upkeep, given_up = self._upkeep, self._settings.continues and not self._stopping.requested
+        if upkeep is not None and (given_up or isinstance(error, SessionBusy)):
+            _, cancelled = await uninterrupted(lambda: upkeep.give_up(paused=self._settings.answers is not None))
             if cancelled is not None:
                 raise cancelled
             return
@@ -354,9 +431,9 @@ class Execution:
                 add_again(self.context, change)
 
     def _metadata(self) -> dict[str, Any] | None:
-        """The run's metadata, a dict of its own: the component's, over it what the session has, over both the call's."""
+        """The run's metadata, a dict of its own: the component's, over it what the session has, what the run had when it paused, and the call's."""
         merged: dict[str, Any] = {}
-        for layer in (self._settings.metadata, self.session.metadata, self._settings.run_metadata):
+        for layer in (self._settings.metadata, self.session.metadata, self._earlier_metadata, self._settings.run_metadata):
             if layer:
                 merged = states.merge(merged, values.decode(values.encode(layer, path="metadata")))
         return merged or None
@@ -410,12 +487,15 @@ class Execution:
             # Deleted meanwhile? finish_run will say so.
             session.runs = session.runs if further is None else further.runs
 
-    def _close_run(self, failure: BaseException | None) -> None:
+    def _close_run(self, failure: BaseException | None, *, stopped: bool = False) -> None:
         run = self.run
         run.metrics = run.metrics or Metrics()
         run.metrics.duration = perf_counter() - self._started
-        if failure is None:
-            run.status = RunStatus.completed
+        run.requirements = requirements_of(run.tools)
+        if stopped:
+            run.status = RunStatus.cancelled
+        elif failure is None:
+            run.status = RunStatus.paused if run.status is RunStatus.paused else RunStatus.completed
         elif isinstance(failure, Exception):
             run.status = RunStatus.error
             run.content_type = "str"
@@ -462,6 +542,8 @@ class Execution:
     async def _record(self) -> dict[str, Any]:
         """The run as it is stored."""
         record = self.run.to_dict()
+        # They are the tools', seen by whoever is to answer.
+        record.pop("requirements", None)
         if not self._settings.store_media:
             record |= {name: await self._kept(record[name]) for name in ("input", "messages", "events") if name in record}
             record |= await self._kept({name: record[name] for name in media.NAMES.intersection(record)})
@@ -491,12 +573,15 @@ class Execution:
         if self._attempt is not None:
             record["attempt"] = self._attempt
         assert self.run.metrics is not None
+        counters = self.run.metrics.counters()
+        pause = self._paused(record) if self.run.status is RunStatus.paused else None
         end = RunEnd(
             key=self._settings.key,
             run_id=self.context.run_id,
-            runs=[record],
+            runs=[record] if pause is None else [],
             changes=changes,
-            counters=self.run.metrics.counters(),
+            counters={name: amount - self._counted.get(name, 0) for name, amount in counters.items()},
+            pause=pause,
             state_revision=self._state_revision,
             attempt=self._attempt,
             continued_by=self._continued_by,
@@ -506,6 +591,8 @@ class Execution:
         )
         try:
             ended = await self._db.finish_run(end)
+            if ended.cancelled and await self._db.cancel_run(end.claim, store_tool_messages=self._settings.store_tool_messages):
+                self.run.status = RunStatus.cancelled
         except DocumentTooLarge as error:
             # Large runs are stored apart; it is the state.
             await self._db.finish_run(replace(end, changes=[]))
@@ -517,6 +604,36 @@ class Execution:
             cache.ended(end.key, self.session, end.runs, revision=ended.revision, wanted=self._settings.runs_wanted)
         self._run_count = ended.run_count
         return ended.conflicts, [*unstorable, *unstorable_parts]
+
+    def _paused(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The run's entry while it waits, beside what it had when it began."""
+        rest = {name: value for name, value in record.items() if name not in _OF_THE_ENTRY}
+        pending = sorted(tool.tool_call_id or "" for tool in self.run.tools or () if tool.is_paused)
+        lists = {name: record.get(name) or [] for name in ("messages", "tools")}
+        metrics = record.get("metrics") or {}
+        own = {**lists, "metrics": metrics, "counted": metrics, "pending": pending, "run": rest}
+        if not self.input_changed:
+            return own
+        given = record.get("input") or {}
+        return {**own, "input": given.get("input_content"), **{name: given[name] for name in media.NAMES.intersection(given)}}
+
+
+_OF_THE_ENTRY = frozenset(
+    {
+        "run_id",
+        "session_id",
+        "user_id",
+        "input",
+        "messages",
+        "tools",
+        "metrics",
+        "created_at",
+        "status",
+        "attempt",
+        "parent_run_id",
+    }
+)
+"""Fields of a run that its entry in ``active_runs`` has by itself, or as whose entry it is."""
 
 
 class Held(AbstractAsyncContextManager[AsyncGenerator[T, None]]):
@@ -569,16 +686,23 @@ async def session_with_runs(
         limit *= 2
 
 
-def _unstored(begin: RunBegin) -> RunBegun:
-    """A session that nobody keeps, for a component without a database."""
-    key = begin.key
+def _unstored(begin: RunBegin, settings: Settings) -> RunBegun:
+    """A session that nobody keeps, for a component without a database. What a run had come to when it paused, the run itself says."""
+    key, paused, entry = begin.key, settings.paused_run, None
+    if settings.continues and paused is not None:
+        record = paused.to_dict()
+        entry = {name: record.get(name) for name in ("messages", "tools", "metrics")}
+        given = paused.input or RunInput()
+        entry |= {"input": given.input_content, **given.media(), "started_at": paused.created_at}
+        entry |= {"pending": [], "answers": begin.answers}
+        begin = replace(begin, state=values.encode(paused.session_state or {}, path="session_state"))
     session = SESSION_CLASSES[key.session_type](
         session_id=key.session_id,
         user_id=key.user_id,
         session_data={"session_state": values.decode(begin.state)},
         runs=values.decode(list(begin.first_runs)),
     )
-    return RunBegun(session=session, state=begin.state, state_revision=None)
+    return RunBegun(session=session, state=begin.state, state_revision=None, entry=entry)
 
 
 async def uninterrupted(work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, asyncio.CancelledError | None]:

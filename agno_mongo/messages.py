@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
 from agno_mongo.media import NAMES, Audios, Files, Images, Media, Videos
 from agno_mongo.media import of as media_of
@@ -142,8 +142,44 @@ class Message(StoredModel):
         return cls.model_validate(data)
 
 
+class UserInputField(StoredModel):
+    """A parameter of a tool that a person fills in, or may change: ``value`` is what the model gave, until then.
+
+    ``field_type`` is a Python type, or the text of an annotation that is more than one. A field that is not ``required`` may stay
+    None: the function has a default for it.
+    """
+
+    name: str
+    field_type: Any = str
+    description: str | None = None
+    value: Any = None
+    required: bool = True
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _name_of_nothing(cls, value: Any) -> Any:
+        """Where a model has made up the fields, Agno may have stored one without a name."""
+        return "" if value is None else value
+
+    @field_validator("field_type", mode="before")
+    @classmethod
+    def _type_of_name(cls, value: Any) -> Any:
+        return _FIELD_TYPES.get(value, value) if isinstance(value, str) else value
+
+    @field_serializer("field_type")
+    def _name_of_type(self, value: Any) -> str:
+        return value.__name__ if isinstance(value, type) else str(value)
+
+
+_FIELD_TYPES = {kind.__name__: kind for kind in (str, int, float, bool, list, dict)}
+
+
 class ToolExecution(StoredModel):
-    """One call of a tool: who was called with what, and what came of it."""
+    """One call of a tool: who was called with what, and what came of it.
+
+    ``requires_confirmation``, ``requires_user_input`` and ``external_execution_required`` are True while the call waits for a person,
+    False once it has been answered, None where nobody was to be asked.
+    """
 
     tool_call_id: str | None = None
     tool_name: str | None = None
@@ -154,6 +190,24 @@ class ToolExecution(StoredModel):
     child_run_id: str | None = None
     stop_after_tool_call: bool = False
     created_at: int = Field(default_factory=lambda: int(time()))
+    requires_confirmation: bool | None = None
+    confirmed: bool | None = None
+    confirmation_note: str | None = None
+    requires_user_input: bool | None = None
+    user_input_schema: list[UserInputField] | None = None
+    answered: bool | None = None
+    external_execution_required: bool | None = None
+    external_execution_silent: bool | None = None
+
+    @property
+    def is_paused(self) -> bool:
+        """True while the call waits for a person."""
+        return bool(self.requires_confirmation or self.requires_user_input or self.external_execution_required)
+
+    @property
+    def was_asked(self) -> bool:
+        """True if the call waits for a person, or did before it went on."""
+        return not (self.requires_confirmation is self.requires_user_input is self.external_execution_required is None)
 
 
 def without_media(value: Any) -> Any:

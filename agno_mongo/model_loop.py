@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from agno_mongo.errors import IncompleteResponse, TooManyToolRounds
-from agno_mongo.messages import Message, Metrics
+from agno_mongo.messages import Message, Metrics, ToolExecution
 from agno_mongo.models.base import FailedRequest, Model, ModelDelta, ModelRequest
 from agno_mongo.run.agent import (
     ModelRequestCompletedEvent,
@@ -21,7 +21,7 @@ from agno_mongo.run.agent import (
     RunOutput,
     RunOutputEvent,
 )
-from agno_mongo.run.base import RunContext
+from agno_mongo.run.base import RunContext, RunStatus
 from agno_mongo.tool_calls import BETWEEN_PARTS, MakeEvent, ToolRound, ToolSettings
 from agno_mongo.tools.function import Function
 
@@ -48,6 +48,9 @@ class ModelLoop:
     awaited after each round of tools, when every call has its result. ``provided`` are tools that the provider runs itself. Without
     ``send_media`` the model is not shown the messages' media. ``answer_form`` is what form the answer must
     have, if any.
+
+    A round in which a call waits for a person ends the loop, with status PAUSED; the loop begins with ``paused_round``, the calls of the last
+    answer in ``messages``, where it goes on.
     """
 
     model: Model
@@ -63,6 +66,7 @@ class ModelLoop:
     answer_form: AnswerForm | None = None
     provided: Sequence[dict[str, Any]] = ()
     tool_settings: ToolSettings = field(default_factory=ToolSettings)
+    paused_round: list[ToolExecution] = field(default_factory=list)
     _metrics: Metrics = field(init=False)
     _rounds: int = field(default=0, init=False)
     _stopped: bool = field(default=False, init=False)
@@ -72,31 +76,38 @@ class ModelLoop:
         self._metrics = self.run.metrics = self.run.metrics or Metrics()
 
     async def events(self) -> AsyncGenerator[RunOutputEvent, None]:
-        """Run the loop to the model's answer, or to the tool that ends the run. Raises what the model raises, and TooManyToolRounds; a
-        failing tool's message goes to the model.
+        """Run the loop to the model's answer, to the tool that ends the run, or to a call that waits. Raises what the model raises, and
+        TooManyToolRounds; a failing tool's message goes to the model.
         """
+        paused_round = self.paused_round
         while True:
-            async with aclosing(self._ask()) as events:
+            if not paused_round:
+                async with aclosing(self._ask()) as events:
+                    async for event in events:
+                        yield event
+                if not self.messages[-1].tool_calls:
+                    if self._is_answered():
+                        break
+                    continue
+                self._check_rounds()
+            async with aclosing(self._call_tools(paused_round)) as events:
                 async for event in events:
                     yield event
-            calls = self.messages[-1].tool_calls
-            if not calls:
-                if self.answer_form is None:
-                    break
-                complaint = self.answer_form.take(self.run, self.messages[-1].get_content_string())
-                if complaint is None:
-                    break
-                self.messages.append(complaint)
-                continue
-            self._check_rounds()
-            async with aclosing(self._call_tools(calls)) as events:
-                async for event in events:
-                    yield event
+            if self.run.status is RunStatus.paused:
+                return
+            paused_round = []
             if self._stopped:
                 break
             if self.after_tools is not None:
                 await self.after_tools()
         yield self.event(RunContentCompletedEvent)
+
+    def _is_answered(self) -> bool:
+        """True if the last message is the run's answer. One that has not the form that it must have is followed by a complaint."""
+        complaint = None if self.answer_form is None else self.answer_form.take(self.run, self.messages[-1].get_content_string())
+        if complaint is not None:
+            self.messages.append(complaint)
+        return complaint is None
 
     async def _ask(self) -> AsyncGenerator[RunOutputEvent, None]:
         who = {"model": self.model.id, "model_provider": self.model.provider}
@@ -161,25 +172,29 @@ class ModelLoop:
         self._metrics.time_to_first_token = self._metrics.time_to_first_token or used.time_to_first_token
         return used
 
-    async def _call_tools(self, calls: Sequence[Mapping[str, Any]]) -> AsyncGenerator[RunOutputEvent, None]:
-        """All calls of one answer at once. Results go to the model in the order of the calls."""
+    async def _call_tools(self, paused_round: list[ToolExecution]) -> AsyncGenerator[RunOutputEvent, None]:
+        """All calls of the last answer at once. Results go to the model in the order of the calls."""
+        answer = next(index for index in range(len(self.messages) - 1, -1, -1) if self.messages[index].tool_calls)
+        before = self.messages[answer + 1 :]
         round_of_tools = ToolRound(
-            calls=calls,
+            calls=self.messages[answer].tool_calls or (),
             functions=self.functions,
             context=self.context,
             agent=self.agent,
             event=self.event,
             settings=self.tool_settings,
-            called_before=len(self.run.tools or ()),
+            called_before=len(self.run.tools or ()) - len(paused_round),
             shown_before=bool(self._shown),
+            executions=paused_round,
         )
-        self.run.tools = [*(self.run.tools or ()), *round_of_tools.executions]
+        if not paused_round:
+            self.run.tools = [*(self.run.tools or ()), *round_of_tools.executions]
         try:
             async with aclosing(round_of_tools.events()) as events:
                 async for event in events:
                     yield event
         finally:
-            self.messages.extend(round_of_tools.messages())
+            self.messages[answer + 1 :] = _in_order(before, round_of_tools.messages())
         self._rounds += 1
         self._stopped = round_of_tools.stops
         for name, made in round_of_tools.media.items():
@@ -187,6 +202,8 @@ class ModelLoop:
         if round_of_tools.shown:
             self._shown += round_of_tools.shown
             self.run.content = BETWEEN_PARTS.join(self._shown)
+        if round_of_tools.is_paused:
+            self.run.status = RunStatus.paused
 
     def _tool_choice(self) -> str | dict[str, Any] | None:
         """What forces a call does so once: the model could never answer else. After the last round that it may have, it has to."""
@@ -203,6 +220,13 @@ class ModelLoop:
                 model=self.model.id,
                 rounds=most,
             )
+
+
+def _in_order(before: list[Message], told: list[Message]) -> list[Message]:
+    """What a round has come to, by its calls; what the model was told of it ``before`` a pause stays what it was."""
+    known = {message.tool_call_id: message for message in before if message.role == "tool"}
+    results = [known.get(message.tool_call_id, message) if message.role == "tool" else message for message in told]
+    return results + [message for message in before if message.role != "tool"]
 
 
 class _Answer:

@@ -22,6 +22,7 @@ from agno_mongo.run.agent import (
     ToolCallStartedEvent,
 )
 from agno_mongo.run.base import RunContext
+from agno_mongo.tools import pausing
 from agno_mongo.tools.calling import Calling, ToolTimeoutError, ended
 from agno_mongo.tools.function import BadToolArgumentsError, Function, FunctionCall
 from agno_mongo.tools.result import media_of, result_text
@@ -70,12 +71,31 @@ class _Call:
         """True if the run ends with this round. A call that failed is for the model to hear."""
         if self.raised is not None:
             return self.raised.stop_execution
+        if self.execution.stop_after_tool_call:
+            # Before the run paused.
+            return True
         return bool(self.function and self.function.stop_after_tool_call and self.execution.tool_call_error is False)
+
+    @property
+    def waits(self) -> bool:
+        """True if the call is not made now: it waits for a person, or was made or answered before the round went on."""
+        if self.execution.result is not None:
+            return True
+        function = self.function
+        if self.refused or function is None or not function.asks_somebody:
+            return False
+        return pausing.asks(function, self.arguments, self.execution)
+
+    @property
+    def final_arguments(self) -> Any:
+        """The arguments as the model sent them, or with what a person has filled in."""
+        return self.execution.tool_args if self.execution.answered else self.arguments
 
 
 @dataclass(kw_only=True)
 class ToolRound:
-    """``calls`` are the model's, in OpenAI's shape; ``executions`` what becomes of them, in the same order.
+    """``calls`` are the model's, in OpenAI's shape; ``executions`` what becomes of them, in the same order. They are given where the round
+    goes on after a pause: those that have a result are left as they are.
 
     ``called_before`` is how many calls the run has made already, ``shown_before`` whether any results of theirs are part of its answer.
     """
@@ -88,23 +108,28 @@ class ToolRound:
     settings: ToolSettings = field(default_factory=ToolSettings)
     called_before: int = 0
     shown_before: bool = False
+    executions: list[ToolExecution] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         limit = self.settings.limit
+        made: Sequence[ToolExecution | None] = self.executions or [None for _ in self.calls]
         self._calls = [
-            self._call_of(call, refused=limit is not None and number > limit)
-            for number, call in enumerate(self.calls, self.called_before + 1)
+            self._call_of(call, execution, refused=limit is not None and number > limit)
+            for number, (call, execution) in enumerate(zip(self.calls, made, strict=True), self.called_before + 1)
         ]
         self.executions = [call.execution for call in self._calls]
         self._closing = False
         self._last_shown: _Call | None = None
 
-    def _call_of(self, call: Mapping[str, Any], *, refused: bool) -> _Call:
+    def _call_of(self, call: Mapping[str, Any], made: ToolExecution | None, *, refused: bool) -> _Call:
         # A call to something else than a function has none of it; the model will be told.
         called = call.get("function") or {}
         name, arguments = str(called.get("name") or call.get("type") or ""), called.get("arguments")
-        execution = ToolExecution(tool_call_id=call.get("id"), tool_name=name, tool_args=_as_sent(arguments))
-        return _Call(name=name, arguments=arguments, execution=execution, function=self.functions.get(name), refused=refused)
+        execution = made or ToolExecution(tool_call_id=call.get("id"), tool_name=name, tool_args=_as_sent(arguments))
+        function = self.functions.get(name)
+        shows = function is not None and function.shows_result and execution.result and not execution.tool_call_error
+        shown = [execution.result or ""] if shows else []
+        return _Call(name=name, arguments=arguments, execution=execution, function=function, refused=refused, shown=shown)
 
     @property
     def stops(self) -> bool:
@@ -121,6 +146,11 @@ class ToolRound:
         return made
 
     @property
+    def is_paused(self) -> bool:
+        """True if a call waits for a person."""
+        return any(execution.is_paused for execution in self.executions)
+
+    @property
     def shown(self) -> list[str]:
         """What became part of the run's answer, by calls."""
         return ["".join(call.shown) for call in self._calls if call.shown]
@@ -131,10 +161,11 @@ class ToolRound:
         Nothing is taken from a generator among the tools before its last event was read.
         """
         happenings: asyncio.Queue[Any] = asyncio.Queue(1)
-        tasks = [asyncio.ensure_future(self._carry_out(call, happenings)) for call in self._calls]
+        called = [call for call in self._calls if not call.waits]
+        tasks = [asyncio.ensure_future(self._carry_out(call, happenings)) for call in called]
         try:
-            for execution in self.executions:
-                yield self.event(ToolCallStartedEvent, tool=execution)
+            for call in called:
+                yield self.event(ToolCallStartedEvent, tool=call.execution)
             unfinished = len(tasks)
             while unfinished:
                 happening = await happenings.get()
@@ -186,7 +217,7 @@ class ToolRound:
 
         calling = Calling(
             call=FunctionCall(
-                function=function, arguments=function.validated(call.arguments), call_id=call.execution.tool_call_id
+                function=function, arguments=function.validated(call.final_arguments), call_id=call.execution.tool_call_id
             ),
             context=self.context,
             agent=self.agent,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any, Final
@@ -16,6 +16,7 @@ from agno_mongo.db import values
 from agno_mongo.db.checkpoints import ENTRY_BYTES, Checkpoint, stored_changes
 from agno_mongo.db.leases import Ahead, Claim
 from agno_mongo.db.mongo import MongoDb
+from agno_mongo.db.open_runs import Renewed
 from agno_mongo.db.state import Change
 from agno_mongo.errors import DocumentTooLarge, StoreError, StoreUnavailable
 
@@ -30,14 +31,23 @@ _PATIENCE: Final = 6
 _SOON: Final = 12
 """Parts of a lease: how long one renewal may take, and how long after one that failed the next is tried."""
 
+RENEWED_EVERY: Final = 5.0
+"""Seconds between two renewals, or a third of the lease if that is less. Oftener than the lease needs, because with a renewal the run hears
+whether somebody wants it to stop.
+"""
+
 
 class Upkeep:
-    """Keeps a run going that ``claim`` says is this process's, with leases of ``lease`` seconds."""
+    """Keeps a run going that ``claim`` says is this process's, with leases of ``lease`` seconds. ``on_cancel`` is called, maybe more than
+    once, when it comes out that somebody wants the run to stop.
+    """
 
-    def __init__(self, db: MongoDb, claim: Claim, lease: float) -> None:
+    def __init__(self, db: MongoDb, claim: Claim, lease: float, on_cancel: Callable[[], object] = lambda: None) -> None:
         self._db = db
         self.claim: Final = claim
         self._lease = lease
+        self._pause = min(RENEWED_EVERY, lease / 3)
+        self._on_cancel = on_cancel
         self._sent: dict[str, int] = {}
         self._bytes = 0
         self._full = False
@@ -47,7 +57,7 @@ class Upkeep:
         """Renew the run's lease while it goes on. A short run is over before the first renewal."""
         loop = asyncio.get_running_loop()
         renewals: list[asyncio.Task[None]] = []
-        timer = loop.call_later(self._lease / 3, lambda: renewals.append(loop.create_task(self._renew())))
+        timer = loop.call_later(self._pause, lambda: renewals.append(loop.create_task(self._renew())))
         try:
             yield
         finally:
@@ -61,9 +71,13 @@ class Upkeep:
             pause = self._lease / _SOON
             # A server that is away for a moment is met again soon, or by finish_run. A command that hangs must not cost the lease.
             with suppress(StoreError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._db.renew_lease(self.claim, self._lease), self._lease / _PATIENCE)
-                pause = self._lease / 3
+                self._heard(await asyncio.wait_for(self._db.renew_lease(self.claim, self._lease), self._lease / _PATIENCE))
+                pause = self._pause
             await asyncio.sleep(pause)
+
+    def _heard(self, renewed: Renewed) -> None:
+        if renewed.cancelled:
+            self._on_cancel()
 
     async def turn(self, ahead: Ahead, timeout: float | None) -> None:
         """Wait until all who are ahead have finished, or until their leases have run out.
@@ -104,7 +118,7 @@ class Upkeep:
         point = Checkpoint(claim=self.claim, lease=self._lease, changes=stored_changes(changes), whole=not sent, **encoded)
         try:
             if await self._fits(point):
-                await self._db.checkpoint_run(point)
+                self._heard(await self._db.checkpoint_run(point))
             else:
                 self._stop_checkpoints(f"they would take more than {ENTRY_BYTES} bytes")
         except DocumentTooLarge:
@@ -125,7 +139,9 @@ class Upkeep:
         run_id, session_id = self.claim.run_id, self.claim.key.session_id
         _log.warning("run %r of session %r goes on without further checkpoints: %s", run_id, session_id, why)
 
-    async def give_up(self) -> None:
-        """Take back that the run has begun, or was taken over. If the server is away, its lease runs out instead."""
+    async def give_up(self, *, paused: bool = False) -> None:
+        """Take back that the run has begun, or was taken over, so that it is interrupted as before, or ``paused``. If the server is away, its
+        lease runs out instead.
+        """
         with suppress(StoreError):
-            await self._db.leave_run(self.claim)
+            await self._db.leave_run(self.claim, paused=paused)

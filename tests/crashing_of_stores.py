@@ -14,6 +14,7 @@ from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, RunAlreadyFinished
 from agno_mongo.run import RunContext, RunStatus
 from agno_mongo.testing import ScriptedModel, ToolCall
+from agno_mongo.tools import tool
 from tests.crashing import (
     AFTERWARDS,
     ANSWER,
@@ -161,6 +162,84 @@ async def checkpoints(stage: Stage) -> None:
     await stage.turn("one")
     stage.arm()
     await stage.turn("rounds", agent=worker_on(stage.db, stage.session_id, ROUNDS, stage.done)[0])
+
+
+# A pause.
+
+BOUGHT = "bought"
+
+
+def buyer_on(db: MongoDb, session_id: str, *script: Any, called: Callable[[str], None]) -> tuple[Agent, ScriptedModel]:
+    """An agent that looks at once, and buys what somebody has confirmed. ``called`` hears of every call of its tools."""
+
+    async def look(run_context: RunContext) -> str:
+        called("look")
+        run_context.state.increment("looked")
+        return "Looked."
+
+    async def buy(run_context: RunContext) -> str:
+        called("buy")
+        run_context.state.increment("bought")
+        return "Bought."
+
+    return agent_on(db, session_id, *script, tools=[look, tool(requires_confirmation=True)(buy)])
+
+
+async def pause_and_answer_are_whole(witness: Witness, report: Report) -> str:
+    """Whatever was acknowledged is there; what follows it can be done, and all of it counts once."""
+    session_id, called = report.case.session_id, [what for what in report.done if what in {"look", "buy"}]
+    calls = [ToolCall("look", id="look"), ToolCall("buy", id="buy")]
+    session = await witness.db.get_session(session_id, user_id=USER)
+    run = session.get_run(BOUGHT)
+    was = "absent" if run is None else str(run.status.value)
+    answered = was == "INTERRUPTED" and bool(run.tools)
+    if "continued" in report.done:
+        assert was == "COMPLETED"
+    elif "paused" in report.done:
+        assert was in {"PAUSED", "INTERRUPTED", "COMPLETED"}
+        assert answered or was != "INTERRUPTED"
+    if was in {"absent", "INTERRUPTED"} and not answered:
+        agent, _ = buyer_on(witness.db, session_id, calls, called=called.append)
+        going_on = agent.arun(question(BOUGHT), run_id=BOUGHT) if run is None else agent.acontinue_run(BOUGHT)
+        run = await going_on
+        assert run.is_paused
+    elif was == "PAUSED":
+        assert called == ["look"]
+    if was != "COMPLETED":
+        for requirement in run.active_requirements:
+            requirement.confirm()
+        agent, model = buyer_on(witness.db, session_id, ANSWER, called=called.append)
+        await agent.acontinue_run(BOUGHT, requirements=None if answered else run.requirements)
+        assert_nothing_loose(model.requests[0].messages)
+    assert Counter(called)["buy"] <= 2 if answered else Counter(called)["buy"] == 1
+    assert Counter(called)["look"] <= (2 if was in {"absent", "INTERRUPTED"} and not answered else 1)
+    await assert_bought_once(witness, session_id)
+    return f"{was}, answered" if answered else was
+
+
+async def assert_bought_once(witness: Witness, session_id: str) -> None:
+    session = await witness.db.get_session(session_id, user_id=USER)
+    assert session.active_runs == {}
+    assert sorted(run.run_id for run in session.runs) == sorted(["one", BOUGHT, AFTERWARDS])
+    (run,) = [run for run in session.runs if run.run_id == BOUGHT]
+    assert [message.content for message in run.messages] == [question(BOUGHT), None, "Looked.", "Bought.", ANSWER]
+    assert [tool.result for tool in run.tools] == ["Looked.", "Bought."]
+    assert run.metrics.total_tokens == TOKENS_OF_A_TURN
+    assert session.session_data["session_metrics"]["total_tokens"] == 3 * TOKENS_OF_A_TURN
+    assert (session.session_state["looked"], session.session_state["bought"]) == (1, 1)
+
+
+@scenario(later=pause_and_answer_are_whole)
+async def pausing(stage: Stage) -> None:
+    """A run pauses, is answered and goes on."""
+    await stage.turn("one")
+    stage.arm()
+    calls = [ToolCall("look", id="look"), ToolCall("buy", id="buy")]
+    run = await buyer_on(stage.db, stage.session_id, calls, called=stage.done)[0].arun(question(BOUGHT), run_id=BOUGHT)
+    stage.done("paused")
+    run.active_requirements[0].confirm()
+    await buyer_on(stage.db, stage.session_id, ANSWER, called=stage.done)[0].acontinue_run(run)
+    stage.done("continued")
 
 
 # Forks, rewinds and deletions of a session with an archive and large content.

@@ -14,6 +14,7 @@ from agno_mongo.db import checkpoints
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.mongo import MongoDb
+from agno_mongo.db.open_runs import Renewed
 from agno_mongo.db.state import MISSING, Change
 from agno_mongo.errors import DocumentTooLarge, SessionNotFound, StoreUnavailable
 from agno_mongo.models.base import ModelRequest
@@ -147,8 +148,8 @@ class TestTheCost:
         agent.model.script += [(noting(large), noting("b")), noting("c"), noting("d"), "done"]  # type: ignore[attr-defined]
         recorder.sent.clear()
         await agent.arun("go")
-        assert recorder.names == ["findAndModify", "update", "update", "update", "findAndModify"]
-        updates = [command["updates"][0] for command in recorder.sent[1:4]]
+        assert recorder.names == ["findAndModify"] * 5
+        updates = [{"u": command["update"], "q": command["query"]} for command in recorder.sent[1:4]]
         assert [len(next(iter(update["u"].get("$push", {"": {"$each": []}}).values()))["$each"]) for update in updates] == [
             0,
             2,
@@ -176,16 +177,17 @@ class Faulty(MongoDb):
         self.faults = list(faults)
         self.points: list[Checkpoint] = []
 
-    async def checkpoint_run(self, point: Checkpoint) -> None:
+    async def checkpoint_run(self, point: Checkpoint) -> Renewed:
         self.points.append(point)
         fault = self.faults.pop(0) if self.faults else ""
         if fault == "too large":
             raise DocumentTooLarge("over 16 MB")
         if fault == "before":
             raise StoreUnavailable("away")
-        await super().checkpoint_run(point)
+        renewed = await super().checkpoint_run(point)
         if fault == "after":
             raise StoreUnavailable("away")
+        return renewed
 
 
 class TestACheckpointThatFails:

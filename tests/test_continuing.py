@@ -298,8 +298,12 @@ class TestARunThatCannotGoOn:
             await agent_on(None).acontinue_run("r")
         with pytest.raises(ConfigurationError, match="which session"):
             await Agent(model=ScriptedModel(), db=InMemoryDb()).acontinue_run("r")
-        with pytest.raises(TypeError, match=r"continue_run\(\) has no setting 'run_id'|multiple values"):
-            await agent_on(InMemoryDb()).acontinue_run("r", run_id="q")  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="one of them"):
+            await agent_on(InMemoryDb()).acontinue_run("r", run_id="q")
+        with pytest.raises(ConfigurationError, match=r"which run\? Pass run_id="):
+            await agent_on(InMemoryDb()).acontinue_run()
+        with pytest.raises(ConfigurationError, match="run_response= takes a RunOutput, not int"):
+            await agent_on(InMemoryDb()).acontinue_run(7)  # type: ignore[call-overload]
         with pytest.raises(TypeError, match=r"continue_run\(\) has no setting 'input'"):
             await agent_on(InMemoryDb()).acontinue_run("r", input="x")  # type: ignore[call-overload]
 

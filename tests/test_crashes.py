@@ -26,6 +26,7 @@ FATES = {
     "archive_move": {"absent", "interrupted", "stored", "all acknowledged"},
     "large_turn": {"absent", "interrupted", "stored", "all acknowledged"},
     "checkpoints": {f"interrupted after {rounds} rounds" for rounds in range(4)} | {"absent", "stored", "all acknowledged"},
+    "pausing": {"absent", "INTERRUPTED", "PAUSED", "INTERRUPTED, answered", "COMPLETED"},
     "fork": {"not forked", "forked", "all acknowledged"},
     "rewind_with_copy": {"as before", "as before, copied", "rewound, copied", "all acknowledged"},
     "rewind_without_copy": {"as before", "rewound", "all acknowledged"},

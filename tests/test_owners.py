@@ -156,6 +156,10 @@ async def _finish(t: Try) -> Any:
     )
 
 
+async def _renewed(t: Try) -> bool:
+    return bool(await t.db.renew_lease(t.claim, 60))
+
+
 async def _checkpoint(t: Try) -> None:
     messages = [{"role": "user", "content": LARGE.replace(SAID, "otter")}]
     await t.db.checkpoint_run(
@@ -193,6 +197,10 @@ CALLS: Final = (
     Call("agent.arun(stream=True)", lambda t: _read_out(t.agent.arun("hello", stream=True))),
     Call("agent.acontinue_run", lambda t: t.agent.acontinue_run(t.open_run), of_run=RunNotFound),
     Call("agent.acontinue_run(stream=True)", lambda t: _read_out(t.agent.acontinue_run(t.open_run, stream=True)), of_run=RunNotFound),
+    Call("agent.acontinue_run(requirements=)",
+         lambda t: t.agent.acontinue_run(run_id=t.open_run, requirements=[{"tool_execution": {"tool_call_id": "c", "confirmed": True}}]),
+         of_run=RunNotFound),
+    Call("agent.acancel_run", lambda t: t.agent.acancel_run(t.open_run), of_run=RunNotFound),
     Call("agent.aget_session", lambda t: t.agent.aget_session()),
     Call("agent.aget_session_messages", lambda t: t.agent.aget_session_messages()),
     Call("agent.aget_session_messages(last_n_runs=1)", lambda t: t.agent.aget_session_messages(last_n_runs=1)),
@@ -237,12 +245,13 @@ CALLS: Final = (
     Call("db.export_user", lambda t: _read_out(t.db.export_user(t.user_id)), [], needs_user=True, mismatch=...),  # type: ignore[arg-type]
     Call("db.begin_run", _begin, of_run=f"begun in {OWN}"),
     Call("db.finish_run", _finish, SessionNotFound, of_run=SessionNotFound, mismatch=SessionNotFound),
-    Call("db.renew_lease", lambda t: t.db.renew_lease(t.claim, 60), False, of_run=False, mismatch=False),
+    Call("db.renew_lease", _renewed, False, of_run=False, mismatch=False),
     Call("db.checkpoint_run", _checkpoint, SessionNotFound, of_run=SessionNotFound, mismatch=SessionNotFound),
     Call("db.still_ahead", _still_ahead, 0, of_run=0, mismatch=0),
     Call("db.read_run_again", lambda t: t.db.read_run_again(replace(run_begin(t.key, t.open_run), reused_id=False), t.claim), SessionNotFound,
          of_run=SessionNotFound, mismatch=SessionNotFound),
     Call("db.take_over_run", _take_over, of_run=RunNotFound),
+    Call("db.cancel_run", lambda t: t.db.cancel_run(t.claim), of_run=RunNotFound),
     Call("db.leave_run", lambda t: t.db.leave_run(t.claim), None, of_run=None, mismatch=None),
 )  # fmt: skip
 

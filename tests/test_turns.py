@@ -16,6 +16,7 @@ from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import Claim
 from agno_mongo.db.mongo import MongoDb
+from agno_mongo.db.open_runs import Renewed
 from agno_mongo.db.store import RunBegin
 from agno_mongo.errors import RunAlreadyFinished, SessionBusy, SessionNotFound
 from agno_mongo.execution import Settings
@@ -309,7 +310,7 @@ async def test_a_renewal_that_hangs_does_not_cost_the_lease() -> None:
     class Hanging(MongoDb):
         """Its second renewal does not come back."""
 
-        async def renew_lease(self, claim: Claim, lease: float) -> bool:
+        async def renew_lease(self, claim: Claim, lease: float) -> Renewed:
             renewed.append(monotonic())
             if len(renewed) == 2:
                 await asyncio.sleep(60)

@@ -11,7 +11,8 @@ from typing_extensions import Unpack
 
 from agno_mongo import renamed, terminal
 from agno_mongo.agent import media_input
-from agno_mongo.agent.continuing import ContinueOptions, Continuing
+from agno_mongo.agent.cancelling import Cancelling
+from agno_mongo.agent.continuing import Continuation, ContinueOptions, Continuing
 from agno_mongo.agent.first_messages import check_options, fill, resolve_dependencies, runs_looked_back_on
 from agno_mongo.agent.hooks import post_hook_events, pre_hook_events
 from agno_mongo.agent.input_schema import fitting_input
@@ -66,7 +67,7 @@ class ChatOptions(RunOptions, terminal.ShowOptions, terminal.PromptOptions, tota
 
 
 @renamed.older_settings_accepted
-class Agent(AgentSettings, Continuing, SessionAccessors):
+class Agent(AgentSettings, Continuing, Cancelling, SessionAccessors):
     """A model with instructions, tools and a session.
 
     ``model``: who answers; OpenAIChat by default; a text such as ``"openai:gpt-5-mini"`` names one. ``db``: where sessions live; without one
@@ -213,7 +214,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
             return portal.iterate(events)
         return portal.call(self._run(input, options))
 
-    async def _run(self, given: Any, options: RunOptions, *, continued: str | None = None) -> RunOutput:
+    async def _run(self, given: Any, options: RunOptions, *, continued: Continuation | None = None) -> RunOutput:
         role = self.user_message_role
         given = self._fitting(given, continued)
         given, media = await media_input.read(given, options)
@@ -225,7 +226,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         return execution.run
 
     async def _stream(
-        self, given: Any, options: RunOptions, *, every_step: bool, with_output: bool, continued: str | None = None
+        self, given: Any, options: RunOptions, *, every_step: bool, with_output: bool, continued: Continuation | None = None
     ) -> AsyncGenerator[RunOutputEvent | RunOutput, None]:
         role = self.user_message_role
         given = self._fitting(given, continued)
@@ -239,15 +240,17 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
         if with_output:
             yield execution.run
 
-    def _execution(self, given: Any, options: RunOptions, continued: str | None, media: Mapping[str, list[Media]]) -> Execution:
+    def _execution(
+        self, given: Any, options: RunOptions, continued: Continuation | None, media: Mapping[str, list[Media]]
+    ) -> Execution:
         """The bracket of a run on ``given``, or of the run ``continued``, which goes on."""
         known = ContinueOptions if continued is not None else RunOptions
         renamed.refuse_unknown("run()" if continued is None else "continue_run()", options, known.__annotations__)
         check_options(options)
         user_id = self._user(options.get("user_id"))
         wanted = options.get("session_id")
-        session_id = self._session_for(wanted, user_id) if continued is None else self._asked_for(wanted, user_id)[1]
-        run_id = options.get("run_id") if continued is None else continued
+        session_id = self._session_for(wanted, user_id) if continued is None else self._session_of(continued, wanted, user_id)
+        run_id = options.get("run_id") if continued is None else continued.run_id
         run = RunOutput(
             run_id=str(uuid4()) if run_id is None else check_run_id(run_id),
             agent_id=self.id,
@@ -280,6 +283,9 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
             raise_check_errors=self.raise_check_errors,
             reused_id=run_id is not None,
             continues=continued is not None,
+            answers=None if continued is None else continued.answers,
+            fault_of=self._fault_of_input,
+            paused_run=None if continued is None else continued.run,
             **self._storing(),
             summaries=self._summaries if self.enable_session_summaries else None,
         )
@@ -317,6 +323,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
                 after_tools=execution.checkpoint,
                 send_media=self.send_media_to_model,
                 answer_form=form,
+                paused_round=execution.paused_round,
             )
             async with aclosing(loop.events()) as events:
                 async for event in events:
@@ -328,7 +335,7 @@ class Agent(AgentSettings, Continuing, SessionAccessors):
 
         return body
 
-    def _fitting(self, given: Any, continued: str | None) -> Any:
+    def _fitting(self, given: Any, continued: Continuation | None) -> Any:
         """The input as an instance of ``input_schema``, if there is one. A run that goes on has had its input checked."""
         if self.input_schema is None or continued is not None:
             return given

@@ -1,16 +1,25 @@
-"""Going on with a run whose process died."""
+"""Going on with a run that has paused, or whose process died."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 from typing_extensions import Unpack
 
 from agno_mongo.agent.first_messages import ContextOptions
 from agno_mongo.agent.output_schema import Schema
+from agno_mongo.agent.sessions import SessionAccessors
 from agno_mongo.blocking import portal
+from agno_mongo.db.arguments import check_id
+from agno_mongo.errors import ConfigurationError
+from agno_mongo.messages import ToolExecution
 from agno_mongo.run.agent import RunOutput, RunOutputEvent
+from agno_mongo.run.requirement import Answer, RunRequirement, answers_of
+
+Requirements = Sequence[RunRequirement | dict[str, Any]] | None
+Tools = Sequence[ToolExecution | dict[str, Any]] | None
 
 
 class ContinueOptions(ContextOptions, total=False):
@@ -27,25 +36,45 @@ class ContinueOptions(ContextOptions, total=False):
     output_schema: Schema | None
 
 
-class Continuing:
+@dataclass(frozen=True, kw_only=True)
+class Continuation:
+    """Which run goes on, with which answers to its calls that wait; None if it is not known to have paused. ``run`` is the run, as far as
+    the caller has it.
+    """
+
+    run_id: str
+    answers: tuple[Answer, ...] | None = None
+    run: RunOutput | None = None
+
+
+class Continuing(SessionAccessors):
     """``acontinue_run`` and ``continue_run``, on top of the component's one way of running."""
 
     stream: bool | None
     stream_events: bool | None
 
-    async def _run(self, given: Any, options: Any, *, continued: str | None = None) -> RunOutput:
+    async def _run(self, given: Any, options: Any, *, continued: Continuation | None = None) -> RunOutput:
         raise NotImplementedError
 
     def _stream(
-        self, given: Any, options: Any, *, every_step: bool, with_output: bool, continued: str | None = None
+        self, given: Any, options: Any, *, every_step: bool, with_output: bool, continued: Continuation | None = None
     ) -> AsyncGenerator[RunOutputEvent | RunOutput, None]:
         raise NotImplementedError
+
+    def _session_of(self, continued: Continuation, session_id: str | None, user_id: str | None) -> str:
+        """The session of a run that goes on. Without a database, that of the run that the caller has."""
+        if self.db is None and continued.run is not None and continued.run.session_id is not None:
+            return check_id("session_id", continued.run.session_id)
+        return self._asked_for(session_id, user_id)[1]
 
     @overload
     def acontinue_run(
         self,
-        run_id: str,
+        run_response: RunOutput | str | None = None,
         *,
+        run_id: str | None = None,
+        requirements: Requirements = None,
+        updated_tools: Tools = None,
         stream: Literal[False] | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
@@ -55,8 +84,11 @@ class Continuing:
     @overload
     def acontinue_run(
         self,
-        run_id: str,
+        run_response: RunOutput | str | None = None,
         *,
+        run_id: str | None = None,
+        requirements: Requirements = None,
+        updated_tools: Tools = None,
         stream: Literal[True],
         stream_events: bool | None = None,
         yield_run_output: bool = False,
@@ -65,34 +97,53 @@ class Continuing:
 
     def acontinue_run(
         self,
-        run_id: str,
+        run_response: RunOutput | str | None = None,
         *,
+        run_id: str | None = None,
+        requirements: Requirements = None,
+        updated_tools: Tools = None,
         stream: bool | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
         **options: Unpack[ContinueOptions],
     ) -> Coroutine[Any, Any, RunOutput] | AsyncIterator[RunOutputEvent | RunOutput]:
-        """Go on with an interrupted run, in any process: a run whose own process died, and whose lease has run out.
+        """Go on with a paused run that was answered, or with an interrupted one, in any process, however much later.
 
-        It keeps its id and its input. With ``checkpoint="tool-batch"`` it goes on from the rounds of tools that it had finished, with their
-        changes to the state; without, it begins again. A round that was not finished is called again, so tools that must not be called
-        twice should look for themselves. System message and history are made anew, and so is what the first call had set by ``session_state``
-        and ``metadata``, unless a checkpoint has it. Awaited or streamed like ``arun``.
+        The run is named by ``run_id``, or by ``run_response``, the paused RunOutput itself (or its id). A paused run takes ``requirements``
+        (those of the run, each answered; or the dicts that a client sent back), or ``updated_tools`` (its tools, with ``confirmed``, input or
+        ``result`` filled in); with ``run_response`` its own requirements count. Of an answer only the answer is used: what is called, and
+        with which arguments, the store knows. Every call that waits needs an answer, and no other may have one: else RunIsPaused, and the
+        run stays paused. Calls that were made before the pause are not made again. The run may pause again.
 
-        Of several processes that try at once one goes on with it; the others, and whoever tries while it is alive, get SessionBusy. Raises
+        A run whose own process died, and whose lease has run out, takes no answers, or those that it was last given: these are stored before anything is
+        called. With ``checkpoint="tool-batch"`` it goes on from the rounds of tools that it had finished, with their
+        changes to the state; without, it begins again, or where it was answered last. A round that was not finished is called again, so tools
+        that must not be called twice should look for themselves.
+
+        The run keeps its id and its input. System message and history are made anew, and so is what the first call of an interrupted run had set by
+        ``session_state`` and ``metadata``, unless a checkpoint has it. Awaited or streamed like ``arun``.
+
+        Of several that try at once one goes on with it; the others, and whoever tries while it is alive, get SessionBusy. Raises
         RunAlreadyFinished and RunNotFound too. The first process, should it only have been stalled, can do nothing to the run any more: it
         gets RunTakenOver or RunAlreadyFinished.
         """
+        continued = _continuation(run_response, run_id, requirements, updated_tools)
+        if continued.run is not None:
+            of_run: ContinueOptions = {"session_id": continued.run.session_id, "user_id": continued.run.user_id}
+            options = {**of_run, **options}
         if stream if stream is not None else self.stream:
             every_step = bool(self.stream_events if stream_events is None else stream_events)
-            return self._stream(None, options, every_step=every_step, with_output=yield_run_output, continued=run_id)
-        return self._run(None, options, continued=run_id)
+            return self._stream(None, options, every_step=every_step, with_output=yield_run_output, continued=continued)
+        return self._run(None, options, continued=continued)
 
     @overload
     def continue_run(
         self,
-        run_id: str,
+        run_response: RunOutput | str | None = None,
         *,
+        run_id: str | None = None,
+        requirements: Requirements = None,
+        updated_tools: Tools = None,
         stream: Literal[False] | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
@@ -102,8 +153,11 @@ class Continuing:
     @overload
     def continue_run(
         self,
-        run_id: str,
+        run_response: RunOutput | str | None = None,
         *,
+        run_id: str | None = None,
+        requirements: Requirements = None,
+        updated_tools: Tools = None,
         stream: Literal[True],
         stream_events: bool | None = None,
         yield_run_output: bool = False,
@@ -112,17 +166,37 @@ class Continuing:
 
     def continue_run(
         self,
-        run_id: str,
+        run_response: RunOutput | str | None = None,
         *,
+        run_id: str | None = None,
+        requirements: Requirements = None,
+        updated_tools: Tools = None,
         stream: bool | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
         **options: Unpack[ContinueOptions],
     ) -> RunOutput | Iterator[RunOutputEvent | RunOutput]:
         """``acontinue_run``, waited for; with ``stream=True`` a plain iterator."""
+        which: dict[str, Any] = {"run_id": run_id, "requirements": requirements, "updated_tools": updated_tools}
         if stream if stream is not None else self.stream:
             events = self.acontinue_run(
-                run_id, stream=True, stream_events=stream_events, yield_run_output=yield_run_output, **options
+                run_response, **which, stream=True, stream_events=stream_events, yield_run_output=yield_run_output, **options
             )
             return portal.iterate(events)
-        return portal.call(self._run(None, options, continued=run_id))
+        return portal.call(self.acontinue_run(run_response, **which, stream=False, **options))
+
+
+def _continuation(
+    run_response: RunOutput | str | None, run_id: str | None, requirements: Requirements, updated_tools: Tools
+) -> Continuation:
+    run = run_response if isinstance(run_response, RunOutput) else None
+    if run is None and not isinstance(run_response, (str, type(None))):
+        raise ConfigurationError(f"run_response= takes a RunOutput, not {type(run_response).__name__}: {run_response!r}")
+    ids = {given for given in (run_id, run_response if isinstance(run_response, str) else None, run and run.run_id) if given}
+    if len(ids) != 1:
+        raise ConfigurationError(
+            "continue_run() takes a paused run or its run_id=, one of them" if ids else "which run? Pass run_id="
+        )
+    if run is not None and run.is_paused and requirements is None and updated_tools is None:
+        requirements, updated_tools = run.requirements or [], run.tools
+    return Continuation(run_id=ids.pop(), answers=answers_of(requirements, updated_tools), run=run)

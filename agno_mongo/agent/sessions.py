@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -211,11 +211,24 @@ class SessionAccessors:
         return [run for run in page if isinstance(run, RunOutput)]
 
     async def aget_last_run_output(self, session_id: str | None = None, *, user_id: str | None = None) -> RunOutput | None:
-        """The newest finished run of this agent; None if there is none."""
-        runs = await self.aget_runs(session_id, user_id=user_id)
+        """The newest run of this agent that has finished or paused; None if there is none. One command, as a rule.
+
+        Of a paused run and a finished one it is the one that began later.
+        """
+        db, wanted, owner = self._asked_for(session_id, user_id)
+        session = await db.get_session(wanted, SessionType.AGENT, owner, runs_limit=20)
+        if session is None:
+            return None
+        paused = session.paused_runs[-1:]
+        last = await self._last_finished_run(session.runs or [], session_id, user_id)
+        if paused and isinstance(paused[0], RunOutput) and (last is None or paused[0].created_at >= last.created_at):
+            return paused[0]
+        return last
+
+    async def _last_finished_run(self, runs: Sequence[Any], session_id: str | None, user_id: str | None) -> RunOutput | None:
         while runs:
             for run in reversed(runs):
-                if run.parent_run_id is None and run.status != RunStatus.interrupted:
+                if isinstance(run, RunOutput) and run.parent_run_id is None and run.status != RunStatus.interrupted:
                     return run
             first = runs[0].run_id
             # Agno's oldest runs may have no id, and then there is no asking for those before.

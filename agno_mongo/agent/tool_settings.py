@@ -7,9 +7,11 @@ from typing import Any
 
 from agno_mongo import checks
 from agno_mongo.errors import ConfigurationError
+from agno_mongo.messages import ToolExecution
 from agno_mongo.run.base import RunContext
 from agno_mongo.tool_calls import ToolSettings
 from agno_mongo.tools.function import Function
+from agno_mongo.tools.pausing import fault_of
 from agno_mongo.tools.toolbox import Tool, Toolbox, Tools, checked_choice, is_maker, made_for, parts_of, toolbox_of
 
 TOOL_CHECKS: dict[str, Callable[[str, Any], Any]] = {
@@ -60,6 +62,12 @@ class HasTools:
     def _own_tools(self) -> list[Function]:
         """Those that other settings ask for."""
         return []
+
+    def _fault_of_input(self, execution: ToolExecution) -> str | None:
+        """What is wrong with what a person has filled in. Where a function makes the tools only the call itself can tell, to the model."""
+        if callable(self.tools):
+            return None
+        return fault_of(self._tools_of(self.tools or ()).functions.get(execution.tool_name or ""), execution)
 
     def _tools_of(self, tools: Sequence[Any]) -> Toolbox:
         tools = [*tools, *self._own_tools()]

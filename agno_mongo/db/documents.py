@@ -46,6 +46,10 @@ class ActiveRun(StoredModel):
 
     ``started_at`` and ``lease_until`` are Unix seconds, by the server's clock. ``messages``, ``tools`` and ``metrics`` are there
     if the run keeps checkpoints, as far as its finished rounds of tools; ``continued_by`` if another process has taken it over.
+
+    A paused run has ``status`` PAUSED, no lease, in ``pending`` the ids of the calls that wait for an answer, in ``run`` what else it is
+    stored with, and in ``counted`` the tokens that the session's metrics have already. ``answers`` are those that it went on with.
+    ``cancelled`` is when somebody wanted it to stop.
     """
 
     input: Any = None
@@ -60,6 +64,18 @@ class ActiveRun(StoredModel):
     tools: list[ToolExecution] | None = None
     metrics: Metrics | None = None
     continued_by: str | None = None
+    status: str | None = None
+    pending: list[str] | None = None
+    answers: list[dict[str, Any]] | None = None
+    run: dict[str, Any] | None = None
+    counted: Metrics | None = None
+    cancelled: float | None = None
+
+    def status_at(self, now: float) -> RunStatus:
+        """How the run stands at that moment, in Unix seconds by the server's clock."""
+        if self.lease_until > now:
+            return RunStatus.running
+        return RunStatus.paused if self.status == RunStatus.paused.value else RunStatus.interrupted
 
     @property
     def run_input(self) -> RunInput:
@@ -175,8 +191,15 @@ class Session(Document):
         return [run for run in [*(self.runs or ()), *self.unfinished_runs] if run.status == RunStatus.interrupted]
 
     @property
+    def paused_runs(self) -> list[BaseRunOutput]:
+        """Runs that wait for a person, oldest first. ``continue_run`` goes on with them."""
+        return [run for run in self.unfinished_runs if run.status == RunStatus.paused]
+
+    @property
     def unfinished_runs(self) -> list[BaseRunOutput]:
-        """All runs begun and not finished, oldest first: RUNNING if their lease held when the session was read, else INTERRUPTED."""
+        """All runs begun and not finished, oldest first: RUNNING if their lease held when the session was read, PAUSED if they wait for
+        a person, else INTERRUPTED.
+        """
         begun = sorted(self.active_runs.items(), key=lambda item: item[1].started_at)
         now = time() if self._read_at is None else self._read_at
         return [self._unfinished(run_id, active, now) for run_id, active in begun]
@@ -184,6 +207,7 @@ class Session(Document):
     def _unfinished(self, run_id: str, active: ActiveRun, now: float) -> BaseRunOutput:
         return _RUN_CLASSES[self.TYPE].model_validate(
             {
+                **(active.run or {}),
                 "run_id": run_id,
                 "session_id": self.session_id,
                 "user_id": self.user_id,
@@ -192,7 +216,7 @@ class Session(Document):
                 "tools": active.tools,
                 "metrics": active.metrics,
                 "created_at": int(active.started_at),
-                "status": RunStatus.running if active.lease_until > now else RunStatus.interrupted,
+                "status": active.status_at(now),
                 self.TYPE.id_field: self.component_id,
             }
         )

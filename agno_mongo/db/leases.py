@@ -7,7 +7,7 @@ every reader.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final
@@ -15,6 +15,9 @@ from typing import Any, Final
 from agno_mongo.db import values
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.errors import SessionBusy
+
+PAUSED: Final = "PAUSED"
+"""The ``status`` of an entry that waits for a person. It has no lease, ``lease_until`` is 0, so that it is ahead of nobody."""
 
 _IDENTITY = ("started_at", "continued_by")
 """What changes when a run is begun anew or taken over by another process."""
@@ -60,11 +63,19 @@ class Claim:
         """Matches while the entry is this call's, or is nobody's any more because the call died that had it."""
         if self.continued_by is not None:
             return self.filter
-        return {**self.filter, "$or": [{f"{self.entry}.attempt": self.attempt}, {f"{self.entry}.lease_until": {"$lte": now}}]}
+        forsaken = {f"{self.entry}.lease_until": {"$lte": now}, f"{self.entry}.status": {"$ne": PAUSED}}
+        return {**self.filter, "$or": [{f"{self.entry}.attempt": self.attempt}, forsaken]}
 
     def free_for(self, now: float) -> dict[str, Any]:
-        """Matches unless another call has an entry of this id and lives."""
-        return {"$nor": [{f"{self.entry}.lease_until": {"$gt": now}, f"{self.entry}.attempt": {"$ne": self.attempt}}]}
+        """Matches unless another call has an entry of this id and lives, or the run waits for a person."""
+        anothers = {f"{self.entry}.lease_until": {"$gt": now}, f"{self.entry}.attempt": {"$ne": self.attempt}}
+        return {"$nor": [anothers, {f"{self.entry}.status": PAUSED}]}
+
+    def to_take_over(self, now: float, answered: Collection[str] | None) -> dict[str, Any]:
+        """Matches if the run may go on: nobody has it, and these calls are those that wait for an answer. Without answers, none may wait."""
+        expected = {f"{self.entry}.status": {"$ne": PAUSED}} if answered is None else {f"{self.entry}.pending": sorted(answered)}
+        free = {f"{self.entry}.lease_until": {"$lte": now}, **expected}
+        return {**self.key.filter, "$or": [free, {f"{self.entry}.continued_by": self.continued_by}]}
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,10 @@ from agno_mongo.db.base import SessionType
 from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection, Connections, check_url
 from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, AnyRun, Session, SessionSummary
-from agno_mongo.db.expiry import seconds_of
+from agno_mongo.db.expiry import moment, seconds_of
 from agno_mongo.db.keys import NO_USER, Owner, SessionKey
 from agno_mongo.db.leases import Ahead, Claim
+from agno_mongo.db.open_runs import Renewed
 from agno_mongo.db.search import SEARCH_INDEX, SessionMatch, check_query, search_sessions
 from agno_mongo.db.state import STATE
 from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded
@@ -207,15 +208,15 @@ class MongoDb:
 
     # A run that takes longer, or waits for others.
 
-    async def renew_lease(self, claim: Claim, lease: float) -> bool:
-        """Say that a long run is alive; False if it is not open any more. See :func:`agno_mongo.db.open_runs.renew_lease`."""
+    async def renew_lease(self, claim: Claim, lease: float) -> Renewed:
+        """Say that a long run is alive; false if it is not open any more. See :func:`agno_mongo.db.open_runs.renew_lease`."""
         self._check_run(claim.key, claim.run_id)
         connection = await self._connection()
         with self._translated(f"renewing the lease of run {claim.run_id!r}"):
-            alive = await open_runs.renew_lease(connection, claim, lease)
-            if alive:
+            renewed = await open_runs.renew_lease(connection, claim, lease)
+            if renewed.expires_at is not None and renewed.expires_at < moment(connection.now() + lease):
                 await retentions.stay(connection, claim.key, lease)
-            return alive
+            return renewed
 
     async def still_ahead(self, claim: Claim, ahead: Ahead) -> Ahead:
         """Who of those ahead is still there. See :func:`agno_mongo.db.open_runs.still_ahead`."""
@@ -231,26 +232,33 @@ class MongoDb:
         with self._translated(f"beginning a run in session {begin.key.session_id!r}"):
             return await open_runs.read_again(connection, begin, claim)
 
-    async def checkpoint_run(self, point: Checkpoint) -> None:
+    async def checkpoint_run(self, point: Checkpoint) -> Renewed:
         """Store what a run has so far. See :func:`agno_mongo.db.open_runs.checkpoint`."""
         self._check_run(point.claim.key, point.claim.run_id)
         connection = await self._connection()
         with self._translated(f"storing a checkpoint of run {point.claim.run_id!r}"):
-            await open_runs.checkpoint(connection, point)
+            return await open_runs.checkpoint(connection, point)
 
     async def take_over_run(self, claim: Claim, begin: RunBegin) -> RunBegun:
-        """Go on with a run whose process died. See :func:`agno_mongo.db.open_runs.take_over`."""
+        """Go on with a run whose process died, or that has paused. See :func:`agno_mongo.db.open_runs.take_over`."""
         self._check_run(claim.key, claim.run_id)
         connection = await self._connection()
         with self._translated(f"continuing run {claim.run_id!r} of session {claim.key.session_id!r}"):
             return await open_runs.take_over(connection, claim, begin)
 
-    async def leave_run(self, claim: Claim) -> None:
+    async def leave_run(self, claim: Claim, *, paused: bool = False) -> None:
         """Take back that a run has begun, or was taken over. See :func:`agno_mongo.db.open_runs.leave`."""
         self._check_run(claim.key, claim.run_id)
         connection = await self._connection()
         with self._translated(f"taking back run {claim.run_id!r} of session {claim.key.session_id!r}"):
-            await open_runs.leave(connection, claim)
+            await open_runs.leave(connection, claim, paused=paused)
+
+    async def cancel_run(self, claim: Claim, *, store_tool_messages: bool = True) -> bool:
+        """Stop a run, whoever has it; False if it has finished. See :func:`agno_mongo.db.open_runs.cancel`."""
+        self._check_run(claim.key, claim.run_id)
+        connection = await self._connection()
+        with self._translated(f"cancelling run {claim.run_id!r} of session {claim.key.session_id!r}"):
+            return await open_runs.cancel(connection, claim, store_tool_messages=store_tool_messages)
 
     # Sessions.
 
@@ -318,7 +326,7 @@ class MongoDb:
         session_type: SessionType | str | None = None,
         user_id: Owner = None,
     ) -> BaseRunOutput | None:
-        """The run, finished, running or interrupted; None if there is none.
+        """The run, finished, running, paused or interrupted; None if there is none.
 
         One command; one more each if it is in the archive, has large content, or stands in a session that Agno wrote and no run has lifted.
         """

@@ -6,30 +6,74 @@ the run, so that a process that was thought dead cannot touch a run that another
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from pymongo import ReturnDocument
 
-from agno_mongo.db import archive, media, retention
+from agno_mongo.db import archive, media, retention, retired
+from agno_mongo.db.archive import size_of
 from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection
-from agno_mongo.db.leases import NOBODY, Ahead, Claim, moment_of
+from agno_mongo.db.leases import NOBODY, PAUSED, Ahead, Claim, moment_of
 from agno_mongo.db.runs import wanted_runs
-from agno_mongo.db.sessions import refuse_if_anothers, refuse_if_foreign, touch
+from agno_mongo.db.sessions import ATTEMPTS, refuse_if_anothers, refuse_if_foreign, touch
 from agno_mongo.db.store import RunBegin, RunBegun, begin_run, begun_of, finished_already, finished_run, still_open
-from agno_mongo.errors import RunNotFound, SessionBusy, SessionError, SessionNotFound, StoreError
+from agno_mongo.errors import (
+    ConfigurationError,
+    RunAlreadyFinished,
+    RunIsPaused,
+    RunNotFound,
+    SessionBusy,
+    SessionError,
+    SessionNotFound,
+    StoreError,
+)
+from agno_mongo.run import RunStatus
 
 
-async def renew_lease(connection: Connection, claim: Claim, lease: float) -> bool:
-    """Say that a long run is still alive; False if it is not open any more, or not ours. One update by ``session_id``.
+@dataclass(frozen=True)
+class Renewed:
+    """What came of a renewal: true if the run is open and ours. ``cancelled``: somebody wants it to stop. ``expires_at`` is when
+    the session expires.
+    """
+
+    alive: bool
+    cancelled: bool = False
+    expires_at: datetime | None = None
+
+    def __bool__(self) -> bool:
+        return self.alive
+
+
+async def renew_lease(connection: Connection, claim: Claim, lease: float) -> Renewed:
+    """Say that a long run is still alive, and hear whether it is to stop. One findAndModify by ``session_id``.
 
     Where another call with the same run id has the entry, it becomes ours once that one's lease has run out.
     """
     now = connection.now()
     to_set = {"lease_until": now + lease} | ({} if claim.attempt is None else {"attempt": claim.attempt})
     update = {"$set": {f"{claim.entry}.{name}": value for name, value in to_set.items()}}
-    return bool((await connection.collection.update_one(claim.to_renew(now), update)).matched_count)
+    return _renewed(claim, await _update_entry(connection, claim, claim.to_renew(now), update))
+
+
+async def _update_entry(
+    connection: Connection, claim: Claim, which: Mapping[str, Any], update: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Whether somebody wants the run to stop, and when the session expires; None if it did not match."""
+    found: dict[str, Any] | None = await connection.collection.find_one_and_update(
+        which, update, projection={f"{claim.entry}.cancelled": 1, "expires_at": 1}, return_document=ReturnDocument.AFTER
+    )
+    return found
+
+
+def _renewed(claim: Claim, found: Mapping[str, Any] | None) -> Renewed:
+    if found is None:
+        return Renewed(alive=False)
+    entry = (found.get("active_runs") or {}).get(claim.name) or {}
+    return Renewed(alive=True, cancelled="cancelled" in entry, expires_at=found.get("expires_at"))
 
 
 async def still_ahead(connection: Connection, claim: Claim, ahead: Ahead) -> Ahead:
@@ -56,17 +100,18 @@ async def read_again(connection: Connection, begin: RunBegin, claim: Claim) -> R
     return await begun_of(connection, document)
 
 
-async def checkpoint(connection: Connection, point: Checkpoint) -> None:
-    """Put what the run has so far under its entry, and renew its lease. One update by ``session_id``, of what is new since the last one.
+async def checkpoint(connection: Connection, point: Checkpoint) -> Renewed:
+    """Put what the run has so far under its entry, and renew its lease. One findAndModify by ``session_id``, of what is new since the last one.
 
     Nobody else sees anything of it but the run's progress. Large content costs what :mod:`agno_mongo.db.media` says. Raises
     SessionNotFound if the session was deleted, RunAlreadyFinished or RunTakenOver if the run is not this process's any more, and
     StoreError while another call with the same run id has the entry.
     """
     point = await _stored_apart(connection, point)
-    result = await connection.collection.update_one(point.claim.held, point.update(connection.now()))
-    if not result.matched_count and await still_open(connection, point.claim) is not None:
+    found = await _update_entry(connection, point.claim, point.claim.held, point.update(connection.now()))
+    if found is None and await still_open(connection, point.claim) is not None:
         raise StoreError(f"another call has run {point.claim.run_id!r} of session {point.claim.key.session_id!r}")
+    return _renewed(point.claim, found)
 
 
 async def _stored_apart(connection: Connection, point: Checkpoint) -> Checkpoint:
@@ -83,14 +128,17 @@ async def _stored_apart(connection: Connection, point: Checkpoint) -> Checkpoint
     return replace(point, messages=messages, tools=tools, changes=changes, input=changed_input, has_media=has_media)
 
 
-async def leave(connection: Connection, claim: Claim) -> None:
-    """Take back that a run has begun; give back a run that was taken over, so that it is interrupted as before.
+async def leave(connection: Connection, claim: Claim, *, paused: bool = False) -> None:
+    """Take back that a run has begun; give back a run that was taken over, so that it is interrupted as before, or ``paused``.
 
     One update; for the first a find too, and more if its input was stored apart. Repeating it changes nothing.
     """
     if claim.continued_by is not None:
-        ended = {f"{claim.entry}.lease_until": connection.now()}
-        await connection.collection.update_one(claim.filter, {"$set": ended})
+        lease, status, answers = (f"{claim.entry}.{name}" for name in ("lease_until", "status", "answers"))
+        update: dict[str, Any] = {"$set": {lease: connection.now()}}
+        if paused:
+            update = {"$set": {lease: 0.0, status: PAUSED}, "$unset": {answers: ""}}
+        await connection.collection.update_one(claim.filter, update)
         return
     left = await connection.collection.update_one(claim.held, {"$unset": {claim.entry: ""}})
     if left.matched_count:
@@ -99,22 +147,27 @@ async def leave(connection: Connection, claim: Claim) -> None:
 
 
 async def take_over(connection: Connection, claim: Claim, begin: RunBegin) -> RunBegun:
-    """Go on with a run whose lease has run out: it is ``claim``'s from now on. Returns the session and all that the run has stored.
+    """Go on with a run whose lease has run out, or that has paused: it is ``claim``'s from now on. Returns the session and all that the run
+    has stored. Answers to a paused run are stored before anything else happens.
 
     One findAndModify by ``session_id``, one find more for large content, up to four to say why it was refused. Of several that try at once one gets the run.
     Repeating it with the same claim changes nothing but the lease. Raises SessionNotFound, SessionOwnedByAnotherUser, SessionTypeMismatch,
-    RunNotFound, RunAlreadyFinished, and SessionBusy while the run is alive; nothing has changed then.
+    RunNotFound, RunAlreadyFinished, SessionBusy while the run is alive, RunIsPaused if the answers are not those to the calls that wait, and
+    ConfigurationError if none waits; nothing has changed then. Large answers cost a find, and what :mod:`agno_mongo.db.media` says.
     """
     now, asked = connection.now(), connection.clock.local()
-    lease, token = f"{claim.entry}.lease_until", f"{claim.entry}.continued_by"
-    which = {**claim.key.filter, "$or": [{lease: {"$lte": now}}, {token: claim.continued_by}]}
-    update = {**touch(now), "$set": {lease: now + begin.lease, token: claim.continued_by}}
+    answered = None if begin.answers is None else [answer["tool_call_id"] for answer in begin.answers]
+    which = claim.to_take_over(now, answered)
+    to_set = {"lease_until": now + begin.lease, "continued_by": claim.continued_by, "status": RunStatus.running.value}
+    update = {**touch(now), "$set": {f"{claim.entry}.{name}": value for name, value in to_set.items()}}
+    if begin.answers is not None:
+        update["$set"] |= await _answers_to_set(connection, claim, which, begin.answers)
     update["$max"] |= retention.slid(connection, begin.lease)
     document: dict[str, Any] | None = await connection.collection.find_one_and_update(
         which, update, projection=wanted_runs(begin.runs_wanted), return_document=ReturnDocument.AFTER
     )
     if document is None:
-        raise await _why_not(connection, claim)
+        raise await _why_not(connection, claim, answered)
     connection.clock.heard(document.get("touched_at"), asked)
     await retention.outlives_run(connection, claim.key, document, begin.lease)
     active_runs = document["active_runs"]
@@ -125,17 +178,61 @@ async def take_over(connection: Connection, claim: Claim, begin: RunBegin) -> Ru
     return replace(await begun_of(connection, document, ahead), entry=entry)
 
 
-async def _why_not(connection: Connection, claim: Claim) -> SessionError:
+async def _answers_to_set(
+    connection: Connection, claim: Claim, which: Mapping[str, Any], answers: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """The answers as they are stored. A large result from outside is not stored for a run that does not wait for it."""
+    size = size_of({"": list(answers)})
+    if size > media.LARGE and await connection.collection.find_one(which, projection={"_id": 1}) is None:
+        return {}
+    kept = await media.stored_apart(connection, claim.key, claim.run_id, list(answers), size=size)
+    return {f"{claim.entry}.answers": kept} | ({"has_media": True} if media.references_in(kept) else {})
+
+
+async def cancel(connection: Connection, claim: Claim, *, store_tool_messages: bool = True) -> bool:
+    """Stop a run: one that goes on is asked to, one that waits or was interrupted is stored as cancelled, without what was said between
+    model and tools if that is not to be stored. False if it has finished.
+
+    One findAndModify by ``session_id`` for a run that goes on, one and a find more for another, and up to four finds to say why it was
+    refused. A run that goes on hears of it when it renews its lease or stores a checkpoint. Raises SessionNotFound, RunNotFound,
+    SessionOwnedByAnotherUser and SessionTypeMismatch. May be repeated.
+    """
+    for _ in range(ATTEMPTS):
+        now = connection.now()
+        alive = {**claim.key.filter, f"{claim.entry}.lease_until": {"$gt": now}}
+        wish = {"$set": {f"{claim.entry}.cancelled": now}}
+        if await _update_entry(connection, claim, alive, wish) is not None:
+            return True
+        done = await retired.cancel(connection, claim.key, claim.name, store_tool_messages=store_tool_messages)
+        if done is None:
+            reason = await _why_not(connection, claim, None)
+            if isinstance(reason, RunAlreadyFinished):
+                return False
+            if not isinstance(reason, (SessionBusy, RunIsPaused)):
+                raise reason
+        if done:
+            return True
+    raise StoreError(f"run {claim.run_id!r} of session {claim.key.session_id!r} could not be cancelled: it never held still")
+
+
+async def _why_not(connection: Connection, claim: Claim, answered: Collection[str] | None) -> SessionError | ConfigurationError:
     key, run_id = claim.key, claim.run_id
     await refuse_if_anothers(connection, key.session_id, key.owner)
     found: dict[str, Any] | None = await connection.collection.find_one(
         {"session_id": key.session_id, "user_id": key.user_id},
-        projection={"session_type": 1, "user_id": 1, f"{claim.entry}.lease_until": 1, **archive.ARCHIVE_FIELDS},
+        projection={
+            "session_type": 1,
+            "user_id": 1,
+            **{f"{claim.entry}.{name}": 1 for name in ("lease_until", "status", "pending")},
+            **archive.ARCHIVE_FIELDS,
+        },
     )
     if found is None:
         return SessionNotFound(f"there is no session {key.session_id!r}", session_id=key.session_id)
     refuse_if_foreign(found, key)
     entry = (found.get("active_runs") or {}).get(claim.name)
+    if entry is not None and not entry["lease_until"] > connection.now():
+        return _not_the_answers(claim, entry, answered)
     if entry is not None:
         until = moment_of(entry["lease_until"])
         return SessionBusy(
@@ -151,4 +248,26 @@ async def _why_not(connection: Connection, claim: Claim) -> SessionError:
         f"session {key.session_id!r} has no run {run_id!r}, neither finished nor interrupted",
         session_id=key.session_id,
         run_id=run_id,
+    )
+
+
+def _not_the_answers(
+    claim: Claim, entry: Mapping[str, Any], answered: Collection[str] | None
+) -> SessionError | ConfigurationError:
+    """Why a run that nobody has did not go on."""
+    where = f"run {claim.run_id!r} of session {claim.key.session_id!r}"
+    pending = entry.get("pending")
+    if pending is None:
+        return ConfigurationError(f"{where} was interrupted and waits for no answer; continue it without requirements")
+    missing = tuple(call for call in pending if call not in (answered or ()))
+    unknown = tuple(call for call in answered or () if call not in pending)
+    faults = [f"the calls {', '.join(map(repr, missing))} have no answer"] if missing else []
+    faults += [f"the calls {', '.join(map(repr, unknown))} do not wait for one"] if unknown else []
+    return RunIsPaused(
+        f"{where} is paused: {'; '.join(faults) or 'it was paused in this moment'}. It stays so; continue_run(requirements=…) takes the "
+        "requirements of get_run_output(), each with its answer",
+        session_id=claim.key.session_id,
+        run_id=claim.run_id,
+        missing=missing,
+        unknown=unknown,
     )

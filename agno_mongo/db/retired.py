@@ -1,7 +1,8 @@
 """Interrupted runs retire: after a day they leave ``active_runs`` for ``runs``, from where they move to the archive like all others.
 
 So a session does not grow with every process that dies. What they have stored is kept: the user's input, and messages as far as a
-checkpoint has them. Their status is INTERRUPTED, and no prompt ever shows them.
+checkpoint has them. Their status is INTERRUPTED, and no prompt ever shows them. A paused run does not retire: it waits as long as it takes.
+A run that nobody has may also be cancelled, and goes the same way with status CANCELLED.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from agno_mongo.db import archive
+from agno_mongo.db import archive, media
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.values import decode_key
 from agno_mongo.media import NAMES
 from agno_mongo.run import RunStatus
+from agno_mongo.run.stored import without_tool_messages
 
 RETIRE_AFTER: Final = 24 * 3600.0
 """Seconds after the end of its lease when a run retires. Until then it may be continued."""
@@ -26,7 +28,7 @@ looked for too when a run begins at a revision that this number divides, which i
 """
 
 _AT_ONCE: Final = 32
-_TOLD_APART_BY: Final = ("started_at", "lease_until", "continued_by")
+_TOLD_APART_BY: Final = ("started_at", "lease_until", "continued_by", "status")
 _KEPT: Final = ("messages", "tools", "metrics", "parent_run_id")
 
 
@@ -40,6 +42,7 @@ async def retire(connection: Connection, key: SessionKey) -> int:
     session = await connection.collection.find_one(key.filter, projection=dict.fromkeys(fields, 1))
     entries = (session or {}).get("active_runs") or {}
     latest = connection.now() - RETIRE_AFTER
+    # A paused run has no lease: 0.
     dead = [name for name, entry in entries.items() if 0 < (entry.get("lease_until") or 0) < latest]
     retired = 0
     for start in range(0, len(dead), _AT_ONCE):
@@ -51,27 +54,54 @@ async def retire(connection: Connection, key: SessionKey) -> int:
 async def _retire(
     connection: Connection, key: SessionKey, session: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]
 ) -> int:
-    runs = [_run(key, session, name, entry) for name, entry in entries.items()]
+    runs = [_run(key, session, name, entry, RunStatus.interrupted) for name, entry in entries.items()]
+    return len(runs) if await _put_among_runs(connection, key, entries, runs) else 0
+
+
+async def cancel(connection: Connection, key: SessionKey, name: str, *, store_tool_messages: bool) -> bool | None:
+    """Store the run of this entry as cancelled if nobody has it; False if somebody does, None if there is no such entry.
+
+    One find, one findAndModify, and a find more for large content that is not to be stored.
+    """
+    fields = (f"active_runs.{name}", "agent_id", "team_id", "workflow_id")
+    session = await connection.collection.find_one(key.filter, projection=dict.fromkeys(fields, 1))
+    entry = ((session or {}).get("active_runs") or {}).get(name)
+    if session is None or entry is None:
+        return None
+    if (entry.get("lease_until") or 0) > connection.now():
+        return False
+    run = _run(key, session, name, entry, RunStatus.cancelled)
+    if not store_tool_messages:
+        run = without_tool_messages(await media.restored(connection, run, session_id=key.session_id))
+        run = await media.stored_apart(connection, key, str(run["run_id"]), run)
+    return await _put_among_runs(connection, key, {name: entry}, [run])
+
+
+async def _put_among_runs(
+    connection: Connection, key: SessionKey, entries: Mapping[str, Mapping[str, Any]], runs: list[dict[str, Any]]
+) -> bool:
+    """False if somebody has touched one of the entries since they were read."""
     untouched = {f"active_runs.{name}.{field}": entry.get(field) for name, entry in entries.items() for field in _TOLD_APART_BY}
-    update = {
+    update: dict[str, Any] = {
         "$push": {"runs": {"$each": runs}},
         "$unset": {f"active_runs.{name}": "" for name in entries},
         "$inc": {"run_count": len(runs), "tail_bytes": sum(map(archive.size_of, runs)), "revision": 1},
     }
     done = await connection.collection.find_one_and_update({**key.filter, **untouched}, update, projection={"_id": 1})
-    return 0 if done is None else len(runs)
+    return done is not None
 
 
-def _run(key: SessionKey, session: Mapping[str, Any], name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _run(key: SessionKey, session: Mapping[str, Any], name: str, entry: Mapping[str, Any], status: RunStatus) -> dict[str, Any]:
     """The stored run. Its ``attempt`` is nobody's: a process that wakes up after days and ends it hears RunAlreadyFinished."""
     component: SessionType = key.session_type
-    run = {
+    said = entry.get("run")
+    run = (said if isinstance(said, dict) else {}) | {
         "run_id": decode_key(name),
         component.id_field: session.get(component.id_field),
         "session_id": key.session_id,
         "user_id": key.user_id,
         "input": {"input_content": entry.get("input"), **{name: entry[name] for name in NAMES.intersection(entry)}},
-        "status": RunStatus.interrupted.value,
+        "status": status.value,
         "attempt": "retired",
         "created_at": int(entry.get("started_at") or 0),
     }

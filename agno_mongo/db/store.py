@@ -23,7 +23,7 @@ from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import Session
 from agno_mongo.db.expiry import EXPIRY_FIELDS
 from agno_mongo.db.keys import SessionKey
-from agno_mongo.db.leases import NOBODY, Ahead, Claim
+from agno_mongo.db.leases import NOBODY, PAUSED, Ahead, Claim
 from agno_mongo.db.runs import wanted_runs
 from agno_mongo.db.session_cache import KnownRuns
 from agno_mongo.db.sessions import ATTEMPTS, lift, refuse_if_foreign, refuse_owner, touch
@@ -31,6 +31,7 @@ from agno_mongo.db.translation import NOT_VIABLE
 from agno_mongo.db.upcasting import SCHEMA_VERSION
 from agno_mongo.errors import (
     RunAlreadyFinished,
+    RunIsPaused,
     RunTakenOver,
     SessionError,
     SessionNotFound,
@@ -50,7 +51,8 @@ class RunBegin:
     made by this run. ``runs_wanted`` is how many of
     the newest runs to load. ``reused_id`` says that ``run_id`` came from outside and may have been used before, ``has_media`` that
     ``input`` refers to content that is stored apart, ``yields`` that the run wants to know who is ahead of it. ``attempt`` tells
-    calls apart that were given the same ``run_id``. ``known`` are the newest runs as the caller last saw them.
+    calls apart that were given the same ``run_id``. ``answers`` are those that a paused run goes on with, encoded. ``known`` are the
+    newest runs as the caller last saw them.
     """
 
     key: SessionKey
@@ -69,6 +71,7 @@ class RunBegin:
     attempt: str | None = None
     known: KnownRuns | None = None
     first_runs: Sequence[dict[str, Any]] = ()
+    answers: Sequence[dict[str, Any]] | None = None
 
     @property
     def claim(self) -> Claim:
@@ -95,7 +98,8 @@ class RunBegun:
 class RunEnd:
     """What ``finish_run`` writes. ``runs`` are encoded, members before their parent; ``changes`` are to the state;
     ``counters`` are added to the session's metrics. ``attempt`` and ``continued_by``: see Claim. ``history_runs`` is how many runs a
-    move to the archive should leave within reach. ``retention`` is the session's own, in seconds.
+    move to the archive should leave within reach. ``retention`` is the session's own, in seconds. With ``pause`` the run has not
+    finished, and waits for a person: these fields, encoded, are put under its entry, and there are no ``runs``.
     """
 
     key: SessionKey
@@ -109,6 +113,7 @@ class RunEnd:
     on_state_conflict: OnStateConflict = "ours"
     history_runs: int = 0
     retention: float | None = None
+    pause: Mapping[str, Any] | None = None
 
     @property
     def claim(self) -> Claim:
@@ -120,7 +125,8 @@ class RunEnd:
 class RunEnded:
     """``conflicts`` are the dotted names of state keys that another run had changed meanwhile; ``tail_overflows`` says that older
     runs are to be moved to the archive, ``margin_worn`` that its archive and media are to be kept for longer. ``revision`` is the session's
-    with the run, None if another attempt had stored it; ``run_count`` how many runs it has by now, 0 then.
+    with the run, None if another attempt had stored it; ``run_count`` how many runs it has by now, 0 then. ``cancelled``: somebody wanted a run
+    cancelled that has paused.
     """
 
     conflicts: tuple[str, ...] = field(default=())
@@ -128,6 +134,7 @@ class RunEnded:
     margin_worn: bool = False
     revision: int | None = None
     run_count: int = 0
+    cancelled: bool = False
 
 
 async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
@@ -296,6 +303,14 @@ async def _explain_refusal(connection: Connection, begin: RunBegin) -> None:
         stored = {"session_id": begin.key.session_id, "runs.run_id": begin.run_id}
         if await connection.collection.find_one(stored, projection={"_id": 1}):
             raise finished_already(begin.key, begin.run_id)
+        waits = {"session_id": begin.key.session_id, f"{begin.claim.entry}.status": PAUSED}
+        if await connection.collection.find_one(waits, projection={"_id": 1}):
+            raise RunIsPaused(
+                f"session {begin.key.session_id!r} has a run {begin.run_id!r} that waits for a person; continue_run() goes on with it, "
+                "and a new run needs a new run_id",
+                session_id=begin.key.session_id,
+                run_id=begin.run_id,
+            )
 
 
 async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
@@ -306,7 +321,8 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
     commands, and ``on_state_conflict`` decides whose value stays: with ``"ours"`` this run's, with ``"raise"`` the other's. What
     was only added to a key is added to whatever others made of it, and conflicts only where that is no number, or no list. Metrics that
     are stored as something else than numbers begin anew, for two more commands, and never keep a run from being stored. Raises
-    SessionNotFound if the session was deleted meanwhile; nothing of the run is left then.
+    SessionNotFound if the session was deleted meanwhile; nothing of the run is left then. A run that pauses is put under its entry instead,
+    which keeps its place in ``active_runs`` and has no lease any more.
     """
     end, size, has_media = await _stored_apart(connection, end)
     changes, state_revision = list(end.changes), end.state_revision
@@ -317,8 +333,9 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
         done = await _try_finish(connection, end, _finish_update(end, changes, size, has_media, connection.now()), guard)
         if done is not None:
             worn = await retention.after_run(connection, end.key, done, end.retention, new_media=has_media)
+            entry = (done.get("active_runs") or {}).get(end.claim.name) or {}
             counts = done.get("revision"), done.get("run_count", 0)
-            return RunEnded(tuple(conflicts), _overflows(done, end.history_runs), worn, *counts)
+            return RunEnded(tuple(conflicts), _overflows(done, end.history_runs), worn, *counts, "cancelled" in entry)
         stored = await still_open(connection, end.claim)
         if stored is None:
             break
@@ -345,7 +362,10 @@ async def _stored_apart(connection: Connection, end: RunEnd) -> tuple[RunEnd, in
         runs.append(kept)
         has_media = has_media or kept is not run
         size += whole if kept is run else archive.size_of(kept)
-    return replace(end, runs=runs) if has_media else end, size, has_media
+    if end.pause is None:
+        return replace(end, runs=runs) if has_media else end, size, has_media
+    pause = await media.stored_apart(connection, end.key, end.run_id, dict(end.pause))
+    return replace(end, runs=runs, pause=pause), size, bool(media.references_in(pause))
 
 
 def _overflows(done: Mapping[str, Any], history_runs: int) -> bool:
@@ -361,8 +381,15 @@ def _finish_update(end: RunEnd, changes: Sequence[states.Change], size: int, has
     update["$inc"] |= {f"{METRICS}.{name}": amount for name, amount in end.counters.items() if amount}
     if changes:
         update["$inc"] |= {"state_revision": 1, **of_state["$inc"]}
-    update["$push"] = {"runs": {"$each": list(end.runs)}, **of_state["$push"]}
-    update["$unset"] = {end.claim.entry: "", **of_state["$unset"]}
+    if end.pause is None:
+        update["$push"] = {"runs": {"$each": list(end.runs)}, **of_state["$push"]}
+        update["$unset"] = {end.claim.entry: "", **of_state["$unset"]}
+    else:
+        entry, waits = end.claim.entry, {**end.pause, "status": PAUSED, "lease_until": 0.0}
+        to_set |= {f"{entry}.{name}": value for name, value in waits.items()}
+        update["$unset"] = {f"{entry}.answers": "", f"{entry}.state_changes": "", **of_state["$unset"]}
+        if of_state["$push"]:
+            update["$push"] = of_state["$push"]
     if to_set:
         update["$set"] = to_set
     return update
@@ -372,12 +399,16 @@ async def _try_finish(
     connection: Connection, end: RunEnd, update: Mapping[str, Any], guard: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     which = {**end.claim.filter, **guard}
+    if end.pause is not None:
+        # A second time changes nothing.
+        which[f"{end.claim.entry}.status"] = {"$ne": PAUSED}
     if expiry := retention.set_anew(connection, end.retention):
         update = {**update, "$set": {**update.get("$set", {}), **expiry}}
     refused: dict[str, Any] = {}
     for _ in range(2):
         try:
-            return await _send_finish(connection, which | refused, _beginning_anew(update, refused) if refused else update)
+            anew = _beginning_anew(update, refused) if refused else update
+            return await _send_finish(connection, which | refused, anew, end)
         except (pymongo.errors.WriteError, pymongo.errors.OperationFailure) as error:
             if error.code not in NOT_VIABLE:
                 raise
@@ -390,8 +421,12 @@ async def _try_finish(
     return None
 
 
-async def _send_finish(connection: Connection, which: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any] | None:
+async def _send_finish(
+    connection: Connection, which: Mapping[str, Any], update: Mapping[str, Any], end: RunEnd
+) -> dict[str, Any] | None:
     counts = {"run_count": 1, "revision": 1, "tail_bytes": 1, "_id": 0, **EXPIRY_FIELDS}
+    if end.pause is not None:
+        counts[f"{end.claim.entry}.cancelled"] = 1
     done: dict[str, Any] | None = await connection.collection.find_one_and_update(
         which, update, projection=counts, return_document=ReturnDocument.AFTER
     )
@@ -420,12 +455,12 @@ def _beginning_anew(update: Mapping[str, Any], refused: Collection[str]) -> dict
 
 
 async def still_open(connection: Connection, claim: Claim) -> dict[str, Any] | None:
-    """The state as it is stored by now; None if this run is stored already. One read, three at most.
+    """The state as it is stored by now; None if this run is stored already, or has paused. One read, three at most.
 
     Raises SessionNotFound if the session was deleted, RunTakenOver and RunAlreadyFinished if another process went on with the run.
     """
     key, active = claim.key, claim.entry
-    fields = (states.STATE, "state_revision", f"{active}.started_at", f"{active}.continued_by")
+    fields = (states.STATE, "state_revision", *(f"{active}.{name}" for name in ("started_at", "continued_by", "status")))
     stored: dict[str, Any] | None = await connection.collection.find_one(
         key.filter, projection={**dict.fromkeys(fields, 1), **archive.ARCHIVE_FIELDS}
     )
@@ -437,7 +472,7 @@ async def still_open(connection: Connection, claim: Claim) -> dict[str, Any] | N
                 session_id=key.session_id,
                 run_id=claim.run_id,
             )
-        return stored
+        return None if entry.get("status") == PAUSED else stored
     if stored is not None:
         finished = await finished_run(connection, stored, claim)
         if finished is not None:

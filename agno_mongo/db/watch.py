@@ -22,10 +22,11 @@ from typing_extensions import NotRequired, Self
 
 from agno_mongo.db import drivers, values
 from agno_mongo.db.connections import Connection
+from agno_mongo.db.leases import PAUSED
 from agno_mongo.db.sessions import refuse_owner
 from agno_mongo.errors import ConfigurationError, StoreError, StoreUnavailable
 
-SessionEventKind = Literal["created", "run_begun", "run_finished", "renamed", "updated", "deleted"]
+SessionEventKind = Literal["created", "run_begun", "run_paused", "run_continued", "run_finished", "renamed", "updated", "deleted"]
 
 PATIENCE: Final = 60.0
 """Seconds without a server after which a watch gives up. A failover takes a dozen."""
@@ -40,7 +41,7 @@ _HISTORY_LOST: Final = frozenset({280, 286})
 class SessionEvent:
     """One thing that happened to a session.
 
-    ``run_id`` is the run's that has begun or finished, ``status`` a finished run's, ``member_run_ids`` those of its members that
+    ``run_id`` is the run's that has begun, paused, gone on or finished, ``status`` a finished run's, ``member_run_ids`` those of its members that
     were stored with it. ``changed`` names what else was written: ``session_state``, ``metadata``, ``summary``, ``session_data``,
     ``runs``. ``token`` is text that a later watch goes on behind; ``at`` is when the server wrote it.
     """
@@ -332,7 +333,7 @@ def pipeline_of(scope: Mapping[str, str], keys: Sequence[Any]) -> list[dict[str,
     return [
         {"$match": {"$or": [made, changed]}},
         {"$project": _CUT_DOWN},
-        {"$match": {"$or": [{"operationType": {"$ne": "update"}}, {"fields": {"$ne": []}}, {"removed": {"$ne": []}}]}},
+        {"$match": {"$or": [{"operationType": {"$ne": "update"}}, *({name: {"$ne": []}} for name in _TELLING)]}},
     ]
 
 
@@ -345,6 +346,8 @@ def _names_in(path: str) -> dict[str, Any]:
     return {"$cond": [{"$eq": [{"$type": path}, "object"]}, {"$map": {**_PAIRS, "input": {"$objectToArray": path}}}, []]}
 
 
+_TELLING: Final = ("fields", "removed", "statuses")
+_STATUS: Final = r"^active_runs\.[^.]+\.status$"
 _PAIRS: Final = {"as": "pair", "in": "$$pair.k"}
 _UPDATES: Final = {"$objectToArray": {"$ifNull": [_UPDATED, {}]}}
 _RUN: Final = {"run_id": "$$run.run_id", "parent": "$$run.parent_run_id", "status": "$$run.status"}
@@ -361,6 +364,13 @@ _CUT_DOWN: Final = {
     "session.user_id": "$fullDocument.user_id",
     "begun": {"$concatArrays": [_names_in("$fullDocument.active_runs"), _names_in(f"{_UPDATED}.active_runs")]},
     "fields": {"$map": {**_PAIRS, "input": _where_field(_UPDATES, "$$field.k", _FIELDS)}},
+    "statuses": {
+        "$map": {
+            "input": _where_field(_UPDATES, "$$field.k", _STATUS),
+            "as": "pair",
+            "in": {"name": "$$pair.k", "status": "$$pair.v"},
+        }
+    },
     "removed": _where_field({"$ifNull": ["$updateDescription.removedFields", []]}, "$$field", _FIELDS),
     # The first runs of a session are logged as the whole list, later ones each by its index.
     "runs": {
@@ -417,10 +427,21 @@ def _kinds_of_update(change: Mapping[str, Any]) -> Iterator[tuple[SessionEventKi
     finished = _finished(change)
     if finished:
         yield "run_finished", {**finished, "changed": changed}
+    elif change.get("statuses"):
+        yield from _kinds_of_statuses(change["statuses"], changed)
     elif "session_name" in changed:
         yield "renamed", {"changed": tuple(name for name in changed if name != "session_name")}
     elif changed:
         yield "updated", {"changed": changed}
+
+
+def _kinds_of_statuses(
+    statuses: Sequence[Mapping[str, Any]], changed: tuple[str, ...]
+) -> Iterator[tuple[SessionEventKind, dict[str, Any]]]:
+    for found in statuses:
+        run_id = values.decode_key(found["name"].split(".")[1])
+        kind: SessionEventKind = "run_paused" if found["status"] == PAUSED else "run_continued"
+        yield kind, {"run_id": run_id, "status": found["status"], "changed": changed}
 
 
 def _begun(change: Mapping[str, Any]) -> Iterator[str]:

@@ -56,6 +56,7 @@ _OF_THE_RUN: Final[dict[str, Mapping[str, str]]] = {
         name: name for name in ("content", "content_type", "reasoning_content", "metrics", "metadata")
     },
     RunEvent.run_error.value: {"content": "content"},
+    RunEvent.run_paused.value: {"requirements": "requirements"},
     RunEvent.pre_hook_started.value: {"run_input": "input"},
     RunEvent.pre_hook_completed.value: {"run_input": "input"},
 }
@@ -78,6 +79,9 @@ def _shortened(event: BaseRunOutputEvent, run: RunWithEvents, by_id: Mapping[str
     skipped |= {own for own, of_run in _OF_THE_RUN.get(name, {}).items() if _same(values.get(own), getattr(run, of_run, None))}
     if name == RunEvent.run_completed.value:
         skipped.add("session_state")
+    if name == RunEvent.run_paused.value:
+        # They are the tools', which have been answered since.
+        skipped.add("requirements")
     if isinstance(tool, ToolExecution) and (repeating := _OF_THE_TOOL.get(name)) and _same(values.get(repeating), tool.result):
         skipped.add(repeating)
     short = {field: value for field, value in values.items() if value is not None and field not in skipped}

@@ -1,0 +1,36 @@
+"""Stopping a run from outside."""
+
+from __future__ import annotations
+
+from agno_mongo.agent.sessions import SessionAccessors
+from agno_mongo.blocking import blocking
+from agno_mongo.db.arguments import check_run_id
+from agno_mongo.db.base import SessionType
+from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.leases import Claim
+from agno_mongo.stopping import stop_run
+
+
+class Cancelling(SessionAccessors):
+    """``acancel_run`` and ``cancel_run``."""
+
+    store_tool_messages: bool
+
+    async def acancel_run(self, run_id: str, session_id: str | None = None, *, user_id: str | None = None) -> bool:
+        """Stop a run at its next step, from any process; it is stored with status CANCELLED and with what it has come to.
+
+        A run of this process stops at once, and needs no ``session_id``. One of another process hears of it within 5 s, or when it stores a
+        checkpoint. A paused run, or an interrupted one, is stored as cancelled here. Whoever reads the run gets a RunCancelledEvent, or the
+        RunOutput. A tool's thread runs on to its end, and its result is not used.
+
+        True if the run is stopped or will be; False if it has finished. A run that finishes before it hears of it stays finished. Raises
+        RunNotFound, SessionNotFound and SessionOwnedByAnotherUser. No command, or two.
+        """
+        user = self._user(user_id)
+        if stop_run(self.db, check_run_id(run_id), session_id=session_id or self.session_id, user_id=user):
+            return True
+        db, wanted, _ = self._asked_for(session_id, user_id)
+        key = SessionKey(session_id=wanted, session_type=SessionType.AGENT, user_id=user)
+        return await db.cancel_run(Claim(key=key, run_id=run_id), store_tool_messages=self.store_tool_messages)
+
+    cancel_run = blocking(acancel_run)

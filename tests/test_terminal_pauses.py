@@ -1,0 +1,64 @@
+"""A run that waits for a person, on the terminal: what it waits for is asked, and the next line is the answer."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+from agno_mongo.agent import Agent
+from agno_mongo.db.in_memory import InMemoryDb
+from agno_mongo.testing import ScriptedModel, ToolCall
+from agno_mongo.tools import Function
+from tests.test_terminal import chat, console_on
+
+
+def send(to: str, amount: int) -> str:
+    """Send money."""
+    return f"{amount} sent to {to}"
+
+
+CALL = ToolCall("send", {"to": "Ann", "amount": 5})
+
+
+def agent_of(model: ScriptedModel, **waits: Any) -> Agent:
+    return Agent(model=model, db=InMemoryDb(), tools=[replace(Function.from_callable(send), **waits)])
+
+
+async def test_a_call_is_confirmed_or_rejected_with_a_reason() -> None:
+    model = ScriptedModel(CALL, "Ann has it.", CALL, "All right, not.")
+    text = await chat(agent_of(model, requires_confirmation=True), "Send Ann 5.", "yes", "Again.", "she has enough")
+    assert text.count("send(to='Ann', amount=5): yes, no, or why not?") == 2
+    assert model.requests[1].messages[-1].content == "5 sent to Ann"
+    assert "she has enough" in model.requests[3].messages[-1].content
+
+
+async def test_input_that_does_not_fit_is_asked_for_again() -> None:
+    model = ScriptedModel(ToolCall("send", {"to": "Ann"}), "done")
+    agent = agent_of(model, requires_user_input=True, user_input_fields=["amount"])
+    text = await chat(agent, "Send Ann some.", "a lot", "7")
+    assert text.count("send(to='Ann'): amount?") == 2
+    assert "RunIsPaused: " in text
+    assert model.requests[-1].messages[-1].content == "7 sent to Ann"
+
+
+async def test_what_came_of_a_call_outside_is_told() -> None:
+    model = ScriptedModel(CALL, "done")
+    text = await chat(agent_of(model, external_execution=True), "Send Ann 5.", "I did it")
+    assert "what came of it?" in text
+    assert model.requests[-1].messages[-1].content == "I did it"
+
+
+async def test_whoever_goes_on_to_another_session_leaves_the_run_paused() -> None:
+    model = ScriptedModel(CALL, "new")
+    agent = agent_of(model, requires_confirmation=True)
+    await chat(agent, "Send Ann 5.", "/new", "yes")
+    assert model.asked[-1] == "yes"
+    assert len((await agent.aget_session("s")).paused_runs) == 1
+
+
+async def test_print_response_says_what_is_waited_for() -> None:
+    text = io.StringIO()
+    await agent_of(ScriptedModel(CALL), requires_confirmation=True).aprint_response("Send Ann 5.", console=console_on(text))
+    assert "Paused" in text.getvalue()
+    assert "yes, no, or why not?" in text.getvalue()

@@ -137,9 +137,11 @@ def freeze(pid: int) -> None:
 def _states(pid: int) -> list[str]:
     """The states of a process's threads: the first may be a zombie long before the last."""
     states = []
-    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            states.append(path.read_text().rpartition(")")[2].split()[0])
+    # The folder, or a file in it, goes away while it is read.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for path in [*Path(f"/proc/{pid}/task").glob("*/stat")]:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                states.append(path.read_text().rpartition(")")[2].split()[0])
     return states
 
 

@@ -327,8 +327,8 @@ from pymongo import MongoClient
 from agno_mongo.db.embedded_server import EmbeddedServer
 server = EmbeddedServer(sys.argv[1])
 with MongoClient(server.acquire()) as client:
-    print(server.pid, flush=True)
     try:
+        print(server.pid, flush=True)
         while True:
             time.sleep(0.01)  # a signal that comes just before a long sleep would be seen only after it
     except KeyboardInterrupt:

@@ -35,17 +35,17 @@ def look_up(secret: str) -> str:
 class TestWithoutToolMessages:
     async def test_nothing_is_stored_of_what_tools_were_asked_and_answered(self, db: MongoDb) -> None:
         agent, model = agent_on(
-            db, ToolCall("look_up", {"secret": "4711"}), "Done.", tools=[look_up], store_tool_messages=False, store_events=True
+            db, ToolCall("look_up", {"secret": "bluebird"}), "Done.", tools=[look_up], store_tool_messages=False, store_events=True
         )
         run = await agent.arun("go")
-        assert model.requests[1].messages[-1].content == "found 4711"
+        assert model.requests[1].messages[-1].content == "found bluebird"
         # The caller has it all; what is stored has who was called, and how it went.
         assert [message.role for message in run.messages or ()] == ["user", "assistant", "tool", "assistant"]
         assert run.tools is not None
-        assert run.tools[0].result == "found 4711"
+        assert run.tools[0].result == "found bluebird"
         stored = await agent.aget_last_run_output()
         assert stored is not None
-        assert "4711" not in json.dumps(await raw_run(db), default=str)
+        assert "bluebird" not in json.dumps(await raw_run(db), default=str)
         assert told(stored.messages) == [("user", "go"), ("assistant", "Done.")]
         assert [(tool.tool_name, tool.tool_call_error, tool.result) for tool in stored.tools or ()] == [("look_up", False, None)]
         assert "ToolCallCompleted" in {event.event for event in stored.events or ()}

@@ -7,23 +7,21 @@ the middle.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, ClassVar, Literal, TypeVar
 from uuid import uuid4
 
-from pydantic import ValidationError
-
-from agno_mongo import media
 from agno_mongo.db import state as states
 from agno_mongo.db import values
 from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.checkpoints import with_changes
-from agno_mongo.db.documents import SESSION_CLASSES, ActiveRun, Session
+from agno_mongo.db.documents import SESSION_CLASSES, Session
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import Ahead, Claim
+from agno_mongo.db.looking_back import session_with_runs
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.session_cache import SessionCache
 from agno_mongo.db.store import OnStateConflict, RunBegin, RunBegun, RunEnd
@@ -40,26 +38,27 @@ from agno_mongo.errors import (
     StoreError,
     UnstorableValueError,
 )
-from agno_mongo.history import SYSTEM_ROLES, finished_rounds, told_runs
-from agno_mongo.messages import Message, Metrics, ToolExecution, without_media
+from agno_mongo.history import told_runs
+from agno_mongo.messages import Metrics
+from agno_mongo.recording import Recording, paused_entry
+from agno_mongo.resuming import FaultOf, Past, take_up
 from agno_mongo.run.agent import (
     RunCancelledEvent,
     RunCompletedEvent,
     RunContinuedEvent,
     RunErrorEvent,
-    RunOutput,
     RunOutputEvent,
     RunPausedEvent,
     RunStartedEvent,
     StateConflictEvent,
 )
-from agno_mongo.run.base import HISTORY_SKIP_STATUSES, BaseRunOutput, RunContext, RunInput, RunStatus
-from agno_mongo.run.requirement import Answer, requirements_of, take_answer
-from agno_mongo.run.stored import without_tool_messages
+from agno_mongo.run.base import BaseRunOutput, RunContext, RunInput, RunStatus
+from agno_mongo.run.requirement import Answer
 from agno_mongo.stopping import Stopping
+from agno_mongo.streams import uninterrupted
 from agno_mongo.summaries import Summaries
 from agno_mongo.upkeep import Upkeep
-from agno_mongo.working_state import add_again, encoded_additions, encoded_state
+from agno_mongo.working_state import add_again, encoded_additions, encoded_state, lay_on
 
 LEASE = 60.0
 """Seconds for which a run counts as alive without a sign of life. Renewed at a third of it while the run goes on."""
@@ -84,9 +83,8 @@ class Settings:
     is wrong with a call that was answered, and ``paused_run`` is the run itself, which counts where there is no database. ``metadata``
     is the component's, ``run_metadata`` the call's; the session's own comes in between.
 
-    Without ``store_media`` a note stands in the place of images, sounds and files; without ``store_tool_messages`` nothing is stored of what
-    tools were asked and answered, with ``store_history_messages`` the history that the run was shown is. With ``store_events`` its events are, but for
-    those named in ``events_to_skip``. ``cache`` has the newest runs of sessions that need not be sent again. ``summaries`` says when the session is summed up.
+    ``recording`` says what of the run is stored. ``cache`` has the newest runs of sessions that need not be sent again. ``summaries`` says when
+    the session is summed up.
     """
 
     key: SessionKey
@@ -109,13 +107,9 @@ class Settings:
     checkpoint: CheckpointWhen = "runs"
     continues: bool = False
     answers: tuple[Answer, ...] | None = None
-    fault_of: Callable[[ToolExecution], str | None] = lambda _: None
-    paused_run: RunOutput | None = None
-    store_media: bool = True
-    store_tool_messages: bool = True
-    store_history_messages: bool = False
-    store_events: bool = False
-    events_to_skip: frozenset[str] = frozenset()
+    fault_of: FaultOf = lambda _: None
+    paused_run: BaseRunOutput | None = None
+    recording: Recording = field(default_factory=Recording)
     cache: SessionCache | None = None
     summaries: Summaries | None = None
     lease: ClassVar[float] = LEASE
@@ -127,19 +121,23 @@ class Settings:
 
 
 class Execution:
-    """One run between its two commands. ``run``, ``session`` and ``context`` are there once it has begun; ``finished_rounds`` are the
-    messages from which a continued run goes on, the user's and all that followed; ``paused_round`` are the calls of the last of them if it
-    had paused there. ``input_changed``: the body has put another input into ``run`` than the one that the run began with. The body sets
+    """One run between its two commands. ``run``, ``session`` and ``context`` are there once it has begun; ``past`` is what a run brings with it
+    that goes on. ``input_changed``: the body has put another input into ``run`` than the one that the run began with. The body sets
     ``runs_shown``, how many runs its history goes back, if ``history_runs`` of the settings do not say it: a move to the archive leaves so many
     within reach.
+
+    A run ``within`` another, a member's in its team's, sends no commands; ``root_db`` is where the outermost one is stored. It begins with the outer run's state as it is then, and when it has
+    ended the outer run has its record, to be stored with its own, and its changes to the state.
     """
 
     session: Session
     context: RunContext
 
-    def __init__(self, db: MongoDb | None, run: RunOutput, settings: Settings) -> None:
-        self._db = db
+    def __init__(self, db: MongoDb | None, run: Any, settings: Settings, *, within: Execution | None = None) -> None:
+        self._db = db if within is None else None
         self._settings = settings
+        self._within = within
+        self.root_db: MongoDb | None = db if within is None else within.root_db
         self._started = perf_counter()
         self._base_state: dict[str, Any] = {}
         self._state_revision: int | None = None
@@ -148,25 +146,19 @@ class Execution:
         self._upkeep: Upkeep | None = None
         self._is_guest = False
         self._run_count = 0
-        self._earlier_changes: list[dict[str, Any]] = []
-        self._earlier_metadata: dict[str, Any] | None = None
-        self._counted: Mapping[str, float] = {}
-        self._stopping = Stopping(db, settings.key, run.run_id or "")
+        self._stopping = Stopping(self.root_db, settings.key, run.run_id or "")
+        self._ids = run.event_ids()
+        self._member_records: list[dict[str, Any]] = []
+        self._member_counters: dict[str, float] = {}
         self.run = run
+        self.past = Past()
         self.input_changed = False
         self.runs_shown = 0
-        self.finished_rounds: list[Message] = []
-        self.paused_round: list[ToolExecution] = []
 
     def event(self, kind: Callable[..., T], **data: Any) -> T:
-        """An event of this run."""
-        return kind(
-            run_id=self.run.run_id,
-            session_id=self.run.session_id,
-            agent_id=self.run.agent_id or "",
-            agent_name=self.run.agent_name or "",
-            **data,
-        )
+        """An event of this run: of the given class, or the one that stands for it in runs of this kind."""
+        of_kind: Callable[..., T] = self.run.EVENT_KINDS.get(kind, kind)
+        return of_kind(**self._ids, **data)
 
     async def events(
         self, body: Callable[[Execution], AsyncGenerator[RunOutputEvent, None]]
@@ -189,12 +181,12 @@ class Execution:
             left: GeneratorExit | None = None
             try:
                 async with self._alive(), aclosing(body(self)) as events:
-                    yield self._noted(self._first_event())
+                    yield self._settings.recording.noted(self._first_event(), self.run)
                     stopping.listen()
                     async for event in events:
                         stopping.let_go()
                         try:
-                            yield self._noted(event)
+                            yield self._settings.recording.noted(event, self.run)
                         except GeneratorExit as gone:
                             left = gone
                             raise
@@ -206,29 +198,21 @@ class Execution:
             stopped = stopping.is_cause_of(failure)
             failure = None if stopped else failure
             self._close_run(failure, stopped=stopped)
-            last = self._noted(self._last_event(failure))
+            last = self._settings.recording.noted(self._last_event(failure), self.run)
             conflicts = await self._stored(failure)
         if conflicts:
             yield self.event(StateConflictEvent, paths=conflicts)
-        if isinstance(last, RunCompletedEvent):
+        if self.run.status is RunStatus.completed:
             last.session_state = self.run.session_state
             if self._settings.summaries is not None:
                 async with aclosing(self._summed_up(self._settings.summaries)) as events:
                     async for event in events:
                         yield event
         # Somebody may have wanted it cancelled in the moment in which it paused.
-        cancelled = self.run.is_cancelled and isinstance(last, RunPausedEvent)
+        cancelled = self.run.is_cancelled and last.is_paused
         yield self.event(RunCancelledEvent) if cancelled else last
 
-    def _noted(self, event: RunOutputEvent) -> RunOutputEvent:
-        """The event, which is stored with the run if the component wants that."""
-        if self._settings.store_events and event.event not in self._settings.events_to_skip:
-            if self.run.events is None:
-                self.run.events = []
-            self.run.events.append(event)
-        return event
-
-    def _last_event(self, failure: BaseException | None) -> RunOutputEvent:
+    def _last_event(self, failure: BaseException | None) -> Any:
         """How the run ended. Its reader hears of it once the run is stored."""
         run = self.run
         if run.status is RunStatus.cancelled:
@@ -237,15 +221,8 @@ class Execution:
             more = {name: getattr(failure, name) for name in ("error_id", "additional_data") if isinstance(failure, CheckError)}
             return self.event(RunErrorEvent, content=str(failure), error_type=type(failure).__name__, **more)
         if run.status is RunStatus.paused:
-            return self.event(RunPausedEvent, tools=run.tools, requirements=run.requirements)
-        return self.event(
-            RunCompletedEvent,
-            content=run.content,
-            content_type=run.content_type,
-            reasoning_content=run.reasoning_content,
-            metadata=run.metadata,
-            metrics=run.metrics,
-        )
+            return self.event(RunPausedEvent, **run.paused_data())
+        return self.event(RunCompletedEvent, **run.completed_data())
 
     async def _summed_up(self, summaries: Summaries) -> AsyncGenerator[RunOutputEvent, None]:
         """Sum up the session, if enough is new. The run is stored, whatever comes of it."""
@@ -258,8 +235,8 @@ class Execution:
                 yield event
 
     def _first_event(self) -> RunOutputEvent:
-        who = {"model": self.run.model or "", "model_provider": self.run.model_provider or ""}
-        return self.event(RunContinuedEvent, **who) if self._settings.continues else self.event(RunStartedEvent, **who)
+        data = self.run.started_data()
+        return self.event(RunContinuedEvent, **data) if self._settings.continues else self.event(RunStartedEvent, **data)
 
     async def _begin(self) -> None:
         settings = self._settings
@@ -273,7 +250,9 @@ class Execution:
         begin = RunBegin(
             key=settings.key,
             run_id=check_run_id(self.run.run_id),
-            input=values.encode(await self._kept(self.run.input and self.run.input.input_content), path="input"),
+            input=values.encode(
+                await self._settings.recording.kept(self.run.input and self.run.input.input_content), path="input"
+            ),
             media=await self._media_of_input(),
             state=default,
             metadata=metadata,
@@ -306,7 +285,7 @@ class Execution:
 
     async def _media_of_input(self) -> dict[str, Any]:
         found = self.run.input.media() if self.run.input is not None else {}
-        kept: dict[str, Any] = values.encode(await self._kept(found), path="input") if found else {}
+        kept: dict[str, Any] = values.encode(await self._settings.recording.kept(found), path="input") if found else {}
         return kept
 
     async def _entered(self, begin: RunBegin) -> RunBegun:
@@ -315,7 +294,7 @@ class Execution:
         """
         try:
             begun = await self._begun(begin)
-            self._resume(begun.entry or {})
+            self._take_up(begun.entry or {})
         except (CorruptSession, RunIsPaused) as error:
             if self._upkeep is not None:
                 await self._upkeep.give_up(paused=isinstance(error, RunIsPaused))
@@ -324,77 +303,18 @@ class Execution:
 
     async def _begun(self, begin: RunBegin) -> RunBegun:
         if self._db is None:
-            return _unstored(begin, self._settings)
+            return _unstored(begin, self._settings) if self._within is None else self._within.begun_within(begin)
         claim = Claim(key=begin.key, run_id=begin.run_id, continued_by=self._continued_by, attempt=self._attempt)
         self._upkeep = Upkeep(self._db, claim, begin.lease, self._stopping.request)
         if self._settings.continues:
             return await self._db.take_over_run(claim, begin)
         return await self._db.begin_run(begin)
 
-    def _resume(self, entry: Mapping[str, Any]) -> None:
-        """Take up what an interrupted or paused run has stored: its input, and what it has come to. A run that begins has nothing yet.
-
-        Raises CorruptSession if that is not what a run stores, RunIsPaused if the answers are not what its calls need.
-        """
-        if not entry:
-            return
-        active = self._active_run(entry)
-        self.run.input = active.run_input
-        self.run.created_at = int(active.started_at)
-        self.run.metrics = active.metrics
-        if active.counted is not None:
-            # What the session has counted when the run paused; and it has taken so long by then.
-            self._counted = active.counted.counters()
-            self._started -= active.counted.duration or 0.0
-        self._take_up_rounds(active)
-        self._earlier_changes = entry.get("state_changes") or []
-        if active.cancelled is not None:
+    def _take_up(self, entry: Mapping[str, Any]) -> None:
+        self.past = take_up(self.run, self._settings.key.session_id, entry, self._settings.fault_of)
+        self._started -= self.past.duration
+        if self.past.is_cancelled:
             self._stopping.request()
-
-    def _take_up_rounds(self, active: ActiveRun) -> None:
-        said = [message for message in active.messages or () if message.role not in SYSTEM_ROLES]
-        rounds = finished_rounds(said)
-        waits = active.pending is not None and len(rounds) < len(said)
-        self.finished_rounds = said if waits else rounds
-        answered = {message.tool_call_id for message in self.finished_rounds if message.role == "tool"}
-        own = {"input": self.run.input, "messages": self.finished_rounds, "tools": active.tools}
-        past = RunOutput.model_validate({**(active.run or {}), **own})
-        tools = past.tools or []
-        if waits:
-            self.paused_round = tools[-len(said[len(rounds)].tool_calls or ()) :]
-            self._take_answers(active.answers or [])
-        self.run.tools = [tool for tool in tools if waits or tool.tool_call_id in answered] or None
-        self.run.requirements = requirements_of(self.run.tools)
-        self._earlier_metadata = past.metadata
-        for name in past.model_fields_set - {"status", "content", "session_state"}:
-            if getattr(self.run, name, None) is None:
-                setattr(self.run, name, getattr(past, name))
-
-    def _take_answers(self, answers: Sequence[dict[str, Any]]) -> None:
-        given = {answer["tool_call_id"]: Answer(**answer) for answer in answers}
-        for tool in self.paused_round:
-            if not tool.is_paused:
-                continue
-            call_id = tool.tool_call_id or ""
-            fault = take_answer(tool, given.get(call_id, Answer(tool_call_id=call_id))) or self._settings.fault_of(tool)
-            if fault:
-                raise RunIsPaused(
-                    f"run {self.run.run_id!r} of session {self._settings.key.session_id!r} stays paused: the call {call_id!r} of "
-                    f"{tool.tool_name!r} cannot go on: {fault}",
-                    session_id=self._settings.key.session_id,
-                    run_id=self.run.run_id or "",
-                    missing=(call_id,),
-                )
-
-    def _active_run(self, entry: Mapping[str, Any]) -> ActiveRun:
-        try:
-            return ActiveRun.model_validate(values.decode(dict(entry)))
-        except ValidationError as error:
-            session_id = self._settings.key.session_id
-            raise CorruptSession(
-                f"what session {session_id!r} has of its interrupted run {self.run.run_id!r} is not what a run stores: {error}",
-                session_id=session_id,
-            ) from error
 
     async def _not_begun(self, error: BaseException) -> None:
         """What is left of a run that did not come to its body: nothing, if others were ahead; else a run that failed, or was cancelled.
@@ -414,7 +334,7 @@ class Execution:
         settings = self._settings
         self.session, self._base_state, self._state_revision = begun.session, begun.state, begun.state_revision
         self._is_guest = begun.is_guest
-        earlier = [] if settings.overwrite_state else self._earlier_changes
+        earlier = [] if settings.overwrite_state else self.past.state_changes
         changed = with_changes(states.merge(begin.state, begun.state), [change for change in earlier if "added" not in change])
         state = run_state if settings.overwrite_state else states.merge(changed, run_state)
         self.context = RunContext(
@@ -433,7 +353,7 @@ class Execution:
     def _metadata(self) -> dict[str, Any] | None:
         """The run's metadata, a dict of its own: the component's, over it what the session has, what the run had when it paused, and the call's."""
         merged: dict[str, Any] = {}
-        for layer in (self._settings.metadata, self.session.metadata, self._earlier_metadata, self._settings.run_metadata):
+        for layer in (self._settings.metadata, self.session.metadata, self.past.metadata, self._settings.run_metadata):
             if layer:
                 merged = states.merge(merged, values.decode(values.encode(layer, path="metadata")))
         return merged or None
@@ -451,7 +371,7 @@ class Execution:
         if self._upkeep is None or self._settings.checkpoint == "runs":
             return
         _, changes, _ = self._changed_state()
-        await self._upkeep.checkpoint(media.once(await self._record()), changes, input_changed=self.input_changed)
+        await self._upkeep.checkpoint(await self._settings.recording.record(self.run), changes, input_changed=self.input_changed)
 
     def _changed_state(self) -> tuple[dict[str, Any], list[states.Change], list[UnstorableValueError]]:
         """The state as the run has it by now, what it changed there, and what of it cannot be stored."""
@@ -491,7 +411,7 @@ class Execution:
         run = self.run
         run.metrics = run.metrics or Metrics()
         run.metrics.duration = perf_counter() - self._started
-        run.requirements = requirements_of(run.tools)
+        run.close()
         if stopped:
             run.status = RunStatus.cancelled
         elif failure is None:
@@ -531,7 +451,7 @@ class Execution:
 
     async def _uninterrupted(self, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, asyncio.CancelledError | None]:
         """Without a database there is nothing that could be interrupted."""
-        return (await work(), None) if self._db is None else await uninterrupted(work)
+        return (await work(), None) if self.root_db is None else await uninterrupted(work)
 
     def _is_told_by_the_run(self, failure: BaseException) -> bool:
         """True for what the run's status tells and what is not raised as well: a model's error, a hook's refusal."""
@@ -539,49 +459,40 @@ class Execution:
             return not self._settings.raise_check_errors
         return isinstance(failure, ModelError) and not self._settings.raise_errors
 
-    async def _record(self) -> dict[str, Any]:
-        """The run as it is stored."""
-        record = self.run.to_dict()
-        # They are the tools', seen by whoever is to answer.
-        record.pop("requirements", None)
-        if not self._settings.store_media:
-            record |= {name: await self._kept(record[name]) for name in ("input", "messages", "events") if name in record}
-            record |= await self._kept({name: record[name] for name in media.NAMES.intersection(record)})
-        return record
-
-    async def _last_record(self) -> dict[str, Any]:
-        """The run as it is stored once it has ended. A paused one goes on from all that its tools said, and is shown its history anew."""
-        if self.run.is_paused:
-            return media.once(await self._record())
-        if self._settings.store_history_messages:
-            self.run.keep_history()
-        record = await self._record()
-        return media.once(record if self._settings.store_tool_messages else without_tool_messages(record))
-
-    async def _kept(self, value: Any) -> Any:
-        """``value`` as far as the component wants it stored."""
-        # A large image takes its time.
-        return value if self._settings.store_media else await asyncio.to_thread(without_media, value)
-
     async def _finish(self) -> tuple[tuple[str, ...], list[UnstorableValueError]]:
         state, changes, unstorable = self._changed_state()
         self.run.session_state = values.decode(state)
-        if self._db is None or (self._is_guest and self.run.status is not RunStatus.completed):
+        if self.root_db is None or (self._is_guest and self.run.status is not RunStatus.completed):
             # A guest that failed leaves the run to the call that has it.
+            if self._within is not None:
+                self._within.adopt((), changes, {})
             return (), unstorable
-        record, unstorable_parts = values.encode_lenient(await self._last_record(), path="run")
+        record, unstorable_parts = values.encode_lenient(await self._settings.recording.last_record(self.run), path="run")
+        counted = self.past.counted
+        counters = {name: amount - counted.get(name, 0) for name, amount in self.run.metrics.counters().items()}
+        for name, amount in self._member_counters.items():
+            counters[name] = counters.get(name, 0) + amount
+        if self._within is not None:
+            self._within.adopt([*self._member_records, record], changes, counters)
+            return (), [*unstorable, *unstorable_parts]
+        return await self._finish_run(record, changes, counters), [*unstorable, *unstorable_parts]
+
+    async def _finish_run(
+        self, record: dict[str, Any], changes: Sequence[states.Change], counters: Mapping[str, float]
+    ) -> tuple[str, ...]:
+        """Store the run, and those within it. Returns the state keys that another run had changed meanwhile."""
+        assert self._db is not None
         if self._attempt is not None:
             record["attempt"] = self._attempt
-        assert self.run.metrics is not None
-        counters = self.run.metrics.counters()
-        pause = self._paused(record) if self.run.status is RunStatus.paused else None
+        paused = self.run.status is RunStatus.paused
+        recording = self._settings.recording
         end = RunEnd(
             key=self._settings.key,
             run_id=self.context.run_id,
-            runs=[record] if pause is None else [],
+            runs=[] if paused else [*self._member_records, record],
             changes=changes,
-            counters={name: amount - self._counted.get(name, 0) for name, amount in counters.items()},
-            pause=pause,
+            counters=counters,
+            pause=paused_entry(self.run, record, input_changed=self.input_changed) if paused else None,
             state_revision=self._state_revision,
             attempt=self._attempt,
             continued_by=self._continued_by,
@@ -591,7 +502,7 @@ class Execution:
         )
         try:
             ended = await self._db.finish_run(end)
-            if ended.cancelled and await self._db.cancel_run(end.claim, store_tool_messages=self._settings.store_tool_messages):
+            if ended.cancelled and await self._db.cancel_run(end.claim, store_tool_messages=recording.store_tool_messages):
                 self.run.status = RunStatus.cancelled
         except DocumentTooLarge as error:
             # Large runs are stored apart; it is the state.
@@ -603,87 +514,27 @@ class Execution:
         if (cache := self._settings.cache) is not None:
             cache.ended(end.key, self.session, end.runs, revision=ended.revision, wanted=self._settings.runs_wanted)
         self._run_count = ended.run_count
-        return ended.conflicts, [*unstorable, *unstorable_parts]
+        return ended.conflicts
 
-    def _paused(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """The run's entry while it waits, beside what it had when it began."""
-        rest = {name: value for name, value in record.items() if name not in _OF_THE_ENTRY}
-        pending = sorted(tool.tool_call_id or "" for tool in self.run.tools or () if tool.is_paused)
-        lists = {name: record.get(name) or [] for name in ("messages", "tools")}
-        metrics = record.get("metrics") or {}
-        own = {**lists, "metrics": metrics, "counted": metrics, "pending": pending, "run": rest}
-        if not self.input_changed:
-            return own
-        given = record.get("input") or {}
-        return {**own, "input": given.get("input_content"), **{name: given[name] for name in media.NAMES.intersection(given)}}
+    # Runs within this one.
 
+    def begun_within(self, _begin: RunBegin) -> RunBegun:
+        """What a run within this one begins with: the session, and the state as this run has it now."""
+        state, _ = encoded_state(self.context.session_state, self._base_state)
+        return RunBegun(session=self.session, state=state, state_revision=None)
 
-_OF_THE_ENTRY = frozenset(
-    {
-        "run_id",
-        "session_id",
-        "user_id",
-        "input",
-        "messages",
-        "tools",
-        "metrics",
-        "created_at",
-        "status",
-        "attempt",
-        "parent_run_id",
-    }
-)
-"""Fields of a run that its entry in ``active_runs`` has by itself, or as whose entry it is."""
-
-
-class Held(AbstractAsyncContextManager[AsyncGenerator[T, None]]):
-    """Closes a run's events at the end, and keeps them from becoming garbage before.
-
-    Python finalizes generators that became garbage together in no order, each in a task of its own: of a stream that is left without a word
-    the inner ones would be closed under the hands of the outer one. Held, they are closed by it.
-    """
-
-    _all: ClassVar[set[AsyncGenerator[Any, None]]] = set()
-
-    def __init__(self, events: AsyncGenerator[T, None]) -> None:
-        self._events = events
-        self._loop = asyncio.get_running_loop()
-
-    async def __aenter__(self) -> AsyncGenerator[T, None]:
-        self._all.add(self._events)
-        return self._events
-
-    async def __aexit__(self, *exception: object) -> None:
-        try:
-            # A loop that ends closes all generators at once, and may be closing this one.
-            if not getattr(self._events, "ag_running", False):
-                await self._events.aclose()
-        finally:
-            self._all.discard(self._events)
-
-    def __del__(self) -> None:
-        """Nobody will close what belongs to a loop that is closed itself."""
-        if self._loop.is_closed():
-            self._all.discard(self._events)
+    def adopt(self, records: Sequence[dict[str, Any]], changes: Sequence[states.Change], counters: Mapping[str, float]) -> None:
+        """Take over what a run within this one has come to: its record, to be stored before this run's own, and its changes to the state,
+        which are laid on this run's, key by key. Counters and lists are added to.
+        """
+        self._member_records += records
+        for name, amount in counters.items():
+            self._member_counters[name] = self._member_counters.get(name, 0) + amount
+        lay_on(self.context, changes)
 
 
 def _storable(value: Any, path: str) -> None:
     values.encode(value, path=path)
-
-
-async def session_with_runs(
-    db: MongoDb, key: SessionKey, *, told: int, skip_statuses: Collection[RunStatus | str] = HISTORY_SKIP_STATUSES
-) -> Session | None:
-    """The session with as many of its newest runs as it takes to have ``told`` of them that count; None if there is none.
-
-    One read, and another of twice as many runs where it was not enough, in the tail or in the archive.
-    """
-    limit = 2 * told + 16
-    while True:
-        session: Session | None = await db.get_session(key.session_id, key.session_type, key.owner, runs_limit=limit)
-        if session is None or len(session.runs or ()) < limit or len(told_runs(session.runs or (), skip_statuses)) >= told:
-            return session
-        limit *= 2
 
 
 def _unstored(begin: RunBegin, settings: Settings) -> RunBegun:
@@ -703,19 +554,3 @@ def _unstored(begin: RunBegin, settings: Settings) -> RunBegun:
         runs=values.decode(list(begin.first_runs)),
     )
     return RunBegun(session=session, state=begin.state, state_revision=None, entry=entry)
-
-
-async def uninterrupted(work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, asyncio.CancelledError | None]:
-    """Do ``work`` to its end, whoever cancels meanwhile, and give back its result beside that cancellation.
-
-    A loop that shuts down cancels the work itself. It is then done once more, so it must be repeatable.
-    """
-    cancelled: asyncio.CancelledError | None = None
-    task = asyncio.ensure_future(work())
-    while True:
-        try:
-            return await asyncio.shield(task), cancelled
-        except asyncio.CancelledError as error:
-            cancelled = error
-            if task.cancelled():
-                task = asyncio.ensure_future(work())

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from agno_mongo.messages import Message
-from agno_mongo.run.base import HISTORY_SKIP_STATUSES, BaseRunOutput, MessageRunOutput, RunStatus
+from agno_mongo.run.base import HISTORY_SKIP_STATUSES, BaseRunOutput, RunStatus
+from agno_mongo.run.message_run import MessageRunOutput
 
 SYSTEM_ROLES: Final = ("system", "developer")
 """Who speaks in a system message. OpenAI calls it developer by now."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from agno_mongo.db import values
 from agno_mongo.db.checkpoints import with_changes
+from agno_mongo.db.state import MISSING, Change
 from agno_mongo.errors import StateTypeError, UnstorableValueError
 from agno_mongo.run.base import RunContext
 from agno_mongo.run.state import Addition
@@ -42,6 +43,23 @@ def add_again(context: RunContext, change: Mapping[str, Any]) -> None:
             context.state.increment(path, added)
     except (StateTypeError, UnstorableValueError):
         context.session_state = with_changes(context.session_state, [{"path": path, "after": after}])
+
+
+def lay_on(context: RunContext, changes: Sequence[Change]) -> None:
+    """The changes that a run within this one made, in this run's working copy: later ones count, what is added is added."""
+    for change in changes:
+        if change.added is not MISSING:
+            add_again(context, {"path": change.path, "after": change.after, "added": change.added})
+            continue
+        below, path = context.session_state, [values.decode_key(key) for key in change.path]
+        for name in path[:-1]:
+            if not isinstance(below.get(name), dict):
+                below[name] = {}
+            below = below[name]
+        if change.after is MISSING:
+            below.pop(path[-1], None)
+        else:
+            below[path[-1]] = values.decode(change.after)
 
 
 def encoded_additions(additions: Sequence[Addition]) -> list[tuple[tuple[str, ...], Any]]:

@@ -26,7 +26,7 @@ from agno_mongo.blocking import blocking, portal
 from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
-from agno_mongo.execution import Execution, Held, Settings
+from agno_mongo.execution import Execution, Settings
 from agno_mongo.media import Media
 from agno_mongo.messages import Message
 from agno_mongo.model_loop import ModelLoop
@@ -43,6 +43,7 @@ from agno_mongo.run.agent import (
     StateConflictEvent,
 )
 from agno_mongo.run.base import RunStatus
+from agno_mongo.streams import Held
 from agno_mongo.tools.signature import FILLED_IN_TYPES
 
 
@@ -223,7 +224,8 @@ class Agent(AgentSettings, Continuing, Cancelling, SessionAccessors):
         async with aclosing(execution.events(self._body(given, asked, options, stream=False))) as events:
             async for _ in events:
                 pass
-        return execution.run
+        run: RunOutput = execution.run
+        return run
 
     async def _stream(
         self, given: Any, options: RunOptions, *, every_step: bool, with_output: bool, continued: Continuation | None = None
@@ -286,7 +288,8 @@ class Agent(AgentSettings, Continuing, Cancelling, SessionAccessors):
             answers=None if continued is None else continued.answers,
             fault_of=self._fault_of_input,
             paused_run=None if continued is None else continued.run,
-            **self._storing(),
+            recording=self._recording,
+            cache=self._session_cache if self.cache_session else None,
             summaries=self._summaries if self.enable_session_summaries else None,
         )
         return Execution(self.db, run, settings)
@@ -323,7 +326,7 @@ class Agent(AgentSettings, Continuing, Cancelling, SessionAccessors):
                 after_tools=execution.checkpoint,
                 send_media=self.send_media_to_model,
                 answer_form=form,
-                paused_round=execution.paused_round,
+                paused_round=execution.past.paused_round,
             )
             async with aclosing(loop.events()) as events:
                 async for event in events:

@@ -79,7 +79,7 @@ async def fill(
     if looks_back(agent, options):
         messages += await _history(agent, execution)
     if asked is None:
-        asked = execution.finished_rounds
+        asked = execution.past.finished_rounds
         if asked:
             messages += asked
             return

@@ -73,7 +73,7 @@ async def pre_hook_events(
 
     A run that goes on has nothing ``given``, but its stored input. If it has been sent to the model already, the hooks have seen it.
     """
-    if execution.finished_rounds:
+    if execution.past.finished_rounds:
         return
     run_input = execution.run.input = execution.run.input or RunInput()
     before = run_input.input_content

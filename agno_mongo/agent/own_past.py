@@ -18,12 +18,13 @@ from typing import Any, Final, Protocol
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import Session
 from agno_mongo.db.keys import SessionKey, owner_of
+from agno_mongo.db.looking_back import session_with_runs
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, SessionOwnedByAnotherUser, SessionTypeMismatch
-from agno_mongo.execution import session_with_runs
 from agno_mongo.history import told_runs
 from agno_mongo.messages import Message, text_of
-from agno_mongo.run.base import BaseRunOutput, MessageRunOutput, RunContext
+from agno_mongo.run.base import BaseRunOutput, RunContext
+from agno_mongo.run.message_run import MessageRunOutput
 from agno_mongo.tools.function import Function
 
 MOST_CHATS: Final = 100

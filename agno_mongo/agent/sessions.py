@@ -12,9 +12,9 @@ from agno_mongo.db.arguments import check_id
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import AgentSession, Session, SessionSummary
 from agno_mongo.db.keys import Owner, SessionKey, owner_of
+from agno_mongo.db.looking_back import session_with_runs
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, SessionNotFound
-from agno_mongo.execution import session_with_runs
 from agno_mongo.messages import Message, Metrics
 from agno_mongo.run.agent import RunOutput
 from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunStatus

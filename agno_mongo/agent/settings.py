@@ -29,6 +29,7 @@ from agno_mongo.models.base import Model, default_model
 from agno_mongo.models.fallback import FallbackConfig, models_of
 from agno_mongo.models.persistent import RetryPolicy, persistent
 from agno_mongo.models.utils import get_model
+from agno_mongo.recording import Recording
 from agno_mongo.run.events import RunEvent
 from agno_mongo.summaries import SessionSummaryManager, Summaries
 from agno_mongo.tool_calls import DEFAULT_TOOL_ROUNDS
@@ -243,17 +244,17 @@ class AgentSettings(HasTools):
             in_background=self.summary_in_background,
         )
 
-    def _storing(self) -> dict[str, Any]:
+    @property
+    def _recording(self) -> Recording:
         """What the bracket is to store of a run."""
         skipped = (RunEvent(event).value for event in self.events_to_skip or ()) if self.store_events else ()
-        return {
-            "store_media": self.store_media,
-            "store_tool_messages": self.store_tool_messages,
-            "store_history_messages": self.store_history_messages,
-            "store_events": self.store_events,
-            "events_to_skip": frozenset(skipped),
-            "cache": self._session_cache if self.cache_session else None,
-        }
+        return Recording(
+            store_media=self.store_media,
+            store_tool_messages=self.store_tool_messages,
+            store_history_messages=self.store_history_messages,
+            store_events=self.store_events,
+            events_to_skip=frozenset(skipped),
+        )
 
     def _own_tools(self) -> list[Function]:
         return own_past.tools_for(self)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from time import time
 from typing import Any, ClassVar, Final
 
-from pydantic import BaseModel, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator
 from pydantic_core import to_jsonable_python
-from typing_extensions import Self
 
 from agno_mongo import media
 from agno_mongo.media import Audios, Files, Images, Videos
-from agno_mongo.messages import Message, Metrics, StoredModel, plain_data, text_of
+from agno_mongo.messages import Message, Metrics, StoredModel, text_of
 from agno_mongo.run.state import StateAdditions
 
 
@@ -86,6 +85,7 @@ class BaseRunOutput(StoredModel):
     metadata: dict[str, Any] | None = None
     session_state: dict[str, Any] | None = None
     status: RunStatus | str = RunStatus.running
+    events: list[Any] | None = None
     state_conflicts: list[str] | None = Field(default=None, exclude=True)
     """State keys that another run had changed meanwhile, by their path in the document. Not stored."""
     created_at: int = Field(default_factory=lambda: int(time()))
@@ -103,6 +103,32 @@ class BaseRunOutput(StoredModel):
     def _known_status(cls, value: RunStatus | str) -> RunStatus | str:
         """A status of a newer version survives the round trip as text."""
         return RunStatus(value) if value in RunStatus._value2member_map_ else value
+
+    EVENT_KINDS: ClassVar[Mapping[type, type]] = {}
+    """The run's own events, by those of an agent that stand for them; an agent's has none."""
+
+    def event_ids(self) -> dict[str, str]:
+        """What every event of this run says of whose it is."""
+        ids = {"run_id": self.run_id or "", "session_id": self.session_id or ""}
+        return ids if self.parent_run_id is None else {**ids, "parent_run_id": self.parent_run_id}
+
+    def started_data(self) -> dict[str, Any]:
+        """What the event says that the run has begun."""
+        return {}
+
+    def paused_data(self) -> dict[str, Any]:
+        """What the event says that the run has paused."""
+        return {}
+
+    def completed_data(self) -> dict[str, Any]:
+        """What the event says that the run has come to its answer."""
+        return {name: getattr(self, name) for name in ("content", "content_type", "metadata", "metrics")}
+
+    def close(self) -> None:
+        """Put in order what is to be stored, now that the run goes no further."""
+
+    def keep_history(self) -> None:
+        """Say that ``to_dict`` is to give the messages of earlier runs too. A run without messages has none."""
 
     @property
     def is_paused(self) -> bool:
@@ -135,70 +161,6 @@ class BaseRunOutput(StoredModel):
     def from_dict(cls, data: dict[str, Any]) -> Any:
         """The run that ``to_dict`` gave."""
         return cls.model_validate(data)
-
-
-class MessageRunOutput(BaseRunOutput):
-    """A run that talked to a model: it has messages. ``images``, ``audio``, ``videos`` and ``files`` are what its tools made."""
-
-    model: str | None = None
-    model_provider: str | None = None
-    messages: list[Message] | None = None
-    images: Images | None = None
-    audio: Audios | None = None
-    videos: Videos | None = None
-    files: Files | None = None
-
-    _DUMPED_APART: ClassVar[frozenset[str]] = frozenset({"messages", "metrics", "session_state"})
-    _keeps_history: bool = PrivateAttr(default=False)
-
-    @property
-    def finish_reason(self) -> str | None:
-        """Why the answer ended where it did, if it did not come to its own end: ``"length"``, ``"content_filter"``, ``"refusal"``, or what the
-        provider says. None for a whole answer.
-        """
-        last = self.messages[-1] if self.messages else None
-        return last.finish_reason if last is not None and last.role == "assistant" else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The run as it is stored: its own messages, and the history it was shown only if it is to keep it, or was stored with it."""
-        structured = isinstance(self.content, BaseModel)
-        stored = self.model_dump(exclude_none=True, exclude={*self._DUMPED_APART, *(("content",) if structured else ())})
-        if structured:
-            stored["content"] = plain_data(self.content)
-        stored["status"] = str(getattr(self.status, "value", self.status))
-        if self.messages is not None:
-            kept = self.messages if self._keeps_history else [message for message in self.messages if not message.from_history]
-            stored["messages"] = [message.to_dict() for message in kept]
-        if self.metrics is not None:
-            stored["metrics"] = self.metrics.to_dict()
-        answered = {message.tool_call_id for message in self.messages or () if message.role == "tool"}
-        for tool in stored.get("tools") or ():
-            # The message has it; a large result is not stored twice.
-            if tool.get("tool_call_id") in answered:
-                tool.pop("result", None)
-        return stored
-
-    def keep_history(self) -> None:
-        """Say that ``to_dict`` is to give the messages of earlier runs too, marked ``from_history``."""
-        self._keeps_history = True
-
-    @model_validator(mode="after")
-    def _as_it_was_stored(self) -> Self:
-        self._restore()
-        return self
-
-    def _restore(self) -> None:
-        """Take up what ``to_dict`` left to other fields."""
-        media.restore(self.input, self.messages or (), self)
-        if any(message.from_history for message in self.messages or ()):
-            # A run that was stored with its history keeps it when it is stored again.
-            self._keeps_history = True
-        missing = [tool for tool in getattr(self, "tools", None) or () if tool.result is None and tool.tool_call_id]
-        if missing:
-            results = {message.tool_call_id: message for message in self.messages or () if message.role == "tool"}
-            for tool in missing:
-                if tool.tool_call_id in results:
-                    tool.result = results[tool.tool_call_id].get_content_string()
 
 
 def _jsonable(value: Any) -> Any:

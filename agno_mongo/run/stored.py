@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
 from agno_mongo.messages import ToolExecution
-from agno_mongo.run.events import BaseRunOutputEvent, CustomEvent, RunEvent, plain, run_output_event_from_dict
+from agno_mongo.run.events import BaseRunOutputEvent, CustomEvent, RunEvent, plain
 
 
 class RunWithEvents(Protocol):
     """What the events of a run are shortened by, and restored from."""
 
-    run_id: str | None
-    session_id: str | None
-    agent_id: str | None
-    agent_name: str | None
     tools: list[ToolExecution] | None
+
+    def event_ids(self) -> dict[str, str]:
+        """What every event of this run says of whose it is."""
+        ...
 
 
 def stored_events(run: RunWithEvents, events: Iterable[Any]) -> list[Any]:
     """The events as they are stored with the run: what the run itself has is left to it.
 
-    That is the ids (but the agent's, by which Agno tells whose events they are), a tool's arguments and result, the answer, its metrics and
+    That is the ids (but the component's, by which Agno tells whose events they are), a tool's arguments and result, the answer, its metrics and
     metadata, the input. The session's state is the session's, and not stored with the event.
     """
     by_id = _by_id(run.tools)
     return [_shortened(event, run, by_id) if isinstance(event, BaseRunOutputEvent) else plain(event) for event in events]
 
 
-def restored_events(run: RunWithEvents, stored: Sequence[Any]) -> list[Any]:
-    """The stored events as typed ones, with what was left to the run. What is no event is given back as it is."""
+def restored_events(run: RunWithEvents, stored: Sequence[Any], revive: Callable[[Mapping[str, Any]], Any]) -> list[Any]:
+    """The stored events as typed ones, made by ``revive``, with what was left to the run. What is no event is given back as it is."""
     by_id = _by_id(run.tools)
-    return [_restored(event, run, by_id) if isinstance(event, Mapping) else event for event in stored]
+    return [_restored(event, run, by_id, revive) if isinstance(event, Mapping) else event for event in stored]
 
 
 def without_tool_messages(record: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def without_tool_messages(record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if name in record and name != "requirements"}
 
 
-_IDS: Final = ("run_id", "session_id", "agent_name")
+_COMPONENT_IDS: Final = frozenset({"agent_id", "team_id", "workflow_id"})
 _OF_THE_RUN: Final[dict[str, Mapping[str, str]]] = {
     RunEvent.run_completed.value: {
         name: name for name in ("content", "content_type", "reasoning_content", "metrics", "metadata")
@@ -75,7 +75,8 @@ def _by_id(tools: Sequence[ToolExecution] | None) -> dict[str, ToolExecution]:
 def _shortened(event: BaseRunOutputEvent, run: RunWithEvents, by_id: Mapping[str, ToolExecution]) -> dict[str, Any]:
     values = vars(event)
     name, tool = values.get("event", ""), values.get("tool")
-    skipped = {field for field in _IDS if (getattr(run, field) or "") == values.get(field)}
+    ids = run.event_ids()
+    skipped = {field for field, value in ids.items() if field not in _COMPONENT_IDS and value == values.get(field)}
     skipped |= {own for own, of_run in _OF_THE_RUN.get(name, {}).items() if _same(values.get(own), getattr(run, of_run, None))}
     if name == RunEvent.run_completed.value:
         skipped.add("session_state")
@@ -103,10 +104,13 @@ def _named(tool: Any, by_id: Mapping[str, ToolExecution]) -> Any:
     return tool
 
 
-def _restored(stored: Mapping[str, Any], run: RunWithEvents, by_id: Mapping[str, ToolExecution]) -> Any:
-    event = dict(stored)
-    for field in _IDS:
-        event.setdefault(field, getattr(run, field) or "")
+def _restored(
+    stored: Mapping[str, Any],
+    run: RunWithEvents,
+    by_id: Mapping[str, ToolExecution],
+    revive: Callable[[Mapping[str, Any]], Any],
+) -> Any:
+    event = {**{name: value for name, value in run.event_ids().items() if name not in _COMPONENT_IDS}, **stored}
     name = event.get("event")
     for own, of_run in _OF_THE_RUN.get(str(name), {}).items():
         event.setdefault(own, getattr(run, of_run, None))
@@ -119,7 +123,7 @@ def _restored(stored: Mapping[str, Any], run: RunWithEvents, by_id: Mapping[str,
     if isinstance(event.get("tools"), list):
         event["tools"] = [_found(one, by_id) for one in event["tools"]]
     try:
-        return run_output_event_from_dict(event)
+        return revive(event)
     except (ValidationError, TypeError, ValueError):
         # Of another version, or changed by hand: no reason not to read the run.
         return CustomEvent(**event)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from agno_mongo.messages import ToolExecution
-from agno_mongo.run.base import MessageRunOutput
+from agno_mongo.run.message_run import MessageRunOutput
 
 
 class TeamRunOutput(MessageRunOutput):
@@ -11,4 +10,7 @@ class TeamRunOutput(MessageRunOutput):
 
     team_id: str | None = None
     team_name: str | None = None
-    tools: list[ToolExecution] | None = None
+
+    def event_ids(self) -> dict[str, str]:
+        """What every event of this run says of whose it is."""
+        return super().event_ids() | {"team_id": self.team_id or "", "team_name": self.team_name or ""}

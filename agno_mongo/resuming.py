@@ -1,0 +1,105 @@
+"""Going on with a run that paused, or whose process died: what its entry in the session has of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from agno_mongo.db import values
+from agno_mongo.db.documents import ActiveRun
+from agno_mongo.errors import CorruptSession, RunIsPaused
+from agno_mongo.history import SYSTEM_ROLES, finished_rounds
+from agno_mongo.messages import Message, ToolExecution
+from agno_mongo.run.base import BaseRunOutput
+from agno_mongo.run.requirement import Answer, requirements_of, take_answer
+
+FaultOf = Callable[[ToolExecution], "str | None"]
+"""Says what is wrong with a call that was answered; None if nothing is."""
+
+
+@dataclass(kw_only=True)
+class Past:
+    """What a run brings with it that goes on; nothing, if it begins.
+
+    ``finished_rounds`` are the messages from which it goes on, the user's and all that followed; ``paused_round`` are the calls of the last of
+    them if it had paused there. ``state_changes`` and ``metadata`` are those that it had come to, ``counted`` what the session's metrics have of it already,
+    after ``duration`` seconds. ``is_cancelled``: somebody wanted it to stop.
+    """
+
+    finished_rounds: list[Message] = field(default_factory=list)
+    paused_round: list[ToolExecution] = field(default_factory=list)
+    state_changes: list[dict[str, Any]] = field(default_factory=list)
+    metadata: dict[str, Any] | None = None
+    counted: Mapping[str, float] = field(default_factory=dict)
+    duration: float = 0.0
+    is_cancelled: bool = False
+
+
+def take_up(run: Any, session_id: str, entry: Mapping[str, Any], fault_of: FaultOf) -> Past:
+    """Put into ``run`` what its ``entry`` has stored, its input and what it has come to, and return what it goes on from.
+
+    Raises CorruptSession if that is not what a run stores, RunIsPaused if the answers are not what its calls need.
+    """
+    if not entry:
+        return Past()
+    active = _active_run(entry, run, session_id)
+    run.input, run.created_at, run.metrics = active.run_input, int(active.started_at), active.metrics
+    past = _rounds(run, session_id, active, fault_of)
+    if active.counted is not None:
+        past.counted, past.duration = active.counted.counters(), active.counted.duration or 0.0
+    past.state_changes = entry.get("state_changes") or []
+    past.is_cancelled = active.cancelled is not None
+    return past
+
+
+def _active_run(entry: Mapping[str, Any], run: BaseRunOutput, session_id: str) -> ActiveRun:
+    try:
+        return ActiveRun.model_validate(values.decode(dict(entry)))
+    except ValidationError as error:
+        raise CorruptSession(
+            f"what session {session_id!r} has of its interrupted run {run.run_id!r} is not what a run stores: {error}",
+            session_id=session_id,
+        ) from error
+
+
+def _rounds(run: Any, session_id: str, active: ActiveRun, fault_of: FaultOf) -> Past:
+    said = [message for message in active.messages or () if message.role not in SYSTEM_ROLES]
+    rounds = finished_rounds(said)
+    waits = active.pending is not None and len(rounds) < len(said)
+    past = Past(finished_rounds=said if waits else rounds)
+    answered = {message.tool_call_id for message in past.finished_rounds if message.role == "tool"}
+    own = {"input": run.input, "messages": past.finished_rounds, "tools": active.tools}
+    stored = type(run).model_validate({**(active.run or {}), **own})
+    tools = stored.tools or []
+    if waits:
+        past.paused_round = tools[-len(said[len(rounds)].tool_calls or ()) :]
+        _take_answers(past.paused_round, active.answers or [], run, session_id, fault_of)
+    run.tools = [tool for tool in tools if waits or tool.tool_call_id in answered] or None
+    run.requirements = requirements_of(run.tools)
+    past.metadata = stored.metadata
+    for name in stored.model_fields_set - {"status", "content", "session_state"}:
+        if getattr(run, name, None) is None:
+            setattr(run, name, getattr(stored, name))
+    return past
+
+
+def _take_answers(
+    waiting: Sequence[ToolExecution], answers: Sequence[dict[str, Any]], run: BaseRunOutput, session_id: str, fault_of: FaultOf
+) -> None:
+    given = {answer["tool_call_id"]: Answer(**answer) for answer in answers}
+    for tool in waiting:
+        if not tool.is_paused:
+            continue
+        call_id = tool.tool_call_id or ""
+        fault = take_answer(tool, given.get(call_id, Answer(tool_call_id=call_id))) or fault_of(tool)
+        if fault:
+            raise RunIsPaused(
+                f"run {run.run_id!r} of session {session_id!r} stays paused: the call {call_id!r} of "
+                f"{tool.tool_name!r} cannot go on: {fault}",
+                session_id=session_id,
+                run_id=run.run_id or "",
+                missing=(call_id,),
+            )

@@ -1,0 +1,136 @@
+"""The outcome of a run that asked a model: an agent's, a team's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, PrivateAttr, model_validator
+from typing_extensions import Self
+
+from agno_mongo import media
+from agno_mongo.media import Audios, Files, Images, Videos
+from agno_mongo.messages import Message, ToolExecution, plain_data
+from agno_mongo.run.base import BaseRunOutput
+from agno_mongo.run.events import run_output_event_from_dict
+from agno_mongo.run.requirement import RunRequirement, requirements_of
+from agno_mongo.run.stored import restored_events, stored_events
+
+
+class MessageRunOutput(BaseRunOutput):
+    """A run that talked to a model: it has messages. ``images``, ``audio``, ``videos`` and ``files`` are what its tools made."""
+
+    model: str | None = None
+    model_provider: str | None = None
+    messages: list[Message] | None = None
+    reasoning_content: str | None = None
+    tools: list[ToolExecution] | None = None
+    requirements: list[RunRequirement] | None = None
+    """What the run waits for, or has waited for: one for each of ``tools`` that a person is asked about. Not stored beside them."""
+    images: Images | None = None
+    audio: Audios | None = None
+    videos: Videos | None = None
+    files: Files | None = None
+
+    _DUMPED_APART: ClassVar[frozenset[str]] = frozenset({"messages", "metrics", "session_state", "events"})
+    _keeps_history: bool = PrivateAttr(default=False)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the answer ended where it did, if it did not come to its own end: ``"length"``, ``"content_filter"``, ``"refusal"``, or what the
+        provider says. None for a whole answer.
+        """
+        last = self.messages[-1] if self.messages else None
+        return last.finish_reason if last is not None and last.role == "assistant" else None
+
+    @property
+    def active_requirements(self) -> list[RunRequirement]:
+        """The requirements that have no answer yet."""
+        return [requirement for requirement in self.requirements or () if not requirement.is_resolved()]
+
+    @property
+    def tools_requiring_confirmation(self) -> list[ToolExecution]:
+        """The calls that wait for a yes or no."""
+        return [tool for tool in self.tools or () if tool.requires_confirmation]
+
+    @property
+    def tools_requiring_user_input(self) -> list[ToolExecution]:
+        """The calls that wait for input."""
+        return [tool for tool in self.tools or () if tool.requires_user_input]
+
+    @property
+    def tools_awaiting_external_execution(self) -> list[ToolExecution]:
+        """The calls that are executed outside, and have no result yet."""
+        return [tool for tool in self.tools or () if tool.external_execution_required]
+
+    def started_data(self) -> dict[str, Any]:
+        """What the event says that the run has begun."""
+        return {"model": self.model or "", "model_provider": self.model_provider or ""}
+
+    def paused_data(self) -> dict[str, Any]:
+        """What the event says that the run has paused."""
+        return {"tools": self.tools, "requirements": self.requirements}
+
+    def completed_data(self) -> dict[str, Any]:
+        """What the event says that the run has come to its answer."""
+        return super().completed_data() | {"reasoning_content": self.reasoning_content}
+
+    def close(self) -> None:
+        """Say what the run waits for, now that it goes no further."""
+        self.requirements = requirements_of(self.tools)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run as it is stored: its own messages, and the history it was shown only if it is to keep it, or was stored with it; of its events,
+        what the run does not say elsewhere. While it is paused, with its ``requirements``, for whoever is to answer.
+        """
+        structured = isinstance(self.content, BaseModel)
+        stored = self.model_dump(exclude_none=True, exclude={*self._DUMPED_APART, *(("content",) if structured else ())})
+        if structured:
+            stored["content"] = plain_data(self.content)
+        stored["status"] = str(getattr(self.status, "value", self.status))
+        if self.messages is not None:
+            kept = self.messages if self._keeps_history else [message for message in self.messages if not message.from_history]
+            stored["messages"] = [message.to_dict() for message in kept]
+        if self.metrics is not None:
+            stored["metrics"] = self.metrics.to_dict()
+        answered = {message.tool_call_id for message in self.messages or () if message.role == "tool"}
+        for tool in stored.get("tools") or ():
+            # The message has it; a large result is not stored twice.
+            if tool.get("tool_call_id") in answered:
+                tool.pop("result", None)
+        if not self.is_paused:
+            stored.pop("requirements", None)
+        if self.events is not None:
+            stored["events"] = stored_events(self, self.events)
+        return stored
+
+    def keep_history(self) -> None:
+        """Say that ``to_dict`` is to give the messages of earlier runs too, marked ``from_history``."""
+        self._keeps_history = True
+
+    @model_validator(mode="after")
+    def _as_it_was_stored(self) -> Self:
+        self._restore()
+        return self
+
+    def _restore(self) -> None:
+        """Take up what ``to_dict`` left to other fields."""
+        media.restore(self.input, self.messages or (), self)
+        if any(message.from_history for message in self.messages or ()):
+            # A run that was stored with its history keeps it when it is stored again.
+            self._keeps_history = True
+        missing = [tool for tool in self.tools or () if tool.result is None and tool.tool_call_id]
+        if missing:
+            results = {message.tool_call_id: message for message in self.messages or () if message.role == "tool"}
+            for tool in missing:
+                if tool.tool_call_id in results:
+                    tool.result = results[tool.tool_call_id].get_content_string()
+        if self.requirements is None and self.tools:
+            self.requirements = requirements_of(self.tools)
+        if self.events:
+            self.events = restored_events(self, self.events, self.event_from_dict)
+
+    @classmethod
+    def event_from_dict(cls, data: Mapping[str, Any]) -> Any:
+        """One of the run's events, as ``to_dict`` gave it."""
+        return run_output_event_from_dict(data)

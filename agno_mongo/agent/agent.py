@@ -11,7 +11,6 @@ from typing_extensions import Unpack
 
 from agno_mongo import renamed, terminal
 from agno_mongo.agent import media_input
-from agno_mongo.agent.cancelling import Cancelling
 from agno_mongo.agent.continuing import Continuation, ContinueOptions, Continuing
 from agno_mongo.agent.first_messages import check_options, fill, resolve_dependencies, runs_looked_back_on
 from agno_mongo.agent.hooks import post_hook_events, pre_hook_events
@@ -20,11 +19,12 @@ from agno_mongo.agent.introducing import introduction
 from agno_mongo.agent.media_input import MediaOptions
 from agno_mongo.agent.output_schema import StructuredAnswer, output_schema
 from agno_mongo.agent.prompt import stored_input, user_messages
-from agno_mongo.agent.sessions import SessionAccessors
 from agno_mongo.agent.settings import AgentSettings
 from agno_mongo.blocking import blocking, portal
+from agno_mongo.component.cancelling import Cancelling
 from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.base import SessionType
+from agno_mongo.db.documents import AgentSession
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.execution import Execution, Settings
 from agno_mongo.media import Media
@@ -68,7 +68,7 @@ class ChatOptions(RunOptions, terminal.ShowOptions, terminal.PromptOptions, tota
 
 
 @renamed.older_settings_accepted
-class Agent(AgentSettings, Continuing, Cancelling, SessionAccessors):
+class Agent(AgentSettings, Continuing, Cancelling[AgentSession, RunOutput]):
     """A model with instructions, tools and a session.
 
     ``model``: who answers; OpenAIChat by default; a text such as ``"openai:gpt-5-mini"`` names one. ``db``: where sessions live; without one
@@ -125,6 +125,9 @@ class Agent(AgentSettings, Continuing, Cancelling, SessionAccessors):
     ``events_to_skip`` (``[RunEvent.run_content]``). ``cache_session``: the newest runs of the sessions last used are kept in memory and sent again
     only if somebody else has written to the session meanwhile.
     """
+
+    SESSION_TYPE = SessionType.AGENT
+    RUN_TYPE = RunOutput
 
     def __repr__(self) -> str:
         return f"Agent(id={self.id!r}, model={self.model!r}, db={self.db!r})"

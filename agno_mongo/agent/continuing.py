@@ -10,9 +10,10 @@ from typing_extensions import Unpack
 
 from agno_mongo.agent.first_messages import ContextOptions
 from agno_mongo.agent.output_schema import Schema
-from agno_mongo.agent.sessions import SessionAccessors
 from agno_mongo.blocking import portal
+from agno_mongo.component.sessions import SessionAccessors
 from agno_mongo.db.arguments import check_id
+from agno_mongo.db.documents import AgentSession
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.messages import ToolExecution
 from agno_mongo.run.agent import RunOutput, RunOutputEvent
@@ -47,7 +48,7 @@ class Continuation:
     run: RunOutput | None = None
 
 
-class Continuing(SessionAccessors):
+class Continuing(SessionAccessors[AgentSession, RunOutput]):
     """``acontinue_run`` and ``continue_run``, on top of the component's one way of running."""
 
     stream: bool | None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from agno_mongo.agent.sessions import SessionAccessors
 from agno_mongo.blocking import blocking
+from agno_mongo.component.sessions import RunT, SessionAccessors, SessionT
 from agno_mongo.db.arguments import check_run_id
-from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import Claim
 from agno_mongo.stopping import stop_run
 
 
-class Cancelling(SessionAccessors):
+class Cancelling(SessionAccessors[SessionT, RunT]):
     """``acancel_run`` and ``cancel_run``."""
 
     store_tool_messages: bool
@@ -30,7 +29,7 @@ class Cancelling(SessionAccessors):
         if stop_run(self.db, check_run_id(run_id), session_id=session_id or self.session_id, user_id=user):
             return True
         db, wanted, _ = self._asked_for(session_id, user_id)
-        key = SessionKey(session_id=wanted, session_type=SessionType.AGENT, user_id=user)
+        key = SessionKey(session_id=wanted, session_type=self.SESSION_TYPE, user_id=user)
         return await db.cancel_run(Claim(key=key, run_id=run_id), store_tool_messages=self.store_tool_messages)
 
     cancel_run = blocking(acancel_run)

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 from uuid import uuid4
 
 from agno_mongo import renamed
 from agno_mongo.blocking import blocking
 from agno_mongo.db.arguments import check_id
 from agno_mongo.db.base import SessionType
-from agno_mongo.db.documents import AgentSession, Session, SessionSummary
+from agno_mongo.db.documents import Session, SessionSummary
 from agno_mongo.db.keys import Owner, SessionKey, owner_of
 from agno_mongo.db.looking_back import session_with_runs
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, SessionNotFound
 from agno_mongo.messages import Message, Metrics
-from agno_mongo.run.agent import RunOutput
-from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunStatus
+from agno_mongo.run.base import HISTORY_SKIP_STATUSES, BaseRunOutput, RunStatus
 from agno_mongo.summaries import NEW_RUNS, name_for
 
+SessionT = TypeVar("SessionT", bound=Session)
+RunT = TypeVar("RunT", bound=BaseRunOutput)
 
-class SessionAccessors:
+
+class SessionAccessors(Generic[SessionT, RunT]):
     """What every component can be asked about its sessions. Each takes ``session_id=`` and ``user_id=``, the component's own by default."""
+
+    SESSION_TYPE: ClassVar[SessionType]
+    RUN_TYPE: ClassVar[type[BaseRunOutput]]
+    """Of which kind the component's own runs are; a session of it has its members' and executors' runs, too."""
 
     db: MongoDb | None
     session_id: str | None
@@ -38,7 +44,7 @@ class SessionAccessors:
         return None if chosen is None else check_id("user_id", chosen)
 
     def _session_for(self, session_id: str | None, user_id: str | None) -> str:
-        """The session that a run belongs to: the call's, the agent's, or one made up for this user."""
+        """The session that a run belongs to: the call's, the component's, or one made up for this user."""
         chosen = self.session_id if session_id is None else session_id
         if chosen is not None:
             return check_id("session_id", chosen)
@@ -53,28 +59,30 @@ class SessionAccessors:
         Without a user it means the sessions of nobody, as a run does, and not those of anybody.
         """
         if self.db is None:
-            raise ConfigurationError("this agent has no db, so it keeps no sessions; pass db=MongoDb(…) to Agent()")
+            raise ConfigurationError(
+                f"this {self.SESSION_TYPE.value} has no db, so it keeps no sessions; pass db=MongoDb(…) to {type(self).__name__}()"
+            )
         user = self._user(user_id)
         chosen = self.session_id if session_id is None else session_id
         if chosen is None and self._made_up is not None and self._made_up[0] == user:
             chosen = self._made_up[1]
         if chosen is None:
-            raise ConfigurationError("which session? Pass session_id=, here or to Agent()")
+            raise ConfigurationError(f"which session? Pass session_id=, here or to {type(self).__name__}()")
         return self.db, check_id("session_id", chosen), owner_of(user)
 
-    async def aget_session(self, session_id: str | None = None, user_id: str | None = None) -> AgentSession | None:
+    async def aget_session(self, session_id: str | None = None, user_id: str | None = None) -> SessionT | None:
         """The session with all its runs; None if there is none yet.
 
         Raises SessionOwnedByAnotherUser and SessionTypeMismatch. One command.
         """
         db, wanted, owner = self._asked_for(session_id, user_id)
-        session: AgentSession | None = await db.get_session(wanted, SessionType.AGENT, owner)
+        session: SessionT | None = await db.get_session(wanted, self.SESSION_TYPE, owner)
         return session
 
-    async def _settings_of(self, session_id: str | None, user_id: str | None) -> AgentSession:
+    async def _settings_of(self, session_id: str | None, user_id: str | None) -> SessionT:
         """The session without its runs, however many they are."""
         db, wanted, owner = self._asked_for(session_id, user_id)
-        session: AgentSession | None = await db.get_session(wanted, SessionType.AGENT, owner, runs_limit=0)
+        session: SessionT | None = await db.get_session(wanted, self.SESSION_TYPE, owner, runs_limit=0)
         if session is None:
             raise SessionNotFound(f"there is no session {wanted!r}", session_id=wanted)
         return session
@@ -122,7 +130,7 @@ class SessionAccessors:
         if last_n_runs is None or last_n_runs < 1:
             return await self.aget_session(session_id, user_id)
         db, wanted, _ = self._asked_for(session_id, user_id)
-        key = SessionKey(session_id=wanted, session_type=SessionType.AGENT, user_id=self._user(user_id))
+        key = SessionKey(session_id=wanted, session_type=self.SESSION_TYPE, user_id=self._user(user_id))
         skipped = HISTORY_SKIP_STATUSES if skip_statuses is None else skip_statuses
         return await session_with_runs(db, key, told=last_n_runs, skip_statuses=skipped)
 
@@ -135,7 +143,7 @@ class SessionAccessors:
     ) -> dict[str, Any]:
         """Set keys of the stored state and return all of it; other keys keep their value. One command."""
         db, wanted, owner = self._asked_for(session_id, user_id)
-        return await db.update_session_state(wanted, session_state_updates, owner, SessionType.AGENT)
+        return await db.update_session_state(wanted, session_state_updates, owner, self.SESSION_TYPE)
 
     async def aget_session_name(self, session_id: str | None = None, *, user_id: str | None = None) -> str | None:
         """The session's name; None if it has none. Raises SessionNotFound if there is no session."""
@@ -148,7 +156,7 @@ class SessionAccessors:
         *,
         autogenerate: bool = False,
         user_id: str | None = None,
-    ) -> AgentSession:
+    ) -> SessionT:
         """Name the session and return it, without its runs. Raises SessionNotFound if there is none. One command.
 
         ``autogenerate``: the model names it, in five words at most, by the first messages of its newest 32 runs; one command more.
@@ -158,14 +166,14 @@ class SessionAccessors:
         if autogenerate:
             if session_name is not None:
                 raise ConfigurationError("set_session_name() takes session_name= or autogenerate=True, not both")
-            begun: AgentSession | None = await db.get_session(wanted, SessionType.AGENT, owner, runs_limit=NEW_RUNS)
+            begun: SessionT | None = await db.get_session(wanted, self.SESSION_TYPE, owner, runs_limit=NEW_RUNS)
             if begun is None:
                 raise SessionNotFound(f"there is no session {wanted!r}", session_id=wanted)
             session_name = await self.agenerate_session_name(begun)
-        session: AgentSession = await db.rename_session(wanted, SessionType.AGENT, session_name or "", owner)
+        session: SessionT = await db.rename_session(wanted, self.SESSION_TYPE, session_name or "", owner)
         return session
 
-    async def agenerate_session_name(self, session: AgentSession) -> str:
+    async def agenerate_session_name(self, session: SessionT) -> str:
         """A name of at most five words for a session, by the first of its loaded messages; it is not stored. Raises ModelError."""
         said = session.get_chat_history()
         if not said:
@@ -181,7 +189,7 @@ class SessionAccessors:
         """
         db, wanted, _ = self._asked_for(session_id, user_id)
         before = await self._settings_of(session_id, user_id)
-        key = SessionKey(session_id=wanted, session_type=SessionType.AGENT, user_id=self._user(user_id))
+        key = SessionKey(session_id=wanted, session_type=self.SESSION_TYPE, user_id=self._user(user_id))
         summary: SessionSummary | None = await self._summaries.bring_up_to_date(db, key, before.run_count)
         return summary
 
@@ -194,42 +202,43 @@ class SessionAccessors:
         data = (await self._settings_of(session_id, user_id)).session_data or {}
         return Metrics.model_validate(data.get("session_metrics") or {})
 
-    async def aget_run_output(
-        self, run_id: str, session_id: str | None = None, *, user_id: str | None = None
-    ) -> RunOutput | None:
+    async def aget_run_output(self, run_id: str, session_id: str | None = None, *, user_id: str | None = None) -> RunT | None:
         """The run, finished, running or interrupted; None if the session has no such run. One command, two if it is long ago."""
         db, wanted, owner = self._asked_for(session_id, user_id)
-        found = await db.get_run(wanted, run_id, session_type=SessionType.AGENT, user_id=owner)
-        return found if isinstance(found, RunOutput) else None
+        return self._own(await db.get_run(wanted, run_id, session_type=self.SESSION_TYPE, user_id=owner))
+
+    def _own(self, run: Any) -> RunT | None:
+        """The run, if it is one of this kind of component."""
+        return run if isinstance(run, self.RUN_TYPE) else None  # type: ignore[return-value] # RUN_TYPE is RunT
 
     async def aget_runs(
         self, session_id: str | None = None, *, limit: int = 20, before: str | None = None, user_id: str | None = None
-    ) -> list[RunOutput]:
+    ) -> list[RunT]:
         """A page of finished runs, oldest first: the newest ``limit``, or those before the run ``before``. See MongoDb.get_runs."""
         db, wanted, owner = self._asked_for(session_id, user_id)
-        page = await db.get_runs(wanted, limit=limit, before=before, session_type=SessionType.AGENT, user_id=owner)
-        return [run for run in page if isinstance(run, RunOutput)]
+        page = await db.get_runs(wanted, limit=limit, before=before, session_type=self.SESSION_TYPE, user_id=owner)
+        return [own for run in page if (own := self._own(run)) is not None]
 
-    async def aget_last_run_output(self, session_id: str | None = None, *, user_id: str | None = None) -> RunOutput | None:
-        """The newest run of this agent that has finished or paused; None if there is none. One command, as a rule.
+    async def aget_last_run_output(self, session_id: str | None = None, *, user_id: str | None = None) -> RunT | None:
+        """The newest of its runs that has finished or paused; None if there is none. One command, as a rule.
 
         Of a paused run and a finished one it is the one that began later.
         """
         db, wanted, owner = self._asked_for(session_id, user_id)
-        session = await db.get_session(wanted, SessionType.AGENT, owner, runs_limit=20)
+        session = await db.get_session(wanted, self.SESSION_TYPE, owner, runs_limit=20)
         if session is None:
             return None
         paused = session.paused_runs[-1:]
         last = await self._last_finished_run(session.runs or [], session_id, user_id)
-        if paused and isinstance(paused[0], RunOutput) and (last is None or paused[0].created_at >= last.created_at):
-            return paused[0]
-        return last
+        waiting = self._own(paused[0]) if paused else None
+        return waiting if waiting is not None and (last is None or waiting.created_at >= last.created_at) else last
 
-    async def _last_finished_run(self, runs: Sequence[Any], session_id: str | None, user_id: str | None) -> RunOutput | None:
+    async def _last_finished_run(self, runs: Sequence[Any], session_id: str | None, user_id: str | None) -> RunT | None:
         while runs:
             for run in reversed(runs):
-                if isinstance(run, RunOutput) and run.parent_run_id is None and run.status != RunStatus.interrupted:
-                    return run
+                own = self._own(run)
+                if own is not None and own.parent_run_id is None and own.status != RunStatus.interrupted:
+                    return own
             first = runs[0].run_id
             # Agno's oldest runs may have no id, and then there is no asking for those before.
             runs = await self.aget_runs(session_id, before=first, user_id=user_id) if first else []
@@ -238,7 +247,7 @@ class SessionAccessors:
     async def adelete_session(self, session_id: str | None = None, *, user_id: str | None = None) -> bool:
         """Delete the session; False if there was none."""
         db, wanted, owner = self._asked_for(session_id, user_id)
-        return await db.delete_session(wanted, owner, SessionType.AGENT)
+        return await db.delete_session(wanted, owner, self.SESSION_TYPE)
 
     get_session = blocking(aget_session)
     get_session_messages = blocking(aget_session_messages)

@@ -80,7 +80,7 @@ _INSTEAD: Final[Mapping[str, str]] = {
     "the package logs to logging.getLogger('agno_mongo'); set its level": "debug_mode debug_level",
     "a session is named by set_session_name()": "session_name",
     "the input of run() is the user's message": "user_message",
-    "an agent has no team": "team role",
+    "give the agent to a Team(members=[…])": "team",
     "history is limited by num_history_runs, num_history_messages and num_history_tokens": "compaction",
     "results are stored and sent whole; max_tool_calls_from_history limits those of earlier runs": (
         "compress_tool_results compression_manager offload_tool_results"

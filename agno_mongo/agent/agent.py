@@ -89,7 +89,7 @@ class Agent(AgentSettings, Continuing, Cancelling[AgentSession, RunOutput]):
     limit is set), at most ``num_history_messages`` messages, the newest whole runs of ``num_history_tokens`` tokens, at most
     ``max_tool_calls_from_history`` tool calls. ``introduction``: what the assistant says first in a new session, stored as a run of its own.
 
-    The system message is made of ``description``, ``instructions`` (text, a list, or a function; in tags with ``use_instruction_tags``),
+    The system message is made of ``description``, ``role`` (what the agent is for, which a team's leader is told too), ``instructions`` (text, a list, or a function; in tags with ``use_instruction_tags``),
     ``markdown``, the name (``add_name_to_context``), ``expected_output``, ``additional_context``, then the session's summary and state
     (``add_session_summary_to_context``, ``add_session_state_to_context``) and the time (``add_datetime_to_context``,
     ``timezone_identifier``, ``datetime_format``); or it is ``system_message``. ``build_context=False`` leaves it out,

@@ -94,6 +94,7 @@ class AgentSettings(HasTools):
     system_message_role: str = "system"
     build_context: bool = True
     description: str | None = None
+    role: str | None = None
     instructions: Instructions | None = None
     use_instruction_tags: bool = False
     expected_output: str | None = None
@@ -185,6 +186,7 @@ class AgentSettings(HasTools):
         "system_message_role": checks.role,
         "user_message_role": checks.role,
         "description": checks.text,
+        "role": checks.text,
         "expected_output": checks.text,
         "additional_context": checks.text,
         "introduction": checks.text,

@@ -70,6 +70,7 @@ async def _fixed_parts(agent: AgentSettings, context: RunContext, *, markdown: b
         instructions = _tagged("instructions", instructions)
     return [
         agent.description,
+        _tagged("your_role", agent.role.strip()) if agent.role else None,
         instructions,
         _MARKDOWN if markdown else None,
         *tools,

@@ -155,6 +155,11 @@ class Execution:
         self.input_changed = False
         self.runs_shown = 0
 
+    @property
+    def key(self) -> SessionKey:
+        """Whose session the run belongs to."""
+        return self._settings.key
+
     def event(self, kind: Callable[..., T], **data: Any) -> T:
         """An event of this run: of the given class, or the one that stands for it in runs of this kind."""
         of_kind: Callable[..., T] = self.run.EVENT_KINDS.get(kind, kind)
@@ -341,6 +346,7 @@ class Execution:
             run_id=begin.run_id,
             session_id=settings.key.session_id,
             user_id=settings.key.user_id,
+            session_type=settings.key.session_type.value,
             session_state=values.decode(state),
             metadata=self._metadata(),
         )

@@ -18,10 +18,10 @@ from agno_mongo.run.agent import (
     ModelRequestStartedEvent,
     RunContentCompletedEvent,
     RunContentEvent,
-    RunOutput,
     RunOutputEvent,
 )
 from agno_mongo.run.base import RunContext, RunStatus
+from agno_mongo.run.message_run import MessageRunOutput
 from agno_mongo.tool_calls import BETWEEN_PARTS, MakeEvent, ToolRound, ToolSettings
 from agno_mongo.tools.function import Function
 
@@ -34,7 +34,7 @@ class AnswerForm(Protocol):
         """What the model's request says of it."""
         ...
 
-    def take(self, run: RunOutput, text: str) -> Message | None:
+    def take(self, run: MessageRunOutput, text: str) -> Message | None:
         """Make ``run.content`` what the answer stands for, or give the message with which the model is asked once more. Raises ModelError."""
         ...
 
@@ -54,11 +54,11 @@ class ModelLoop:
     """
 
     model: Model
-    run: RunOutput
+    run: MessageRunOutput
     messages: list[Message]
     functions: Mapping[str, Function]
     context: RunContext
-    agent: Any
+    offered: Mapping[str, Any]
     event: MakeEvent
     stream: bool = False
     send_media: bool = True
@@ -180,7 +180,7 @@ class ModelLoop:
             calls=self.messages[answer].tool_calls or (),
             functions=self.functions,
             context=self.context,
-            agent=self.agent,
+            offered=self.offered,
             event=self.event,
             settings=self.tool_settings,
             called_before=len(self.run.tools or ()) - len(paused_round),

@@ -103,7 +103,7 @@ class ToolRound:
     calls: Sequence[Mapping[str, Any]]
     functions: Mapping[str, Function]
     context: RunContext
-    agent: Any
+    offered: Mapping[str, Any]
     event: MakeEvent
     settings: ToolSettings = field(default_factory=ToolSettings)
     called_before: int = 0
@@ -220,7 +220,7 @@ class ToolRound:
                 function=function, arguments=function.validated(call.final_arguments), call_id=call.execution.tool_call_id
             ),
             context=self.context,
-            agent=self.agent,
+            offered=self.offered,
             emit=emit,
             hooks=self.settings.hooks,
             timeout=self.settings.timeout,
@@ -257,10 +257,15 @@ class ToolRound:
     def _own(self, event: CustomEvent, call: _Call) -> CustomEvent:
         """The event of a tool as one of this run."""
         ids = self.event(RunContentEvent)
-        for name in ("run_id", "session_id", "agent_id", "agent_name"):
-            setattr(event, name, getattr(event, name, None) or getattr(ids, name))
+        for name in _IDS:
+            if hasattr(ids, name):
+                setattr(event, name, getattr(event, name, None) or getattr(ids, name))
         event.tool_call_id = event.tool_call_id or call.execution.tool_call_id
         return event
+
+
+_IDS: Final = ("run_id", "session_id", "agent_id", "agent_name", "team_id", "team_name")
+"""What every event says of whose it is, in an agent's run or a team's."""
 
 
 def _as_sent(arguments: str | None) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from agno_mongo.agent import Agent
-from agno_mongo.agent.agent import RunOptions
+from agno_mongo.agent.actor import RunOptions
 from agno_mongo.agent.settings import AgentSettings
 from agno_mongo.db.embedded import EmbeddedMongoDb
 from agno_mongo.db.in_memory import InMemoryDb

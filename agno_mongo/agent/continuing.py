@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
 from agno_mongo.agent.first_messages import ContextOptions
 from agno_mongo.agent.output_schema import Schema
 from agno_mongo.blocking import portal
-from agno_mongo.component.sessions import SessionAccessors
+from agno_mongo.component.sessions import RunT, SessionAccessors, SessionT
 from agno_mongo.db.arguments import check_id
-from agno_mongo.db.documents import AgentSession
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.messages import ToolExecution
-from agno_mongo.run.agent import RunOutput, RunOutputEvent
+from agno_mongo.run.base import BaseRunOutput
 from agno_mongo.run.requirement import Answer, RunRequirement, answers_of
 
 Requirements = Sequence[RunRequirement | dict[str, Any]] | None
 Tools = Sequence[ToolExecution | dict[str, Any]] | None
+EventT = TypeVar("EventT")
 
 
 class ContinueOptions(ContextOptions, total=False):
@@ -38,31 +38,31 @@ class ContinueOptions(ContextOptions, total=False):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Continuation:
+class Continuation(Generic[RunT]):
     """Which run goes on, with which answers to its calls that wait; None if it is not known to have paused. ``run`` is the run, as far as
     the caller has it.
     """
 
     run_id: str
     answers: tuple[Answer, ...] | None = None
-    run: RunOutput | None = None
+    run: RunT | None = None
 
 
-class Continuing(SessionAccessors[AgentSession, RunOutput]):
+class Continuing(SessionAccessors[SessionT, RunT], Generic[SessionT, RunT, EventT]):
     """``acontinue_run`` and ``continue_run``, on top of the component's one way of running."""
 
     stream: bool | None
     stream_events: bool | None
 
-    async def _run(self, given: Any, options: Any, *, continued: Continuation | None = None) -> RunOutput:
+    async def _run(self, given: Any, options: Any, *, continued: Continuation[RunT] | None = None) -> RunT:
         raise NotImplementedError
 
     def _stream(
-        self, given: Any, options: Any, *, every_step: bool, with_output: bool, continued: Continuation | None = None
-    ) -> AsyncGenerator[RunOutputEvent | RunOutput, None]:
+        self, given: Any, options: Any, *, every_step: bool, with_output: bool, continued: Continuation[RunT] | None = None
+    ) -> AsyncGenerator[EventT | RunT, None]:
         raise NotImplementedError
 
-    def _session_of(self, continued: Continuation, session_id: str | None, user_id: str | None) -> str:
+    def _session_of(self, continued: Continuation[RunT], session_id: str | None, user_id: str | None) -> str:
         """The session of a run that goes on. Without a database, that of the run that the caller has."""
         if self.db is None and continued.run is not None and continued.run.session_id is not None:
             return check_id("session_id", continued.run.session_id)
@@ -71,7 +71,7 @@ class Continuing(SessionAccessors[AgentSession, RunOutput]):
     @overload
     def acontinue_run(
         self,
-        run_response: RunOutput | str | None = None,
+        run_response: RunT | str | None = None,
         *,
         run_id: str | None = None,
         requirements: Requirements = None,
@@ -80,12 +80,12 @@ class Continuing(SessionAccessors[AgentSession, RunOutput]):
         stream_events: bool | None = None,
         yield_run_output: bool = False,
         **options: Unpack[ContinueOptions],
-    ) -> Coroutine[Any, Any, RunOutput]: ...
+    ) -> Coroutine[Any, Any, RunT]: ...
 
     @overload
     def acontinue_run(
         self,
-        run_response: RunOutput | str | None = None,
+        run_response: RunT | str | None = None,
         *,
         run_id: str | None = None,
         requirements: Requirements = None,
@@ -94,11 +94,11 @@ class Continuing(SessionAccessors[AgentSession, RunOutput]):
         stream_events: bool | None = None,
         yield_run_output: bool = False,
         **options: Unpack[ContinueOptions],
-    ) -> AsyncIterator[RunOutputEvent | RunOutput]: ...
+    ) -> AsyncIterator[EventT | RunT]: ...
 
     def acontinue_run(
         self,
-        run_response: RunOutput | str | None = None,
+        run_response: RunT | str | None = None,
         *,
         run_id: str | None = None,
         requirements: Requirements = None,
@@ -107,7 +107,7 @@ class Continuing(SessionAccessors[AgentSession, RunOutput]):
         stream_events: bool | None = None,
         yield_run_output: bool = False,
         **options: Unpack[ContinueOptions],
-    ) -> Coroutine[Any, Any, RunOutput] | AsyncIterator[RunOutputEvent | RunOutput]:
+    ) -> Coroutine[Any, Any, RunT] | AsyncIterator[EventT | RunT]:
         """Go on with a paused run that was answered, or with an interrupted one, in any process, however much later.
 
         The run is named by ``run_id``, or by ``run_response``, the paused RunOutput itself (or its id). A paused run takes ``requirements``
@@ -140,7 +140,7 @@ class Continuing(SessionAccessors[AgentSession, RunOutput]):
     @overload
     def continue_run(
         self,
-        run_response: RunOutput | str | None = None,
+        run_response: RunT | str | None = None,
         *,
         run_id: str | None = None,
         requirements: Requirements = None,
@@ -149,12 +149,12 @@ class Continuing(SessionAccessors[AgentSession, RunOutput]):
         stream_events: bool | None = None,
         yield_run_output: bool = False,
         **options: Unpack[ContinueOptions],
-    ) -> RunOutput: ...
+    ) -> RunT: ...
 
     @overload
     def continue_run(
         self,
-        run_response: RunOutput | str | None = None,
+        run_response: RunT | str | None = None,
         *,
         run_id: str | None = None,
         requirements: Requirements = None,
@@ -163,11 +163,11 @@ class Continuing(SessionAccessors[AgentSession, RunOutput]):
         stream_events: bool | None = None,
         yield_run_output: bool = False,
         **options: Unpack[ContinueOptions],
-    ) -> Iterator[RunOutputEvent | RunOutput]: ...
+    ) -> Iterator[EventT | RunT]: ...
 
     def continue_run(
         self,
-        run_response: RunOutput | str | None = None,
+        run_response: RunT | str | None = None,
         *,
         run_id: str | None = None,
         requirements: Requirements = None,
@@ -176,7 +176,7 @@ class Continuing(SessionAccessors[AgentSession, RunOutput]):
         stream_events: bool | None = None,
         yield_run_output: bool = False,
         **options: Unpack[ContinueOptions],
-    ) -> RunOutput | Iterator[RunOutputEvent | RunOutput]:
+    ) -> RunT | Iterator[EventT | RunT]:
         """``acontinue_run``, waited for; with ``stream=True`` a plain iterator."""
         which: dict[str, Any] = {"run_id": run_id, "requirements": requirements, "updated_tools": updated_tools}
         if stream if stream is not None else self.stream:
@@ -188,9 +188,9 @@ class Continuing(SessionAccessors[AgentSession, RunOutput]):
 
 
 def _continuation(
-    run_response: RunOutput | str | None, run_id: str | None, requirements: Requirements, updated_tools: Tools
-) -> Continuation:
-    run = run_response if isinstance(run_response, RunOutput) else None
+    run_response: RunT | str | None, run_id: str | None, requirements: Requirements, updated_tools: Tools
+) -> Continuation[RunT]:
+    run = cast("RunT | None", run_response) if isinstance(run_response, BaseRunOutput) else None
     if run is None and not isinstance(run_response, (str, type(None))):
         raise ConfigurationError(f"run_response= takes a RunOutput, not {type(run_response).__name__}: {run_response!r}")
     ids = {given for given in (run_id, run_response if isinstance(run_response, str) else None, run and run.run_id) if given}
@@ -199,5 +199,5 @@ def _continuation(
             "continue_run() takes a paused run or its run_id=, one of them" if ids else "which run? Pass run_id="
         )
     if run is not None and run.is_paused and requirements is None and updated_tools is None:
-        requirements, updated_tools = run.requirements or [], run.tools
+        requirements, updated_tools = getattr(run, "requirements", None) or [], getattr(run, "tools", None)
     return Continuation(run_id=ids.pop(), answers=answers_of(requirements, updated_tools), run=run)

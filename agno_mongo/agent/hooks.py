@@ -23,6 +23,7 @@ from agno_mongo.run.base import RunInput
 
 _ALWAYS: Final = (
     "agent",
+    "team",
     "session",
     "run_context",
     "session_state",
@@ -36,6 +37,10 @@ GIVEN: Final = {"pre_hooks": ("run_input", *_ALWAYS), "post_hooks": ("run_output
 """What hooks get, each by the name of its parameter."""
 
 
+_EITHER: Final = ("agent", "team")
+"""Whose run it is; the other one is None for who asks for it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hook:
     """A function with what it wants to be given; ``wanted`` is None if it takes everything."""
@@ -46,7 +51,9 @@ class Hook:
 
     async def call(self, available: Mapping[str, Any]) -> None:
         """Call it, a plain function in a thread, so that it may block. Whatever it raises goes through."""
-        given = {name: value for name, value in available.items() if self.wanted is None or name in self.wanted}
+        given = dict(available)
+        if self.wanted is not None:
+            given = {name: available.get(name) for name in self.wanted if name in available or name in _EITHER}
         if inspect.iscoroutinefunction(self.function):
             await self.function(**given)
             return
@@ -67,7 +74,7 @@ def checked_hooks(setting: str, hooks: Any) -> list[Any] | None:
 
 
 async def pre_hook_events(
-    hooks: Sequence[Any], given: Any, execution: Execution, agent: Any
+    hooks: Sequence[Any], given: Any, execution: Execution, actor: Mapping[str, Any]
 ) -> AsyncGenerator[RunOutputEvent, None]:
     """Call the hooks in order. What they leave of the input is the run's input: it is sent, and stored.
 
@@ -78,7 +85,7 @@ async def pre_hook_events(
     run_input = execution.run.input = execution.run.input or RunInput()
     before = run_input.input_content
     run_input.input_content = before if given is None else given
-    available = _available(execution, agent) | {"run_input": run_input}
+    available = _available(execution, actor) | {"run_input": run_input}
     try:
         for hook in (_hook("pre_hooks", hook) for hook in hooks):
             yield execution.event(PreHookStartedEvent, pre_hook_name=hook.name, run_input=run_input)
@@ -90,11 +97,13 @@ async def pre_hook_events(
         execution.input_changed = not isinstance(before, str) or run_input.input_content != before
 
 
-async def post_hook_events(hooks: Sequence[Any], execution: Execution, agent: Any) -> AsyncGenerator[RunOutputEvent, None]:
+async def post_hook_events(
+    hooks: Sequence[Any], execution: Execution, actor: Mapping[str, Any]
+) -> AsyncGenerator[RunOutputEvent, None]:
     """Call the hooks in order. What they leave of the run's ``content`` is the answer: later prompts are shown it too."""
     run = execution.run
     before, said = run.content, text_of(run.content)
-    available = _available(execution, agent) | {"run_output": run}
+    available = _available(execution, actor) | {"run_output": run}
     try:
         for hook in (_hook("post_hooks", hook) for hook in hooks):
             yield execution.event(PostHookStartedEvent, post_hook_name=hook.name)
@@ -113,10 +122,10 @@ def _tell(content: Any, messages: Sequence[Message]) -> None:
         messages[-1].content = None if content is None else text_of(content)
 
 
-def _available(execution: Execution, agent: Any) -> dict[str, Any]:
+def _available(execution: Execution, actor: Mapping[str, Any]) -> dict[str, Any]:
     context = execution.context
     return {
-        "agent": agent,
+        **actor,
         "session": execution.session,
         "run_context": context,
         "session_state": context.session_state,

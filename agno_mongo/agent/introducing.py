@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 from agno_mongo.agent.settings import AgentSettings
+from agno_mongo.db.keys import SessionKey
 from agno_mongo.messages import Message
-from agno_mongo.run.agent import RunOutput
 from agno_mongo.run.base import RunStatus
 
 
-def introduction(agent: AgentSettings, session_id: str, user_id: str | None) -> list[dict[str, Any]]:
+def introduction(agent: AgentSettings, new_run: Callable[..., Any], key: SessionKey) -> list[dict[str, Any]]:
     """The run that a session of this agent begins with, which has no input and no model; an empty list without an introduction."""
     if not agent.introduction:
         return []
-    run = RunOutput(
+    run = new_run(
         run_id=str(uuid4()),
-        agent_id=agent.id,
-        agent_name=agent.name,
-        session_id=session_id,
-        user_id=user_id,
+        session_id=key.session_id,
+        user_id=key.user_id,
         content=agent.introduction,
         messages=[Message(role="assistant", content=agent.introduction)],
         status=RunStatus.completed,

@@ -16,7 +16,7 @@ from agno_mongo.agent import json_schema
 from agno_mongo.errors import ConfigurationError, OutputSchemaError
 from agno_mongo.messages import Message
 from agno_mongo.models.base import Model
-from agno_mongo.run.agent import RunOutput
+from agno_mongo.run.message_run import MessageRunOutput
 
 Schema: TypeAlias = "type[BaseModel] | Mapping[str, Any]"
 
@@ -178,7 +178,7 @@ class StructuredAnswer:
             said = f"{system.get_content_string()}\n\n{self._schema.instruction}"
             messages[0] = system.model_copy(update={"content": said})
 
-    def take(self, run: RunOutput, text: str) -> Message | None:
+    def take(self, run: MessageRunOutput, text: str) -> Message | None:
         """Make the run's ``content`` the object that the answer stands for. If it does not fit: what the model is told, once.
 
         Raises OutputSchemaError if the model has been told already; the run's ``content`` is then the text.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from functools import cache
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final
 
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import Session
@@ -26,6 +26,7 @@ from agno_mongo.messages import Message, text_of
 from agno_mongo.run.base import BaseRunOutput, RunContext
 from agno_mongo.run.message_run import MessageRunOutput
 from agno_mongo.tools.function import Function
+from agno_mongo.tools.signature import FILLED_IN_TYPES
 
 MOST_CHATS: Final = 100
 """Runs that one call reads at most: a model has room for no more."""
@@ -48,9 +49,10 @@ _SESSIONS: Final = 20
 _RUNS_IN_SEARCH: Final = 3
 
 
-class WithPast(Protocol):
-    """What the tools need to know of an agent."""
+class Whose:
+    """What the tools need to know of the agent or the team whose past it is. Annotates the parameter that takes it."""
 
+    SESSION_TYPE: ClassVar[SessionType]
     id: str | None
     db: MongoDb | None
     read_chat_history: bool
@@ -61,7 +63,10 @@ class WithPast(Protocol):
     enable_agentic_state: bool
 
 
-def tools_for(agent: WithPast) -> list[Function]:
+FILLED_IN_TYPES[Whose] = "actor"
+
+
+def tools_for(agent: Any) -> list[Function]:
     """The tools that the agent's settings ask for."""
     wanted: list[Callable[..., Any]] = []
     if agent.read_chat_history:
@@ -80,7 +85,7 @@ def _function(tool: Callable[..., Any]) -> Function:
     return Function.from_callable(tool)
 
 
-async def get_chat_history(agent: Any, run_context: RunContext, num_chats: int | None = None) -> str:
+async def get_chat_history(agent: Whose, run_context: RunContext, num_chats: int | None = None) -> str:
     """Read what user and assistant said earlier in this conversation, as a JSON list, oldest first. A chat is one question with its answer.
 
     Args:
@@ -89,7 +94,7 @@ async def get_chat_history(agent: Any, run_context: RunContext, num_chats: int |
     return _as_json([_chat_of(run, _SAID) for run in await _told(agent, _own_session(run_context), num_chats)])
 
 
-async def get_tool_call_history(agent: Any, run_context: RunContext, num_calls: int | None = 3) -> str:
+async def get_tool_call_history(agent: Whose, run_context: RunContext, num_calls: int | None = 3) -> str:
     """Read which tools were called earlier in this conversation, with what and with what result, as a JSON list, the newest call first.
 
     Args:
@@ -109,7 +114,7 @@ async def get_tool_call_history(agent: Any, run_context: RunContext, num_calls: 
     return _as_json(calls[:wanted])
 
 
-async def search_past_sessions(agent: Any, run_context: RunContext, query: str | None = None) -> str:
+async def search_past_sessions(agent: Whose, run_context: RunContext, query: str | None = None) -> str:
     """Find earlier conversations with this user, as a JSON list, the best match first, each with its session_id and a few words from it.
 
     Args:
@@ -129,14 +134,14 @@ async def search_past_sessions(agent: Any, run_context: RunContext, query: str |
     return _as_json([entry for entry in found if entry["session_id"] != run_context.session_id][:limit])
 
 
-async def read_past_session(agent: Any, run_context: RunContext, session_id: str, num_runs: int | None = None) -> str:
+async def read_past_session(agent: Whose, run_context: RunContext, session_id: str, num_runs: int | None = None) -> str:
     """Read an earlier conversation with this user.
 
     Args:
         session_id: Which one, as search_past_sessions tells it.
         num_runs: How many questions with their answers to read, the newest ones. Without it as many as can be shown at once, 100 at most.
     """
-    key = SessionKey(session_id=session_id, session_type=SessionType.AGENT, user_id=run_context.user_id)
+    key = SessionKey(session_id=session_id, session_type=agent.SESSION_TYPE, user_id=run_context.user_id)
     limit = _bounded(num_runs, MOST_CHATS)
     try:
         session = None if agent.db is None else await session_with_runs(agent.db, key, told=limit)
@@ -167,10 +172,11 @@ async def update_session_state(run_context: RunContext, session_state_updates: d
 
 
 def _own_session(run_context: RunContext) -> SessionKey:
-    return SessionKey(session_id=run_context.session_id, session_type=SessionType.AGENT, user_id=run_context.user_id)
+    kind = SessionType(run_context.session_type)
+    return SessionKey(session_id=run_context.session_id, session_type=kind, user_id=run_context.user_id)
 
 
-async def _told(agent: WithPast, key: SessionKey, number: int | None) -> list[MessageRunOutput]:
+async def _told(agent: Any, key: SessionKey, number: int | None) -> list[MessageRunOutput]:
     """The newest runs that came to an answer."""
     limit = _bounded(number, MOST_CHATS)
     session = None if agent.db is None else await session_with_runs(agent.db, key, told=limit)
@@ -184,7 +190,7 @@ async def _page_of_runs(db: MongoDb, key: SessionKey, before: str | None) -> Seq
 async def _searched(agent: Any, run_context: RunContext, query: str, limit: int) -> list[dict[str, Any]]:
     """By the text index, in all that was ever said."""
     matches = await agent.db.search_sessions(
-        query, run_context.user_id, session_type=SessionType.AGENT, component_id=agent.id, limit=limit
+        query, run_context.user_id, session_type=agent.SESSION_TYPE, component_id=agent.id, limit=limit
     )
     return [
         _entry(match.session) | {"excerpts": [{excerpt.role or "?": excerpt.text} for excerpt in match.excerpts]}
@@ -196,7 +202,7 @@ async def _looked_through(agent: Any, run_context: RunContext, query: str | None
     """The newest sessions, those first in whose newest runs most words of the query were said. One command, a few more for large sessions."""
     number = agent.num_past_session_runs_in_search or _RUNS_IN_SEARCH
     sessions: list[Session] = await agent.db.get_sessions(
-        session_type=SessionType.AGENT,
+        session_type=agent.SESSION_TYPE,
         user_id=owner_of(run_context.user_id),
         component_id=agent.id,
         limit=limit,

@@ -200,9 +200,18 @@ class AgentSettings(HasTools):
     }
     """How a setting is checked, and made into what the agent keeps. Flags are checked by their annotation."""
 
+    @property
+    def as_arguments(self) -> dict[str, Any]:
+        """What is built of the settings, by the names under which functions of the user's ask for it."""
+        return {"agent": self}
+
+    def company(self) -> str | None:
+        """What the system message says of those that one works with; None for nothing."""
+        return None
+
     def __post_init__(self) -> None:
         for field in fields(self):
-            check = checks.flag if field.type == "bool" else AgentSettings._checked.get(field.name)
+            check = checks.flag if field.type == "bool" else self._checked.get(field.name)
             if check is not None:
                 setattr(self, field.name, check(field.name, getattr(self, field.name)))
         self.model = default_model() if self.model is None else get_model(self.model)

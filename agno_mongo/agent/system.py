@@ -56,7 +56,7 @@ def _said(agent: AgentSettings, content: str) -> Message:
 async def _given(agent: AgentSettings, context: RunContext) -> Message | None:
     given = agent.system_message
     if callable(given):
-        given = await called(given, {"agent": agent, "run_context": context, "session_state": context.session_state})
+        given = await called(given, {**agent.as_arguments, "run_context": context, "session_state": context.session_state})
     if isinstance(given, Message):
         return given.model_copy(update={"id": str(uuid4()), "from_history": given.role in _CONVERSING})
     if isinstance(given, str):
@@ -72,6 +72,7 @@ async def _fixed_parts(agent: AgentSettings, context: RunContext, *, markdown: b
         agent.description,
         _tagged("your_role", agent.role.strip()) if agent.role else None,
         instructions,
+        agent.company(),
         _MARKDOWN if markdown else None,
         *tools,
         f"Your name is {agent.name}." if agent.add_name_to_context and agent.name else None,
@@ -124,7 +125,7 @@ def _resolved(agent: AgentSettings, text: str, context: RunContext) -> str:
 async def _lines(agent: AgentSettings, context: RunContext) -> list[str]:
     given = agent.instructions
     if callable(given):
-        given = await called(given, {"agent": agent, "run_context": context, "session_state": context.session_state})
+        given = await called(given, {**agent.as_arguments, "run_context": context, "session_state": context.session_state})
     if given is None:
         return []
     if isinstance(given, str):

@@ -33,6 +33,7 @@ class HasTools:
     tool_hooks: Sequence[Callable[..., Any]] | None
     tool_timeout: float | None
     max_tool_rounds: int | None
+    as_arguments: Any
     _toolbox: tuple[list[Any], Toolbox] = ([], Toolbox())
 
     def set_tools(self, tools: Tools) -> None:
@@ -56,7 +57,7 @@ class HasTools:
     async def _tools_for(self, context: RunContext) -> Toolbox:
         """The tools of a run."""
         if callable(self.tools):
-            return toolbox_of([*await made_for(self.tools, context, self), *self._own_tools()])
+            return toolbox_of([*await made_for(self.tools, context, self.as_arguments), *self._own_tools()])
         return self._tools_of(self.tools or ())
 
     def _own_tools(self) -> list[Function]:

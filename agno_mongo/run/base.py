@@ -203,6 +203,7 @@ class RunContext:
     run_id: str
     session_id: str
     user_id: str | None = None
+    session_type: str = "agent"
     session_state: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] | None = None
     dependencies: dict[str, Any] | None = None

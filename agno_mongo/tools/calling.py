@@ -40,12 +40,12 @@ class ToolTimeoutError(Exception):
 class Calling:
     """Carries out one call. ``hooks`` are the agent's, around those of the tool; ``timeout`` is in seconds, None for any time.
 
-    ``emit`` is given what a generator yields that others see at once: events, and the text of a result that is shown.
+    ``offered`` is what functions may ask for by name beside the run's context: the agent or the team. ``emit`` is given what a generator yields that others see at once: events, and the text of a result that is shown.
     """
 
     call: FunctionCall
     context: RunContext
-    agent: Any
+    offered: Mapping[str, Any]
     emit: Emit
     hooks: Sequence[Callable[..., Any]] = ()
     timeout: float | None = None
@@ -112,8 +112,9 @@ class Calling:
             "run_context": context,
             "session_state": context.session_state,
             "dependencies": context.dependencies,
-            "agent": self.agent,
+            "agent": None,
             "team": None,
+            **self.offered,
             "fc": self.call,
         }
 

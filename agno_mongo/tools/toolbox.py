@@ -56,11 +56,12 @@ def parts_of(tools: Sequence[Any]) -> list[Any]:
     return [list(tool.get_async_functions().values()) if isinstance(tool, Toolkit) else tool for tool in tools]
 
 
-async def made_for(tools: Callable[..., Any], context: RunContext, agent: Any) -> Sequence[Any]:
+async def made_for(tools: Callable[..., Any], context: RunContext, actor: Mapping[str, Any]) -> Sequence[Any]:
     """The list of tools that a function makes for a run. Raises ConfigurationError if that is none, and what the function raises."""
     offered = {
-        "agent": agent,
+        "agent": None,
         "team": None,
+        **actor,
         "run_context": context,
         "session_state": context.session_state,
         "dependencies": context.dependencies,

@@ -64,7 +64,7 @@ LEASE = 60.0
 """Seconds for which a run counts as alive without a sign of life. Renewed at a third of it while the run goes on."""
 
 ConcurrentRuns = Literal["allow", "reject", "queue"]
-CheckpointWhen = Literal["runs", "tool-batch"]
+CheckpointWhen = Literal["runs", "tool-batch", "steps"]
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Settings:
     what a new session begins with, as they are stored.
     ``raise_errors`` raises a model's error after the run is stored with status ERROR, ``raise_check_errors`` a hook's refusal.
     ``concurrent_runs`` says what a run does that meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
-    round of tools too. ``continues``: the run is an interrupted or paused one, which goes on, with these ``answers``; ``fault_of`` says what
+    round of tools too, ``"steps"`` if after each of its steps. ``continues``: the run is an interrupted or paused one, which goes on, with these ``answers``; ``fault_of`` says what
     is wrong with a call that was answered, and ``paused_run`` is the run itself, which counts where there is no database. ``metadata``
     is the component's, ``run_metadata`` the call's; the session's own comes in between.
 
@@ -124,7 +124,8 @@ class Execution:
     """One run between its two commands. ``run``, ``session`` and ``context`` are there once it has begun; ``past`` is what a run brings with it
     that goes on. ``input_changed``: the body has put another input into ``run`` than the one that the run began with. The body sets
     ``runs_shown``, how many runs its history goes back, if ``history_runs`` of the settings do not say it: a move to the archive leaves so many
-    within reach.
+    within reach. ``steps`` are the finished steps of a run that consists of some, encoded: while it is not stored whole they are kept in its entry, beside
+    ``fixed``, what else its entry has from the first checkpoint on.
 
     A run ``within`` another, a member's in its team's, sends no commands; ``root_db`` is where the outermost one is stored. It begins with the outer run's state as it is then, and when it has
     ended the outer run has its record, to be stored with its own, and its changes to the state.
@@ -149,9 +150,11 @@ class Execution:
         self._stopping = Stopping(self.root_db, settings.key, run.run_id or "")
         self._ids = run.event_ids()
         self._member_records: list[dict[str, Any]] = []
-        self._member_counters: dict[str, float] = {}
+        self._counters: dict[str, float] = {}
         self.run = run
         self.past = Past()
+        self.steps: list[dict[str, Any]] = []
+        self.fixed: dict[str, Any] = {}
         self.input_changed = False
         self.runs_shown = 0
 
@@ -318,6 +321,9 @@ class Execution:
     def _take_up(self, entry: Mapping[str, Any]) -> None:
         self.past = take_up(self.run, self._settings.key.session_id, entry, self._settings.fault_of)
         self._started -= self.past.duration
+        self.steps, self._member_records = self.past.steps, self.past.inner
+        for record in self.past.inner:
+            self._counters = _added(self._counters, Metrics.model_validate(record.get("metrics") or {}).counters())
         if self.past.is_cancelled:
             self._stopping.request()
 
@@ -373,11 +379,20 @@ class Execution:
         return await self._db.read_run_again(begin, self._upkeep.claim)
 
     async def checkpoint(self) -> None:
-        """Store what the run has so far, if the component wants that. For moments when every tool call has its result."""
+        """Store what the run has so far, if the component wants that. For moments when every tool call has its result, or a step has finished."""
         if self._upkeep is None or self._settings.checkpoint == "runs":
             return
         _, changes, _ = self._changed_state()
-        await self._upkeep.checkpoint(await self._settings.recording.record(self.run), changes, input_changed=self.input_changed)
+        # What consists of steps is kept by them: all of it would be sent again with each.
+        record = await self._settings.recording.record(self.run) if self._settings.checkpoint == "tool-batch" else {}
+        await self._upkeep.checkpoint(
+            record, changes, input_changed=self.input_changed, parts=self._finished_parts(), fixed=self.fixed
+        )
+
+    def _finished_parts(self) -> dict[str, list[dict[str, Any]]]:
+        """What has finished within the run, by the field of its entry that has it. Empty where there is no such thing."""
+        parts = {"inner": self._member_records, "steps": self.steps}
+        return {name: part for name, part in parts.items() if part}
 
     def _changed_state(self) -> tuple[dict[str, Any], list[states.Change], list[UnstorableValueError]]:
         """The state as the run has it by now, what it changed there, and what of it cannot be stored."""
@@ -474,10 +489,7 @@ class Execution:
                 self._within.adopt((), changes, {})
             return (), unstorable
         record, unstorable_parts = values.encode_lenient(await self._settings.recording.last_record(self.run), path="run")
-        counted = self.past.counted
-        counters = {name: amount - counted.get(name, 0) for name, amount in self.run.metrics.counters().items()}
-        for name, amount in self._member_counters.items():
-            counters[name] = counters.get(name, 0) + amount
+        counters = _added(self._counters, self.run.metrics.counters())
         if self._within is not None:
             self._within.adopt([*self._member_records, record], changes, counters)
             return (), [*unstorable, *unstorable_parts]
@@ -495,10 +507,10 @@ class Execution:
         end = RunEnd(
             key=self._settings.key,
             run_id=self.context.run_id,
-            runs=[] if paused else [*self._member_records, record],
+            runs=[] if paused else self.run.with_inner(record, self._member_records),
             changes=changes,
-            counters=counters,
-            pause=paused_entry(self.run, record, input_changed=self.input_changed) if paused else None,
+            counters={name: amount - self.past.counted.get(name, 0) for name, amount in counters.items()},
+            pause=self._pause(record, counters) if paused else None,
             state_revision=self._state_revision,
             attempt=self._attempt,
             continued_by=self._continued_by,
@@ -522,6 +534,10 @@ class Execution:
         self._run_count = ended.run_count
         return ended.conflicts
 
+    def _pause(self, record: dict[str, Any], counters: Mapping[str, float]) -> dict[str, Any]:
+        entry = paused_entry(self.run, record, input_changed=self.input_changed)
+        return {**entry, **self._finished_parts(), "counted": {**entry["counted"], **counters}}
+
     # Runs within this one.
 
     def begun_within(self, _begin: RunBegin) -> RunBegun:
@@ -534,9 +550,12 @@ class Execution:
         which are laid on this run's, key by key. Counters and lists are added to.
         """
         self._member_records += records
-        for name, amount in counters.items():
-            self._member_counters[name] = self._member_counters.get(name, 0) + amount
+        self._counters = _added(self._counters, counters)
         lay_on(self.context, changes)
+
+
+def _added(counters: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
+    return {**counters, **{name: counters.get(name, 0) + amount for name, amount in more.items()}}
 
 
 def _storable(value: Any, path: str) -> None:

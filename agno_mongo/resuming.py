@@ -26,7 +26,8 @@ class Past:
 
     ``finished_rounds`` are the messages from which it goes on, the user's and all that followed; ``paused_round`` are the calls of the last of
     them if it had paused there. ``state_changes`` and ``metadata`` are those that it had come to, ``counted`` what the session's metrics have of it already,
-    after ``duration`` seconds. ``is_cancelled``: somebody wanted it to stop.
+    after ``duration`` seconds. ``inner`` are the records of runs within it that had finished, ``steps`` a workflow's finished steps, both encoded.
+    ``is_cancelled``: somebody wanted it to stop.
     """
 
     finished_rounds: list[Message] = field(default_factory=list)
@@ -35,6 +36,8 @@ class Past:
     metadata: dict[str, Any] | None = None
     counted: Mapping[str, float] = field(default_factory=dict)
     duration: float = 0.0
+    inner: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
     is_cancelled: bool = False
 
 
@@ -51,6 +54,7 @@ def take_up(run: Any, session_id: str, entry: Mapping[str, Any], fault_of: Fault
     if active.counted is not None:
         past.counted, past.duration = active.counted.counters(), active.counted.duration or 0.0
     past.state_changes = entry.get("state_changes") or []
+    past.inner, past.steps = list(entry.get("inner") or ()), list(entry.get("steps") or ())
     past.is_cancelled = active.cancelled is not None
     return past
 

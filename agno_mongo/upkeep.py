@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, Final
 
 from agno_mongo.db import values
@@ -100,9 +101,17 @@ class Upkeep:
                     ahead = await self._db.still_ahead(self.claim, ahead)
                 pause = _FIRST_LOOK if len(ahead) < before else min(2 * pause, _RARELY)
 
-    async def checkpoint(self, record: Mapping[str, Any], changes: Sequence[Change], *, input_changed: bool = False) -> None:
+    async def checkpoint(
+        self,
+        record: Mapping[str, Any],
+        changes: Sequence[Change],
+        *,
+        input_changed: bool = False,
+        parts: Mapping[str, Sequence[dict[str, Any]]] = MappingProxyType({}),
+        fixed: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         """Store what the run has so far: ``record`` is the run as it would be stored, ``changes`` what it did to the state; ``input_changed`` says that
-        its input is not what it was when the run began.
+        its input is not what it was when the run began. ``parts`` are lists that only grow, ``fixed`` what stays as it is; both are encoded.
 
         Only what is new since the last checkpoint is sent. It may fail without harm, and then the next one sends all again; the run's
         outcome is stored by finish_run in any case. A run whose checkpoints would take more than ENTRY_BYTES keeps those that it has,
@@ -111,11 +120,23 @@ class Upkeep:
         if self._full:
             return
         sent, self._sent = self._sent, {}
-        lists: dict[str, list[Any]] = {name: record.get(name) or [] for name in ("messages", "tools")}
-        new = {name: parts[sent.get(name, 0) :] for name, parts in lists.items()}
-        new["input"] = [record["input"]] if input_changed and not sent else []
-        encoded, _ = values.encode_lenient({**new, "metrics": record.get("metrics") or {}}, path="run")
-        point = Checkpoint(claim=self.claim, lease=self._lease, changes=stored_changes(changes), whole=not sent, **encoded)
+        names = ("messages", "tools") if "messages" in record else ()
+        own: dict[str, list[Any]] = {name: record.get(name) or [] for name in names}
+        new: dict[str, Any] = {name: listed[sent.get(name, 0) :] for name, listed in own.items()}
+        given = [record["input"]] if input_changed and not sent else []
+        rest = {**new, "input": given, "metrics": record.get("metrics") or {}}
+        encoded, _ = values.encode_lenient(rest, path="run")
+        lists = {name: encoded[name] for name in own} | {name: list(part)[sent.get(name, 0) :] for name, part in parts.items()}
+        point = Checkpoint(
+            claim=self.claim,
+            lease=self._lease,
+            lists=lists,
+            metrics=encoded["metrics"],
+            changes=stored_changes(changes),
+            whole=not sent,
+            input=encoded["input"],
+            fixed=fixed,
+        )
         try:
             if await self._fits(point):
                 self._heard(await self._db.checkpoint_run(point))
@@ -126,7 +147,7 @@ class Upkeep:
         except StoreError:
             # The server is away for a moment. Whether it has stored this one is not known.
             return
-        self._sent = {name: len(parts) for name, parts in lists.items()}
+        self._sent = {"": 1, **{name: len(listed) for name, listed in (own | dict(parts)).items()}}
 
     async def _fits(self, point: Checkpoint) -> bool:
         # A large image takes its time.

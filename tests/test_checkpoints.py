@@ -201,7 +201,7 @@ class TestACheckpointThatFails:
             return "done"
 
         await agent_on(db, noting("one"), noting("two"), noting("three"), look).arun("go")
-        assert [len(point.messages) for point in db.points] == [3, 2, 7]
+        assert [len(point.lists["messages"]) for point in db.points] == [3, 2, 7]
         assert contents(seen[0]) == ["go", None, "noted one", None, "noted two", None, "noted three"]
         assert [tool.result for tool in seen[0].tools or ()] == ["noted one", "noted two", "noted three"]
 

@@ -163,7 +163,7 @@ async def _renewed(t: Try) -> bool:
 async def _checkpoint(t: Try) -> None:
     messages = [{"role": "user", "content": LARGE.replace(SAID, "otter")}]
     await t.db.checkpoint_run(
-        Checkpoint(claim=t.claim, lease=60, messages=messages, tools=[], metrics={}, changes=[], whole=True)
+        Checkpoint(claim=t.claim, lease=60, lists={"messages": messages, "tools": []}, metrics={}, changes=[], whole=True)
     )
 
 

@@ -13,19 +13,21 @@ from agno_mongo.db.base import SessionType
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.mongo import MongoDb
+from agno_mongo.errors import RunAlreadyFinished, RunTakenOver
 from agno_mongo.execution import Execution, Settings
 from agno_mongo.messages import Metrics
 from agno_mongo.run.agent import RunContentEvent, RunInput, RunOutput
 from agno_mongo.run.base import RunStatus
+from tests.test_continuing import set_in_entry
 
 Body = Callable[[Execution], AsyncGenerator[Any, None]]
 
 
-def execution(db: MongoDb | None, run_id: str, within: Execution | None = None) -> Execution:
+def execution(db: MongoDb | None, run_id: str, within: Execution | None = None, **settings: Any) -> Execution:
     key = SessionKey(session_id="s", session_type=SessionType.AGENT, user_id=None)
     parent = None if within is None else within.run.run_id
     run = RunOutput(run_id=run_id, session_id="s", agent_id="a", parent_run_id=parent, input=RunInput(input_content=run_id))
-    return Execution(db, run, Settings(key=key, component_id="a", default_state={"n": 0, "log": []}), within=within)
+    return Execution(db, run, Settings(key=key, component_id="a", default_state={"n": 0, "log": []}, **settings), within=within)
 
 
 async def all_of(run: Execution, body: Body) -> list[Any]:
@@ -130,3 +132,20 @@ class TestARunWithinAnother:
         await events.aclose()
         runs = (await db.get_session("s")).runs
         assert [(run.run_id, run.status) for run in runs] == [("inner", RunStatus.cancelled), ("outer", RunStatus.cancelled)]
+
+
+class TestWhatHasFinishedWithinARunThatDies:
+    async def test_is_taken_up_by_whoever_goes_on_with_it(self, db: MongoDb) -> None:
+        async def stalls(run: Execution) -> AsyncGenerator[Any, None]:
+            for event in await all_of(execution(db, "inner", run), changing(a=1)):
+                yield event
+            await run.checkpoint()
+            await set_in_entry(db, "outer", lease_until=0)
+            await all_of(execution(db, "outer", continues=True), changing(b=2))
+
+        with pytest.raises((RunAlreadyFinished, RunTakenOver)):
+            await all_of(execution(db, "outer", checkpoint="tool-batch"), stalls)
+        session = await db.get_session("s")
+        assert [(run.run_id, run.parent_run_id) for run in session.runs] == [("inner", "outer"), ("outer", None)]
+        assert session.session_state == {"n": 2, "log": ["inner", "outer"], "a": 1, "b": 2}
+        assert session.session_data["session_metrics"]["total_tokens"] == 2

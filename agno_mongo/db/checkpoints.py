@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 from agno_mongo.db.archive import size_of
@@ -21,33 +22,32 @@ ENTRY_BYTES: Final = 8 * INLINE_BYTES
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """The run's messages and tools since its last checkpoint, or all of them if ``whole``; its metrics and its changes to the state so far.
-    All is encoded; ``lease`` is in seconds, ``has_media`` says that there are references to content that is stored apart. ``input`` is empty, or has
+    """What was added to the run's lists since its last checkpoint (messages, tools, the records of finished runs within it, finished steps), or all of
+    them if ``whole``; its metrics and its changes to the state so far. ``fixed`` are fields of the entry that do not change. All is encoded; ``lease`` is in seconds, ``has_media`` says that there are references to content that is stored apart. ``input`` is empty, or has
     the run's input if its hooks have changed it since the run began; it is stored with a ``whole`` one.
     """
 
     claim: Claim
     lease: float
-    messages: Sequence[dict[str, Any]]
-    tools: Sequence[dict[str, Any]]
+    lists: Mapping[str, Sequence[dict[str, Any]]]
     metrics: Mapping[str, Any]
     changes: Sequence[dict[str, Any]]
     whole: bool
     input: Sequence[dict[str, Any]] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
     has_media: bool = False
 
     def sizes(self) -> tuple[int, int]:
         """The bytes in the session's document of what is added by this checkpoint, and of what it puts in the place of the last one's."""
-        return sum(map(_inline_bytes, (*self.messages, *self.tools, *self.input))), sum(
-            map(_inline_bytes, (self.metrics, *self.changes))
-        )
+        added = chain(self.input, *self.lists.values())
+        return sum(map(_inline_bytes, added)), sum(map(_inline_bytes, (self.metrics, *self.changes)))
 
     def update(self, now: float) -> dict[str, Any]:
-        """The update of the run's entry. Messages are added to those that are there; only a first checkpoint, or one after a failure,
+        """The update of the run's entry. What is new is added to what is there; only a first checkpoint, or one after a failure,
         puts all of them in their place.
         """
         entry = self.claim.entry
-        lists: dict[str, list[Any]] = {f"{entry}.messages": list(self.messages), f"{entry}.tools": list(self.tools)}
+        lists: dict[str, list[Any]] = {f"{entry}.{name}": list(added) for name, added in self.lists.items()}
         to_set: dict[str, Any] = {
             f"{entry}.metrics": dict(self.metrics),
             f"{entry}.state_changes": list(self.changes),
@@ -57,8 +57,9 @@ class Checkpoint:
             to_set["has_media"] = True
         if self.whole:
             to_set |= {f"{entry}.input": changed.get("input_content") for changed in self.input}
-            return {"$set": {**to_set, **lists}}
-        return {"$set": to_set, "$push": {path: {"$each": added} for path, added in lists.items()}}
+            return {"$set": {**to_set, **lists, **{f"{entry}.{name}": value for name, value in self.fixed.items()}}}
+        pushed = {path: {"$each": added} for path, added in lists.items() if added}
+        return {"$set": to_set, "$push": pushed} if pushed else {"$set": to_set}
 
 
 def _inline_bytes(part: Mapping[str, Any]) -> int:

@@ -45,7 +45,8 @@ class ActiveRun(StoredModel):
     """A run that was begun and has not finished: its input, and until when its process must have shown life.
 
     ``started_at`` and ``lease_until`` are Unix seconds, by the server's clock. ``messages``, ``tools`` and ``metrics`` are there
-    if the run keeps checkpoints, as far as its finished rounds of tools; ``continued_by`` if another process has taken it over.
+    if the run keeps checkpoints, as far as its finished rounds of tools, ``inner`` the records of finished runs within it, ``steps`` a workflow's
+    finished steps; ``continued_by`` if another process has taken it over.
 
     A paused run has ``status`` PAUSED, no lease, in ``pending`` the ids of the calls that wait for an answer, in ``run`` what else it is
     stored with, and in ``counted`` the tokens that the session's metrics have already. ``answers`` are those that it went on with.
@@ -63,6 +64,8 @@ class ActiveRun(StoredModel):
     messages: list[Message] | None = None
     tools: list[ToolExecution] | None = None
     metrics: Metrics | None = None
+    inner: list[dict[str, Any]] | None = None
+    steps: list[dict[str, Any]] | None = None
     continued_by: str | None = None
     status: str | None = None
     pending: list[str] | None = None
@@ -205,7 +208,7 @@ class Session(Document):
         return [self._unfinished(run_id, active, now) for run_id, active in begun]
 
     def _unfinished(self, run_id: str, active: ActiveRun, now: float) -> BaseRunOutput:
-        return _RUN_CLASSES[self.TYPE].model_validate(
+        return RUN_CLASSES[self.TYPE].model_validate(
             {
                 **(active.run or {}),
                 "run_id": run_id,
@@ -326,7 +329,7 @@ class WorkflowSession(Session):
 
 
 SESSION_CLASSES: dict[SessionType, type[Session]] = {cls.TYPE: cls for cls in (AgentSession, TeamSession, WorkflowSession)}
-_RUN_CLASSES: dict[SessionType, type[BaseRunOutput]] = {
+RUN_CLASSES: dict[SessionType, type[BaseRunOutput]] = {
     SessionType.AGENT: RunOutput,
     SessionType.TEAM: TeamRunOutput,
     SessionType.WORKFLOW: WorkflowRunOutput,

@@ -116,16 +116,17 @@ async def checkpoint(connection: Connection, point: Checkpoint) -> Renewed:
 
 async def _stored_apart(connection: Connection, point: Checkpoint) -> Checkpoint:
     """The same with references in the place of large content."""
-    lists = (point.messages, point.tools, point.changes, point.input)
+    lists = (*point.lists.values(), point.changes, point.input)
     kept: list[list[Any]] = [[] for _ in lists]
     for parts, whole in zip(kept, lists, strict=True):
         for part in whole:
             parts.append(await media.stored_apart(connection, point.claim.key, point.claim.run_id, part))
-    messages, tools, changes, changed_input = kept
+    *added, changes, changed_input = kept
     has_media = any(
         part is not before for parts, whole in zip(kept, lists, strict=True) for part, before in zip(parts, whole, strict=True)
     )
-    return replace(point, messages=messages, tools=tools, changes=changes, input=changed_input, has_media=has_media)
+    named = dict(zip(point.lists, added, strict=True))
+    return replace(point, lists=named, changes=changes, input=changed_input, has_media=has_media)
 
 
 async def leave(connection: Connection, claim: Claim, *, paused: bool = False) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from agno_mongo.db import archive, media
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
+from agno_mongo.db.documents import RUN_CLASSES
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.values import decode_key
 from agno_mongo.media import NAMES
@@ -54,8 +55,12 @@ async def retire(connection: Connection, key: SessionKey) -> int:
 async def _retire(
     connection: Connection, key: SessionKey, session: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]
 ) -> int:
-    runs = [_run(key, session, name, entry, RunStatus.interrupted) for name, entry in entries.items()]
-    return len(runs) if await _put_among_runs(connection, key, entries, runs) else 0
+    runs = [
+        record
+        for name, entry in entries.items()
+        for record in _with_inner(key, entry, _run(key, session, name, entry, RunStatus.interrupted))
+    ]
+    return len(entries) if await _put_among_runs(connection, key, entries, runs) else 0
 
 
 async def cancel(connection: Connection, key: SessionKey, name: str, *, store_tool_messages: bool) -> bool | None:
@@ -74,7 +79,7 @@ async def cancel(connection: Connection, key: SessionKey, name: str, *, store_to
     if not store_tool_messages:
         run = without_tool_messages(await media.restored(connection, run, session_id=key.session_id))
         run = await media.stored_apart(connection, key, str(run["run_id"]), run)
-    return await _put_among_runs(connection, key, {name: entry}, [run])
+    return await _put_among_runs(connection, key, {name: entry}, _with_inner(key, entry, run))
 
 
 async def _put_among_runs(
@@ -89,6 +94,11 @@ async def _put_among_runs(
     }
     done = await connection.collection.find_one_and_update({**key.filter, **untouched}, update, projection={"_id": 1})
     return done is not None
+
+
+def _with_inner(key: SessionKey, entry: Mapping[str, Any], run: dict[str, Any]) -> list[dict[str, Any]]:
+    """The run with what had finished within it."""
+    return RUN_CLASSES[key.session_type].with_inner(run, entry.get("inner") or ())
 
 
 def _run(key: SessionKey, session: Mapping[str, Any], name: str, entry: Mapping[str, Any], status: RunStatus) -> dict[str, Any]:

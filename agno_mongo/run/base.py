@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from time import time
@@ -126,6 +126,11 @@ class BaseRunOutput(StoredModel):
 
     def close(self) -> None:
         """Put in order what is to be stored, now that the run goes no further."""
+
+    @classmethod
+    def with_inner(cls, record: dict[str, Any], inner: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What is stored: the records of the runs within this one, and its own. Each before the run that it belongs to."""
+        return [*inner, record]
 
     def keep_history(self) -> None:
         """Say that ``to_dict`` is to give the messages of earlier runs too. A run without messages has none."""

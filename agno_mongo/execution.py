@@ -61,7 +61,7 @@ from agno_mongo.upkeep import Upkeep
 from agno_mongo.working_state import add_again, encoded_additions, encoded_state, lay_on
 
 LEASE = 60.0
-"""Seconds for which a run counts as alive without a sign of life. Renewed at a third of it while the run goes on."""
+"""Seconds for which a run counts as alive without a sign of life. Renewed every 5 s while the run goes on (``upkeep.RENEWED_EVERY``)."""
 
 ConcurrentRuns = Literal["allow", "reject", "queue"]
 CheckpointWhen = Literal["runs", "tool-batch", "steps"]

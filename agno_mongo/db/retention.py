@@ -57,7 +57,7 @@ async def outlives_run(connection: Connection, key: SessionKey, session: Mapping
     expires_at = session.get("expires_at")
     if expires_at is None:
         return True
-    # Half of it will do: the lease is renewed at a third.
+    # Half of it will do: the lease is renewed long before that.
     needed = moment(connection.now() + lease / 2)
     own = moment(connection.now() + (retention_of(session, connection.retention) or 0))
     # A session with a shorter retention of its own gets the database's for as long as the run goes on.

@@ -4,7 +4,7 @@ VENV ?= .venv
 # Inside an activated environment (and in .ci/run) that one is used, else the project's own.
 BIN := $(if $(shell command -v lint-imports),,$(VENV)/bin/)
 
-.PHONY: setup check test coverage test-versions bench bench-quick demo clean
+.PHONY: setup check test coverage test-versions bench bench-quick bench-runtime demo clean
 
 setup:  ## A virtual environment with all that the tests need.
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,9 @@ bench:  ## What agno_mongo costs beside bare PyMongo and its peers, written to d
 
 bench-quick:  ## The same in a minute, to see that it works; printed.
 	$(BIN)python benchmarks/run.py --quick
+
+bench-runtime:  ## What the runtime itself adds to a turn, beside its peers, written to docs/benchmarks-runtime.md. Some minutes on a quiet machine.
+	$(BIN)python benchmarks/runtime.py
 
 demo:  ## An agent in two processes; the second remembers.
 	$(BIN)agno-mongo demo

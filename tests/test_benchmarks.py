@@ -27,3 +27,15 @@ def test_the_quick_benchmark_fills_every_table_and_says_who_was_left_out(tmp_pat
         assert f"| 1 run: {name} " in text
     for name in ("Agno, AsyncMongoDb", "OpenAI Agents, MongoDBSession", "LangGraph, MongoDBSaver"):
         assert f"| 1 run: {name} " in text or f"{name} does not take part" in text
+
+
+def test_the_quick_benchmark_of_the_runtime_has_a_row_for_everybody_and_says_who_was_left_out(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks-runtime.md"
+    command = [sys.executable, str(ROOT / "benchmarks" / "runtime.py"), "--quick", "--output", str(page)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text()
+    for kind in ("no tools", "two tools"):
+        assert f"| {kind}: agno_mongo " in text
+        for name in ("Agno", "OpenAI Agents", "LangGraph"):
+            assert f"| {kind}: {name} " in text or f"- {name} does not take part: " in text

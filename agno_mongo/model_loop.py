@@ -160,6 +160,7 @@ class ModelLoop:
     def _take(self, answer: _Answer) -> Metrics:
         """What was said becomes part of the run, however it ended: a run that failed is never shown to the model again."""
         message = answer.message()
+        message.tool_calls = self._told_apart(message.tool_calls)
         if answer.complete or message.content or message.reasoning_content:
             self.messages.append(message)
         self.run.content, self.run.reasoning_content = message.content, message.reasoning_content
@@ -171,6 +172,20 @@ class ModelLoop:
         self._metrics.add(used)
         self._metrics.time_to_first_token = self._metrics.time_to_first_token or used.time_to_first_token
         return used
+
+    def _told_apart(self, calls: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        """The calls, with an id of its own each: some servers number them anew in each answer. Neither a result nor what somebody answers could be
+        told to belong to its call.
+        """
+        taken = {call.get("id") for message in self._own_messages() for call in message.tool_calls or ()} if calls else set()
+        apart = []
+        for call in calls or ():
+            apart.append({**call, "id": f"call_{uuid4().hex}"} if call["id"] in taken else call)
+            taken.add(call["id"])
+        return apart or None
+
+    def _own_messages(self) -> list[Message]:
+        return [message for message in self.messages if not message.from_history]
 
     async def _call_tools(self, paused_round: list[ToolExecution]) -> AsyncGenerator[RunOutputEvent, None]:
         """All calls of the last answer at once. Results go to the model in the order of the calls."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, PrivateAttr, model_validator
@@ -93,16 +94,26 @@ class MessageRunOutput(BaseRunOutput):
             stored["messages"] = [message.to_dict() for message in kept]
         if self.metrics is not None:
             stored["metrics"] = self.metrics.to_dict()
-        answered = {message.tool_call_id for message in self.messages or () if message.role == "tool"}
-        for tool in stored.get("tools") or ():
+        for index, _ in self._told():
             # The message has it; a large result is not stored twice.
-            if tool.get("tool_call_id") in answered:
-                tool.pop("result", None)
+            stored["tools"][index].pop("result", None)
         if not self.is_paused:
             stored.pop("requirements", None)
         if self.events is not None:
             stored["events"] = stored_events(self, self.events)
         return stored
+
+    def _told(self) -> Iterator[tuple[int, Message]]:
+        """Which of the tools the model was told the result of, by their places, and the message with it. Calls of one id, which older runs may have, are
+        told apart by their order. One that waits has none.
+        """
+        results: dict[str, deque[Message]] = {}
+        for message in self.messages or () if self.tools else ():
+            if message.role == "tool" and message.tool_call_id and not message.from_history:
+                results.setdefault(message.tool_call_id, deque()).append(message)
+        for index, tool in enumerate(self.tools or ()):
+            if not tool.is_paused and (of_id := results.get(tool.tool_call_id or "")):
+                yield index, of_id.popleft()
 
     def keep_history(self) -> None:
         """Say that ``to_dict`` is to give the messages of earlier runs too, marked ``from_history``."""
@@ -119,12 +130,10 @@ class MessageRunOutput(BaseRunOutput):
         if any(message.from_history for message in self.messages or ()):
             # A run that was stored with its history keeps it when it is stored again.
             self._keeps_history = True
-        missing = [tool for tool in self.tools or () if tool.result is None and tool.tool_call_id]
-        if missing:
-            results = {message.tool_call_id: message for message in self.messages or () if message.role == "tool"}
-            for tool in missing:
-                if tool.tool_call_id in results:
-                    tool.result = results[tool.tool_call_id].get_content_string()
+        for index, message in self._told():
+            tool = (self.tools or [])[index]
+            if tool.result is None:
+                tool.result = message.get_content_string()
         if self.requirements is None and self.tools:
             self.requirements = requirements_of(self.tools)
         if self.events:

@@ -55,7 +55,9 @@ class ToolSettings:
 
 @dataclass(kw_only=True, eq=False)
 class _Call:
-    """What the model called, and what becomes of it. ``raised`` is what the tool has to say of how the run goes on."""
+    """What the model called, and what becomes of it. ``raised`` is what the tool has to say of how the run goes on; ``failure`` what is no error of
+    the tool's, and is for whoever reads the run.
+    """
 
     name: str
     arguments: str | None
@@ -65,6 +67,7 @@ class _Call:
     shown: list[str] = field(default_factory=list)
     media: dict[str, list[Media]] = field(default_factory=dict)
     raised: AgentRunException | None = None
+    failure: BaseException | None = None
 
     @property
     def stops(self) -> bool:
@@ -156,7 +159,8 @@ class ToolRound:
         return ["".join(call.shown) for call in self._calls if call.shown]
 
     async def events(self) -> AsyncGenerator[RunOutputEvent, None]:
-        """Call all tools at once. What a tool raises is its result, for the model to hear; closing the generator cancels what still runs.
+        """Call all tools at once. What a tool raises is its result, for the model to hear; closing the generator cancels what still runs. Raises what is
+        no Exception, as of a test that a tool lets fail.
 
         Nothing is taken from a generator among the tools before its last event was read.
         """
@@ -169,7 +173,10 @@ class ToolRound:
             unfinished = len(tasks)
             while unfinished:
                 happening = await happenings.get()
-                unfinished -= isinstance(happening, _Call)
+                if isinstance(happening, _Call):
+                    unfinished -= 1
+                    if happening.failure is not None:
+                        raise happening.failure
                 for event in self._events_of(happening):
                     yield event
         finally:
@@ -198,6 +205,8 @@ class ToolRound:
                 raise
             # Something that the tool waited for was cancelled, and not this run.
             execution.result, execution.tool_call_error = f"{call.name} was cancelled.", True
+        except BaseException as failure:  # noqa: BLE001 - raised again where the run is read, which would wait for ever
+            call.failure = failure
         execution.stop_after_tool_call = call.stops
         execution.metrics = Metrics(duration=perf_counter() - started)
         await happenings.put(call)
@@ -277,7 +286,8 @@ def _as_sent(arguments: str | None) -> dict[str, Any] | None:
         sent = json.loads(arguments or "{}")
     except (TypeError, ValueError, RecursionError):
         return None
-    return sent if isinstance(sent, dict) else None
+    # Null is what the tool takes for no arguments.
+    return sent if isinstance(sent, dict) else {} if sent is None else None
 
 
 def _tool_message(call: _Call) -> Message:

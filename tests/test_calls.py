@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+
+import pytest
 
 from agno_mongo.agent import Agent
 from agno_mongo.db.in_memory import InMemoryDb
@@ -75,3 +78,53 @@ def test_a_run_stored_with_calls_of_one_id_has_the_result_of_each() -> None:
     waiting = ToolExecution(tool_call_id="call_0", requires_confirmation=True)
     run = RunOutput.from_dict(RunOutput(messages=[earlier, *said], tools=[*tools, waiting]).to_dict())
     assert [each.result for each in run.tools] == ["one", "two", None]
+
+
+class TestAFieldThatAPersonFillsIn:
+    @staticmethod
+    def agent_for(sent: dict[str, Any] | str, got: list[Any]) -> Agent:
+        @tool(user_input_fields=["approved_by"])
+        def wire(amount: int = 1, approved_by: str = "nobody") -> str:
+            got.append((amount, approved_by))
+            return "sent"
+
+        return agent_of(ToolCall("wire", sent), "done", tools=[wire], db=InMemoryDb())
+
+    async def test_is_never_what_the_model_sent(self) -> None:
+        got: list[Any] = []
+        agent = self.agent_for({"amount": 5, "approved_by": "the model says boss"}, got)
+        run = await agent.arun("Send it.")
+        stored = await agent.aget_run_output(run.run_id or "")
+        assert stored is not None
+        for each in (run, stored):
+            assert [tool.tool_args for tool in each.tools or ()] == [{"amount": 5}]
+        stored.active_requirements[0].provide_user_input({})
+        await agent.acontinue_run(stored)
+        assert got == [(5, "nobody")]
+
+    async def test_is_asked_for_where_the_model_sends_null_for_all_arguments(self) -> None:
+        got: list[Any] = []
+        agent = self.agent_for("null", got)
+        run = await agent.arun("Send it.")
+        assert (run.status, got) == (RunStatus.paused, [])
+
+
+class NotAnError(BaseException):
+    """As pytest.fail() raises."""
+
+
+@pytest.mark.parametrize("in_a_thread", [True, False])
+async def test_what_is_no_exception_ends_the_run_and_is_raised(in_a_thread: bool) -> None:
+    def plain() -> None:
+        raise NotAnError("not to be called")
+
+    async def on_the_loop() -> None:
+        plain()
+
+    function = plain if in_a_thread else on_the_loop
+    agent = agent_of(ToolCall(function.__name__), tools=[function], db=InMemoryDb())
+    with pytest.raises(NotAnError, match="not to be called"):
+        await asyncio.wait_for(agent.arun("go"), 10)
+    stored = await agent.aget_last_run_output()
+    assert stored is not None
+    assert stored.status is RunStatus.cancelled

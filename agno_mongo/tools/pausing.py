@@ -25,6 +25,8 @@ def asks(function: Function, arguments: Any, execution: ToolExecution) -> bool:
     execution.external_execution_silent = function.external_execution_silent or None
     if function.requires_user_input:
         execution.requires_user_input = True
+        hidden = function.user_input_fields or ()
+        execution.tool_args = {name: sent for name, sent in (execution.tool_args or {}).items() if name not in hidden}
         execution.user_input_schema = _fields(function, execution.tool_args or {})
     return True
 

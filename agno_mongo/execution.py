@@ -31,6 +31,7 @@ from agno_mongo.errors import (
     DocumentTooLarge,
     ModelError,
     OutputSchemaError,
+    RunAlreadyFinished,
     RunIsPaused,
     SessionBusy,
     SessionError,
@@ -303,6 +304,8 @@ class Execution:
         try:
             begun = await self._begun(begin)
             self._take_up(begun.entry or {})
+            if self._settings.continues and self._settings.paused_run is not None and self.root_db is None:
+                self._settings.paused_run.goes_on()
         except (CorruptSession, RunIsPaused) as error:
             if self._upkeep is not None:
                 await self._upkeep.give_up(paused=isinstance(error, RunIsPaused))
@@ -562,12 +565,23 @@ def _storable(value: Any, path: str) -> None:
     values.encode(value, path=path)
 
 
+def _check_waits(begin: RunBegin, paused: BaseRunOutput) -> None:
+    """Where only its caller has the run, nobody else could say that it has gone on already."""
+    if not paused.may_go_on:
+        raise RunAlreadyFinished(
+            f"run {begin.run_id!r} does not wait, or has gone on already; a paused run goes on once",
+            session_id=begin.key.session_id,
+            run_id=begin.run_id,
+        )
+
+
 def _unstored(begin: RunBegin, settings: Settings) -> RunBegun:
     """A session that nobody keeps, for a component without a database. What a run had come to when it paused, the run itself says."""
     key, paused, entry = begin.key, settings.paused_run, None
     if settings.continues and paused is not None:
+        _check_waits(begin, paused)
         record = paused.to_dict()
-        entry = {name: record.get(name) for name in ("messages", "tools", "metrics")}
+        entry = paused_entry(paused, {name: record[name] for name in record if name != "requirements"}, input_changed=False)
         given = paused.input or RunInput()
         entry |= {"input": given.input_content, **given.media(), "started_at": paused.created_at}
         entry |= {"pending": [], "answers": begin.answers}

@@ -178,7 +178,8 @@ class ToolExecution(StoredModel):
     """One call of a tool: who was called with what, and what came of it.
 
     ``requires_confirmation``, ``requires_user_input`` and ``external_execution_required`` are True while the call waits for a person,
-    False once it has been answered, None where nobody was to be asked.
+    False once it has been answered, None where nobody was to be asked. ``shown`` is True if the result is part of the run's answer, or the text that is
+    in its place.
     """
 
     tool_call_id: str | None = None
@@ -189,6 +190,7 @@ class ToolExecution(StoredModel):
     metrics: Metrics | None = None
     child_run_id: str | None = None
     stop_after_tool_call: bool = False
+    shown: bool | str | None = None
     created_at: int = Field(default_factory=lambda: int(time()))
     requires_confirmation: bool | None = None
     confirmed: bool | None = None

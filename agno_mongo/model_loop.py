@@ -22,7 +22,7 @@ from agno_mongo.run.agent import (
 )
 from agno_mongo.run.base import RunContext, RunStatus
 from agno_mongo.run.message_run import MessageRunOutput
-from agno_mongo.tool_calls import BETWEEN_PARTS, MakeEvent, ToolRound, ToolSettings
+from agno_mongo.tool_calls import BETWEEN_PARTS, MakeEvent, ToolRound, ToolSettings, rounds_of, texts_shown
 from agno_mongo.tools.function import Function
 
 
@@ -74,6 +74,12 @@ class ModelLoop:
 
     def __post_init__(self) -> None:
         self._metrics = self.run.metrics = self.run.metrics or Metrics()
+        if self.run.tools:
+            # It goes on: its rounds count, and what they have shown is part of its answer.
+            rounds = rounds_of(self.messages, self.run.tools)
+            self._rounds = len(rounds) - bool(self.paused_round)
+            self._shown = texts_shown(rounds)
+            self.run.content = BETWEEN_PARTS.join(self._shown) or None
 
     async def events(self) -> AsyncGenerator[RunOutputEvent, None]:
         """Run the loop to the model's answer, to the tool that ends the run, or to a call that waits. Raises what the model raises, and

@@ -15,6 +15,7 @@ from agno_mongo.history import SYSTEM_ROLES, finished_rounds
 from agno_mongo.messages import Message, ToolExecution
 from agno_mongo.run.base import BaseRunOutput
 from agno_mongo.run.requirement import Answer, requirements_of, take_answer
+from agno_mongo.tools.result import KINDS
 
 FaultOf = Callable[[ToolExecution], "str | None"]
 """Says what is wrong with a call that was answered; None if nothing is."""
@@ -76,6 +77,8 @@ def _rounds(run: Any, session_id: str, active: ActiveRun, fault_of: FaultOf) -> 
     past = Past(finished_rounds=said if waits else rounds)
     answered = {message.tool_call_id for message in past.finished_rounds if message.role == "tool"}
     own = {"input": run.input, "messages": past.finished_rounds, "tools": active.tools}
+    if active.events is not None:
+        own["events"] = active.events
     stored = type(run).model_validate({**(active.run or {}), **own})
     tools = stored.tools or []
     if waits:
@@ -84,6 +87,9 @@ def _rounds(run: Any, session_id: str, active: ActiveRun, fault_of: FaultOf) -> 
     run.tools = [tool for tool in tools if waits or tool.tool_call_id in answered] or None
     run.requirements = requirements_of(run.tools)
     past.metadata = stored.metadata
+    told = [message for message in past.finished_rounds if message.role == "tool"]
+    for name in KINDS if told else ():
+        setattr(run, name, [part for message in told for part in getattr(message, name) or ()] or None)
     for name in stored.model_fields_set - {"status", "content", "session_state"}:
         if getattr(run, name, None) is None:
             setattr(run, name, getattr(stored, name))

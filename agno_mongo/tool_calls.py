@@ -55,7 +55,8 @@ class ToolSettings:
 
 @dataclass(kw_only=True, eq=False)
 class _Call:
-    """What the model called, and what becomes of it. ``raised`` is what the tool has to say of how the run goes on; ``failure`` what is no error of
+    """What the model called, and what becomes of it. ``shown`` is what was made part of the run's answer, ``unshown`` what will be, once its turn has
+    come; ``is_over`` is True of a call that adds no more to it. ``raised`` is what the tool has to say of how the run goes on; ``failure`` what is no error of
     the tool's, and is for whoever reads the run.
     """
 
@@ -65,6 +66,8 @@ class _Call:
     function: Function | None
     refused: bool = False
     shown: list[str] = field(default_factory=list)
+    unshown: list[str] = field(default_factory=list)
+    is_over: bool = False
     media: dict[str, list[Media]] = field(default_factory=dict)
     raised: AgentRunException | None = None
     failure: BaseException | None = None
@@ -88,6 +91,11 @@ class _Call:
         if self.refused or function is None or not function.asks_somebody:
             return False
         return pausing.asks(function, self.arguments, self.execution)
+
+    @property
+    def shows(self) -> bool:
+        """True if its result is part of the run's answer."""
+        return self.function is not None and self.function.shows_result
 
     @property
     def final_arguments(self) -> Any:
@@ -122,7 +130,7 @@ class ToolRound:
         ]
         self.executions = [call.execution for call in self._calls]
         self._closing = False
-        self._last_shown: _Call | None = None
+        self._shown: list[_Call] = []
 
     def _call_of(self, call: Mapping[str, Any], made: ToolExecution | None, *, refused: bool) -> _Call:
         # A call to something else than a function has none of it; the model will be told.
@@ -130,9 +138,11 @@ class ToolRound:
         name, arguments = str(called.get("name") or call.get("type") or ""), called.get("arguments")
         execution = made or ToolExecution(tool_call_id=call.get("id"), tool_name=name, tool_args=_as_sent(arguments))
         function = self.functions.get(name)
-        shows = function is not None and function.shows_result and execution.result and not execution.tool_call_error
-        shown = [execution.result or ""] if shows else []
-        return _Call(name=name, arguments=arguments, execution=execution, function=function, refused=refused, shown=shown)
+        made_call = _Call(name=name, arguments=arguments, execution=execution, function=function, refused=refused)
+        if made_call.shows and execution.result and not execution.tool_call_error and execution.shown is None:
+            # Somebody has said what came of it, outside.
+            made_call.unshown.append(execution.result)
+        return made_call
 
     @property
     def stops(self) -> bool:
@@ -155,21 +165,25 @@ class ToolRound:
 
     @property
     def shown(self) -> list[str]:
-        """What became part of the run's answer, by calls."""
-        return ["".join(call.shown) for call in self._calls if call.shown]
+        """What this round has made part of the run's answer, as it was streamed: one call's after another's."""
+        return ["".join(call.shown) for call in self._shown]
 
     async def events(self) -> AsyncGenerator[RunOutputEvent, None]:
         """Call all tools at once. What a tool raises is its result, for the model to hear; closing the generator cancels what still runs. Raises what is
         no Exception, as of a test that a tool lets fail.
 
-        Nothing is taken from a generator among the tools before its last event was read.
+        Nothing is taken from a generator among the tools before its last piece was read, or kept until the calls before it have shown theirs.
         """
         happenings: asyncio.Queue[Any] = asyncio.Queue(1)
         called = [call for call in self._calls if not call.waits]
+        for call in self._calls:
+            call.is_over = call not in called
         tasks = [asyncio.ensure_future(self._carry_out(call, happenings)) for call in called]
         try:
             for call in called:
                 yield self.event(ToolCallStartedEvent, tool=call.execution)
+            for event in self._show():
+                yield event
             unfinished = len(tasks)
             while unfinished:
                 happening = await happenings.get()
@@ -179,6 +193,9 @@ class ToolRound:
                         raise happening.failure
                 for event in self._events_of(happening):
                     yield event
+            for call in self._shown:
+                text = "".join(call.shown)
+                call.execution.shown = True if text == call.execution.result else text
         finally:
             self._closing = True
             await ended(*tasks)
@@ -240,28 +257,51 @@ class ToolRound:
 
     def _events_of(self, happening: Any) -> Iterator[RunOutputEvent]:
         if isinstance(happening, _Call):
-            yield from self._outcome(happening)
-            return
-        call, piece = happening
-        yield self._own(piece, call) if isinstance(piece, CustomEvent) else self._show(call, piece)
-
-    def _outcome(self, call: _Call) -> Iterator[RunOutputEvent]:
-        execution = call.execution
-        if execution.tool_call_error:
-            yield self.event(ToolCallErrorEvent, tool=execution, error=execution.result)
+            yield self._outcome(happening)
+        elif isinstance(happening[1], CustomEvent):
+            yield self._own(happening[1], happening[0])
         else:
-            yield self.event(ToolCallCompletedEvent, tool=execution, content=execution.result)
-            if execution.result and not call.shown and call.function is not None and call.function.shows_result:
-                yield self._show(call, execution.result)
-        if call.raised is not None and call.raised.stop_execution:
-            yield self._show(call, _text(call.raised.agent_message) or execution.result or "")
+            happening[0].unshown.append(happening[1])
+        yield from self._show()
 
-    def _show(self, call: _Call, text: str) -> RunOutputEvent:
-        apart = self.shown_before if self._last_shown is None else self._last_shown is not call
-        call.shown.append(text)
-        self._last_shown = call
-        event: RunOutputEvent = self.event(RunContentEvent, content=BETWEEN_PARTS + text if apart else text)
+    def _outcome(self, call: _Call) -> RunOutputEvent:
+        execution = call.execution
+        call.is_over = True
+        if call.raised is not None and call.raised.stop_execution:
+            call.unshown.append(_text(call.raised.agent_message) or execution.result or "")
+        event: RunOutputEvent
+        if execution.tool_call_error:
+            event = self.event(ToolCallErrorEvent, tool=execution, error=execution.result)
+        else:
+            event = self.event(ToolCallCompletedEvent, tool=execution, content=execution.result)
+            if call.shows and execution.result and not (call.shown or call.unshown):
+                call.unshown.append(execution.result)
         return event
+
+    def _show(self) -> Iterator[RunOutputEvent]:
+        """Make part of the answer whatever may be by now."""
+        while (call := self._next_to_show()) is not None:
+            text = "".join(call.unshown)
+            call.unshown.clear()
+            if not text:
+                continue
+            begins = not (self._shown and self._shown[-1] is call)
+            apart = begins and (self.shown_before or bool(self._shown))
+            call.shown.append(text)
+            if begins:
+                self._shown.append(call)
+            yield self.event(RunContentEvent, content=BETWEEN_PARTS + text if apart else text)
+
+    def _next_to_show(self) -> _Call | None:
+        """The call whose text comes next: all of one call's stands together, and in the order of the calls that show their results."""
+        if self._shown and not self._shown[-1].is_over:
+            return self._shown[-1] if self._shown[-1].unshown else None
+        for call in self._calls:
+            if call.unshown:
+                return call
+            if call.shows and not call.is_over:
+                return None
+        return None
 
     def _own(self, event: CustomEvent, call: _Call) -> CustomEvent:
         """The event of a tool as one of this run."""
@@ -271,6 +311,20 @@ class ToolRound:
                 setattr(event, name, getattr(event, name, None) or getattr(ids, name))
         event.tool_call_id = event.tool_call_id or call.execution.tool_call_id
         return event
+
+
+def rounds_of(messages: Sequence[Message], tools: Sequence[ToolExecution]) -> list[list[ToolExecution]]:
+    """The calls that a run has made, by the answers that made them."""
+    by_id = {tool.tool_call_id: tool for tool in tools}
+    own = (message.tool_calls or () for message in messages if not message.from_history)
+    rounds = ([by_id[call["id"]] for call in calls if call.get("id") in by_id] for calls in own)
+    return [calls for calls in rounds if calls]
+
+
+def texts_shown(rounds: Sequence[Sequence[ToolExecution]]) -> list[str]:
+    """What the calls have made part of the run's answer, as it was streamed: those that waited for a person came after the others."""
+    calls = [tool for made in rounds for tool in sorted(made, key=lambda tool: tool.was_asked) if tool.shown]
+    return [tool.shown if isinstance(tool.shown, str) else tool.result or "" for tool in calls]
 
 
 _IDS: Final = ("run_id", "session_id", "agent_id", "agent_name", "team_id", "team_name")

@@ -120,7 +120,7 @@ class Upkeep:
         if self._full:
             return
         sent, self._sent = self._sent, {}
-        names = ("messages", "tools") if "messages" in record else ()
+        names = ("messages", "tools", "events") if "messages" in record else ()
         own: dict[str, list[Any]] = {name: record.get(name) or [] for name in names}
         new: dict[str, Any] = {name: listed[sent.get(name, 0) :] for name, listed in own.items()}
         given = [record["input"]] if input_changed and not sent else []

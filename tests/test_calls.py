@@ -9,10 +9,16 @@ import pytest
 
 from agno_mongo.agent import Agent
 from agno_mongo.db.in_memory import InMemoryDb
+from agno_mongo.db.mongo import MongoDb
+from agno_mongo.errors import RunAlreadyFinished, RunIsPaused, SessionError
+from agno_mongo.exceptions import StopAgentRun
+from agno_mongo.media import Image
 from agno_mongo.messages import Message, ToolExecution
 from agno_mongo.run import RunOutput, RunStatus
+from agno_mongo.run.agent import RunContentEvent
 from agno_mongo.testing import ScriptedModel, ToolCall
 from agno_mongo.tools import tool
+from tests.test_continuing import set_in_entry
 
 calls: list[Any] = []
 
@@ -128,3 +134,140 @@ async def test_what_is_no_exception_ends_the_run_and_is_raised(in_a_thread: bool
     stored = await agent.aget_last_run_output()
     assert stored is not None
     assert stored.status is RunStatus.cancelled
+
+
+@tool(show_result=True)
+def table() -> str:
+    return "TABLE"
+
+
+@tool
+def draw() -> Image:
+    return Image(content=b"\x89PNG\r\n\x1a\n" + bytes(32))
+
+
+@tool
+def stop() -> str:
+    raise StopAgentRun("stopped", agent_message="The answer is 42.")
+
+
+PAY = ToolCall("pay", {"to": "Ann"})
+
+
+class TestWhatIsShownBesideMessages:
+    @pytest.mark.parametrize("db", [None, InMemoryDb()], ids=["no db", "db"])
+    async def test_is_there_when_a_paused_run_goes_on(self, db: MongoDb | None) -> None:
+        script = ([ToolCall("table"), ToolCall("draw")], PAY, "done")
+        agent = agent_of(*script, tools=[table, draw, pay], db=db, store_events=True)
+        run = await agent.arun("go", metadata={"of": "the call"})
+        assert (run.content, len(run.images or ())) == ("TABLE", 1)
+        before = [event.event for event in run.events or ()]
+        run = await confirmed(agent, run)
+        assert (run.content, len(run.images or ()), run.metadata) == ("TABLE\n\ndone", 1, {"of": "the call"})
+        assert [event.event for event in run.events or ()][: len(before)] == before
+
+    async def test_is_there_when_another_process_goes_on_from_a_checkpoint(self) -> None:
+        db, tools = InMemoryDb(), [table, draw]
+        settings: dict[str, Any] = {"tools": tools, "db": db, "checkpoint": "tool-batch", "store_events": True}
+        continued: list[RunOutput] = []
+
+        async def die(_: Any) -> str:
+            await set_in_entry(db, "r", lease_until=1.0)
+            continued.append(await agent_of("done", **settings).acontinue_run("r"))
+            return "too late"
+
+        with pytest.raises(SessionError):
+            await agent_of([ToolCall("draw"), ToolCall("table")], die, **settings).arun("go", run_id="r")
+        [run] = continued
+        assert (run.content, len(run.images or ())) == ("TABLE\n\ndone", 1)
+        kinds = [event.event for event in run.events or ()]
+        assert (kinds[0], kinds.count("ToolCallCompleted"), kinds.count("RunContinued")) == ("RunStarted", 2, 1)
+        stored = await agent_of(**settings).aget_run_output("r")
+        assert stored is not None
+        assert (stored.events or ())[0].event == "RunStarted"
+
+    async def test_is_the_answer_of_a_tool_that_ended_the_run_beside_a_call_that_waits(self) -> None:
+        agent = agent_of([ToolCall("stop"), PAY], tools=[stop, pay], db=InMemoryDb())
+        run = await confirmed(agent, await agent.arun("go"))
+        assert (run.status, run.content, calls) == (RunStatus.completed, "The answer is 42.", [("pay", "Ann")])
+
+    async def test_is_what_was_streamed_before_the_pause_and_after(self) -> None:
+        @tool(show_result=True, external_execution=True)
+        def outside() -> str: ...
+
+        @tool(show_result=True, requires_confirmation=True)
+        def sure() -> str:
+            return "SURE"
+
+        script = ([ToolCall("outside"), ToolCall("sure"), ToolCall("table")], PAY, "done")
+        agent = agent_of(*script, tools=[outside, sure, table, pay], db=InMemoryDb())
+        pieces: list[str] = []
+        run: Any = None
+
+        async def read(events: Any) -> Any:
+            last = None
+            async for event in events:
+                if isinstance(event, RunContentEvent):
+                    pieces.append(event.content)
+                last = event
+            return last
+
+        run = await read(agent.arun("go", stream=True, yield_run_output=True, run_id="r"))
+        while run.is_paused:
+            for requirement in run.active_requirements:
+                if requirement.needs_external_execution:
+                    requirement.set_external_execution_result("OUTSIDE")
+                else:
+                    requirement.confirm()
+            run = await read(agent.acontinue_run(run, stream=True, yield_run_output=True))
+        assert run.content == "".join(pieces) == "TABLE\n\nOUTSIDE\n\nSURE\n\ndone"
+
+
+async def test_results_that_are_shown_stand_in_the_order_of_the_calls_streamed_and_whole() -> None:
+    second_done = asyncio.Event()
+
+    @tool(show_result=True)
+    async def first() -> Any:
+        yield "1a "
+        await asyncio.wait_for(second_done.wait(), 10)
+        yield "1b"
+
+    @tool(show_result=True)
+    async def second() -> Any:
+        yield "2a "
+        second_done.set()
+        yield "2b"
+
+    agent = agent_of([ToolCall("first"), ToolCall("second")], "done", tools=[first, second])
+    events = [event async for event in agent.arun("go", stream=True, yield_run_output=True)]
+    run = events.pop()
+    assert isinstance(run, RunOutput)
+    pieces = [event.content for event in events if isinstance(event, RunContentEvent)]
+    assert run.content == "".join(pieces) == "1a 1b\n\n2a 2b\n\ndone"
+
+
+class TestWithoutADatabase:
+    async def test_a_paused_run_goes_on_once(self) -> None:
+        agent = agent_of(PAY, "done", "again")
+        run = await agent.arun("go")
+        with pytest.raises(RunIsPaused):
+            await agent.acontinue_run(run)
+        await confirmed(agent, run)
+        with pytest.raises(RunAlreadyFinished, match="goes on once"):
+            await agent.acontinue_run(run)
+        assert calls == [("pay", "Ann")]
+
+    async def test_a_run_that_does_not_wait_does_not_go_on(self) -> None:
+        agent = agent_of("one", "two")
+        with pytest.raises(RunAlreadyFinished):
+            await agent.acontinue_run(await agent.arun("Hello."))
+        assert len(agent.model.requests) == 1  # type: ignore[attr-defined]
+
+
+async def test_rounds_of_tools_are_counted_over_pauses() -> None:
+    agent = agent_of(*(ToolCall("pay", {"to": "Ann"}) for _ in range(4)), max_tool_rounds=2, db=InMemoryDb())
+    run = await agent.arun("go")
+    while run.is_paused:
+        run = await confirmed(agent, run)
+    assert (run.status, len(calls)) == (RunStatus.error, 2)
+    assert [request.tool_choice for request in agent.model.requests] == [None, None, "none"]  # type: ignore[attr-defined]

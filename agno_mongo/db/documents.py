@@ -44,7 +44,7 @@ class SessionSummary(StoredModel):
 class ActiveRun(StoredModel):
     """A run that was begun and has not finished: its input, and until when its process must have shown life.
 
-    ``started_at`` and ``lease_until`` are Unix seconds, by the server's clock. ``messages``, ``tools`` and ``metrics`` are there
+    ``started_at`` and ``lease_until`` are Unix seconds, by the server's clock. ``messages``, ``tools``, ``events`` and ``metrics`` are there
     if the run keeps checkpoints, as far as its finished rounds of tools, ``inner`` the records of finished runs within it, ``steps`` a workflow's
     finished steps; ``continued_by`` if another process has taken it over.
 
@@ -63,6 +63,7 @@ class ActiveRun(StoredModel):
     parent_run_id: str | None = None
     messages: list[Message] | None = None
     tools: list[ToolExecution] | None = None
+    events: list[Any] | None = None
     metrics: Metrics | None = None
     inner: list[dict[str, Any]] | None = None
     steps: list[dict[str, Any]] | None = None
@@ -217,6 +218,7 @@ class Session(Document):
                 "input": active.run_input,
                 "messages": active.messages,
                 "tools": active.tools,
+                **({"events": active.events} if active.events is not None else {}),
                 "metrics": active.metrics,
                 "created_at": int(active.started_at),
                 "status": active.status_at(now),

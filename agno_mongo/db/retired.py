@@ -30,7 +30,7 @@ looked for too when a run begins at a revision that this number divides, which i
 
 _AT_ONCE: Final = 32
 _TOLD_APART_BY: Final = ("started_at", "lease_until", "continued_by", "status")
-_KEPT: Final = ("messages", "tools", "metrics", "parent_run_id")
+_KEPT: Final = ("messages", "tools", "events", "metrics", "parent_run_id")
 
 
 async def retire(connection: Connection, key: SessionKey) -> int:
@@ -115,5 +115,5 @@ def _run(key: SessionKey, session: Mapping[str, Any], name: str, entry: Mapping[
         "attempt": "retired",
         "created_at": int(entry.get("started_at") or 0),
     }
-    run |= {field: entry.get(field) for field in _KEPT}
+    run |= {field: entry[field] for field in _KEPT if field in entry}
     return {field: value for field, value in run.items() if value is not None}

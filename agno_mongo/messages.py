@@ -201,6 +201,11 @@ class ToolExecution(StoredModel):
     external_execution_required: bool | None = None
     external_execution_silent: bool | None = None
 
+    @field_serializer("metrics")
+    def _metrics_that_count(self, value: Metrics | None) -> dict[str, Any] | None:
+        """A stored call does not carry nine zeros."""
+        return None if value is None else value.to_dict()
+
     @property
     def is_paused(self) -> bool:
         """True while the call waits for a person."""

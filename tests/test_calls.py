@@ -10,7 +10,7 @@ import pytest
 from agno_mongo.agent import Agent
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.errors import RunAlreadyFinished, RunIsPaused, SessionError
+from agno_mongo.errors import ConfigurationError, RunAlreadyFinished, RunIsPaused, SessionError
 from agno_mongo.exceptions import StopAgentRun
 from agno_mongo.media import Image
 from agno_mongo.messages import Message, ToolExecution
@@ -271,3 +271,18 @@ async def test_rounds_of_tools_are_counted_over_pauses() -> None:
         run = await confirmed(agent, run)
     assert (run.status, len(calls)) == (RunStatus.error, 2)
     assert [request.tool_choice for request in agent.model.requests] == [None, None, "none"]  # type: ignore[attr-defined]
+
+
+async def test_a_stored_call_has_no_counters_that_count_nothing() -> None:
+    run = await agent_of(ToolCall("look", {"x": "a"}), "done").arun("go")
+    [stored] = run.to_dict()["tools"]
+    assert list(stored["metrics"]) == ["duration"]
+
+
+async def test_what_is_no_requirement_is_not_repeated_in_the_error() -> None:
+    given = {"tool_execution": {"tool_args": 5, "result": "sk-secret" * 1000}}
+    for wrong in (given, ["sk-secret"]):
+        with pytest.raises(ConfigurationError, match="is no RunRequirement") as caught:
+            await agent_of(db=InMemoryDb()).acontinue_run("r", requirements=[wrong])  # type: ignore[list-item]
+        assert "secret" not in str(caught.value)
+        assert len(str(caught.value)) < 500

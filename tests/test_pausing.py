@@ -350,7 +350,7 @@ class TestAnAnswer:
         ("given", "words"),
         [
             ({"requirements": "yes"}, "requirements= takes a list, not str"),
-            ({"requirements": [7]}, "7 is no RunRequirement"),
+            ({"requirements": [7]}, "int is no RunRequirement"),
             ({"updated_tools": [{"tool_args": 7}]}, "is no ToolExecution"),
             ({"updated_tools": [{"tool_call_id": "a", "confirmed": value} for value in (True, False)]}, "has two answers"),
         ],

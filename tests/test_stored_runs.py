@@ -35,7 +35,12 @@ def look_up(secret: str) -> str:
 class TestWithoutToolMessages:
     async def test_nothing_is_stored_of_what_tools_were_asked_and_answered(self, db: MongoDb) -> None:
         agent, model = agent_on(
-            db, ToolCall("look_up", {"secret": "bluebird"}), "Done.", tools=[look_up], store_tool_messages=False, store_events=True
+            db,
+            ToolCall("look_up", {"secret": "bluebird"}),
+            "Done.",
+            tools=[look_up],
+            store_tool_messages=False,
+            store_events=True,
         )
         run = await agent.arun("go")
         assert model.requests[1].messages[-1].content == "found bluebird"

@@ -6,6 +6,8 @@ import io
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from agno_mongo.agent import Agent
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.testing import ScriptedModel, ToolCall
@@ -62,3 +64,31 @@ async def test_print_response_says_what_is_waited_for() -> None:
     await agent_of(ScriptedModel(CALL), requires_confirmation=True).aprint_response("Send Ann 5.", console=console_on(text))
     assert "Paused" in text.getvalue()
     assert "yes, no, or why not?" in text.getvalue()
+
+
+async def test_input_that_the_model_gave_is_agreed_to() -> None:
+    model = ScriptedModel(CALL, "Ann has it.")
+    text = await chat(agent_of(model, requires_user_input=True), "Send Ann 5.", "yes")
+    assert text.count("send(to='Ann', amount=5): may it go on so? yes, or no") >= 1
+    assert model.requests[1].messages[-1].content == "5 sent to Ann"
+
+
+async def test_whoever_does_not_agree_leaves_the_run_paused() -> None:
+    model = ScriptedModel(CALL, "Something else.")
+    agent = agent_of(model, requires_user_input=True)
+    text = await chat(agent, "Send Ann 5.", "no", "And now?")
+    assert "The run stays paused." in text
+    assert model.asked[-1] == "And now?"
+    assert len((await agent.aget_session("s")).paused_runs) == 1
+
+
+@pytest.mark.parametrize(("line", "noted"), [("rent", "rent"), ("-", "none")])
+async def test_a_field_that_may_stay_empty_is_asked_for_too(line: str, noted: str) -> None:
+    def note(to: str, about: str = "none") -> str:
+        return f"{to}: {about}"
+
+    model = ScriptedModel(ToolCall("note"), "done")
+    tools = [Function(entrypoint=note, user_input_fields=["to", "about"])]
+    text = await chat(Agent(model=model, db=InMemoryDb(), tools=tools), "Note it.", "Ann", line)
+    assert "about (- for none)?" in text
+    assert model.requests[-1].messages[-1].content == f"Ann: {noted}"

@@ -192,7 +192,7 @@ def _continuation(
 ) -> Continuation[RunT]:
     run = cast("RunT | None", run_response) if isinstance(run_response, BaseRunOutput) else None
     if run is None and not isinstance(run_response, (str, type(None))):
-        raise ConfigurationError(f"run_response= takes a RunOutput, not {type(run_response).__name__}: {run_response!r}")
+        raise ConfigurationError(f"run_response= takes a RunOutput, not {type(run_response).__name__}")
     ids = {given for given in (run_id, run_response if isinstance(run_response, str) else None, run and run.run_id) if given}
     if len(ids) != 1:
         raise ConfigurationError(

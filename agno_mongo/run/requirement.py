@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 from pydantic import Field, ValidationError, model_validator
@@ -13,6 +13,9 @@ from typing_extensions import Self
 
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.messages import StoredModel, ToolExecution, UserInputField, text_of
+
+_MANY: Final = 20
+"""Faults that are told at once."""
 
 PauseType = Literal["confirmation", "user_input", "external_execution"]
 
@@ -257,8 +260,11 @@ def _parsed(kind: Any, given: Any) -> Any:
     if isinstance(given, kind):
         return given
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"{given!r} is no {kind.__name__}")
+        raise ConfigurationError(f"{type(given).__name__} is no {kind.__name__}")
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        raise ConfigurationError(f"{given!r} is no {kind.__name__}: {error}") from error
+        # What was given may be large, and may be nobody else's to read.
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'it'}: {fault['msg']}" for fault in found[:_MANY])
+        raise ConfigurationError(f"a dict that is no {kind.__name__}: {faults}") from None

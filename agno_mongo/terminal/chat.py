@@ -30,7 +30,7 @@ from agno_mongo.run.agent import RunOutput
 from agno_mongo.terminal.lines import LineSource, lines_for
 from agno_mongo.terminal.look import EXIT_ON, Look, run_options
 from agno_mongo.terminal.parts import new_console, printable, table
-from agno_mongo.terminal.questions import Question, questions_of
+from agno_mongo.terminal.questions import NotNowError, Question, questions_of
 from agno_mongo.terminal.screen import events_of, print_run
 
 LISTED: Final = 20
@@ -215,7 +215,12 @@ class Chat:
 
     async def _answer_question(self, text: str) -> None:
         """Take the answer to the question that was asked last; once all are answered, go on with the run."""
-        self._questions[0].answer(text)
+        try:
+            self._questions[0].answer(text)
+        except NotNowError:
+            self._leave_paused()
+            self._say("The run stays paused.", "yellow")
+            return
         self._questions.pop(0)
         if self._questions or self._paused is None:
             self._ask()

@@ -11,9 +11,13 @@ from typing import Any
 from agno_mongo.terminal.parts import printable
 
 
+class NotNowError(Exception):
+    """Whoever was asked wants the run to stay paused."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question, and what becomes of its answer. Answering raises ConfigurationError if it does not fit."""
+    """A question, and what becomes of its answer. Answering raises ConfigurationError if it does not fit, NotNowError if the run is to wait on."""
 
     text: str
     answer: Callable[[str], None]
@@ -31,10 +35,7 @@ def _questions(requirement: Any) -> Iterator[Question]:
     if requirement.needs_confirmation:
         yield Question(text=f"{call}: yes, no, or why not?", answer=lambda line: _decide(requirement, line))
     if requirement.needs_user_input:
-        for field in requirement.user_input_schema or ():
-            if field.value is None:
-                about = f" ({field.description})" if field.description else ""
-                yield Question(text=printable(f"{call}: {field.name}{about}?"), answer=_filling(requirement, field))
+        yield from _fields(requirement, call)
     if requirement.needs_external_execution:
         yield Question(text=f"{call}: what came of it?", answer=requirement.set_external_execution_result)
 
@@ -47,14 +48,35 @@ def _decide(requirement: Any, line: str) -> None:
         requirement.reject(None if word in {"n", "no"} else line.strip())
 
 
-def _filling(requirement: Any, field: Any) -> Callable[[str], None]:
+def _fields(requirement: Any, call: str) -> Iterator[Question]:
+    """A question for each field without a value; if all have one, whether that may be. The last answer gives all of them at once."""
+    given: dict[str, Any] = {}
+    fields = [field for field in requirement.user_input_schema or () if field.value is None]
+    if not fields:
+        yield Question(text=f"{call}: may it go on so? yes, or no", answer=lambda line: _agree(requirement, line))
+    for field in fields:
+        about = ", ".join(filter(None, (field.description, None if field.required else "- for none")))
+        question = printable(f"{call}: {field.name}{f' ({about})' if about else ''}?")
+        yield Question(text=question, answer=_filling(requirement, field, given, last=field is fields[-1]))
+
+
+def _agree(requirement: Any, line: str) -> None:
+    if line.strip().lower() not in {"y", "yes"}:
+        raise NotNowError
+    requirement.provide_user_input({})
+
+
+def _filling(requirement: Any, field: Any, given: dict[str, Any], *, last: bool) -> Callable[[str], None]:
     def fill(line: str) -> None:
         value: Any = line.strip()
-        if field.field_type not in {str, "str"}:
+        if value == "-" and not field.required:
+            value = None
+        elif field.field_type not in {str, "str"}:
             # What is no JSON is text, a date say; the tool's own check decides.
             with suppress(ValueError):
                 value = json.loads(value)
-        if not requirement.is_resolved():
-            requirement.provide_user_input({field.name: value})
+        given[field.name] = value
+        if last:
+            requirement.provide_user_input(given)
 
     return fill

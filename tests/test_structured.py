@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, field_serializer, 
 from typing_extensions import TypedDict
 
 from agno_mongo.agent import Agent
-from agno_mongo.agent.json_schema import faults, strict
 from agno_mongo.agent.output_schema import output_schema
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, InputSchemaError, OutputSchemaError
+from agno_mongo.json_schema import faults, strict
 from agno_mongo.messages import Message
 from agno_mongo.models.demo import DemoModel
 from agno_mongo.models.openai import OpenAIChat

@@ -447,3 +447,27 @@ def test_results_that_go_round_in_circles_or_have_no_json_are_text_too() -> None
     assert result_text(circle) == "[[...]]"
     assert "object object" in result_text(object())
     assert "object object" in result_text({"a": object()})
+
+
+class TestAStrictTool:
+    def test_sends_only_what_strict_mode_has_words_for(self) -> None:
+        @tool(strict=True)
+        def rename(
+            name: Annotated[str, Field(min_length=1, max_length=5, description="The new one.")], tags: list[str] | None = None
+        ) -> str:
+            return name
+
+        sent = rename.to_openai()["function"]["parameters"]
+        assert sent["properties"]["name"] == {"type": "string", "description": "The new one."}
+        assert sent["required"] == ["name", "tags"]
+        with pytest.raises(BadToolArgumentsError, match="name"):
+            rename.validated({"name": "too long", "tags": None})
+
+    @pytest.mark.parametrize("kind", [dict[str, int], tuple[int, str], Any])
+    def test_is_refused_when_it_is_made_if_there_are_none(self, kind: Any) -> None:
+        def count(tags: Any) -> str: ...
+
+        count.__annotations__["tags"] = kind
+        with pytest.raises(ConfigurationError, match="tool 'count': OpenAI's strict mode"):
+            tool(strict=True)(count)
+        assert tool(count).to_openai()

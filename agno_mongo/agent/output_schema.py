@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from pydantic import BaseModel, ValidationError
 from pydantic.errors import PydanticUserError
 
-from agno_mongo.agent import json_schema
+from agno_mongo import json_schema
 from agno_mongo.errors import ConfigurationError, OutputSchemaError
 from agno_mongo.messages import Message
 from agno_mongo.models.base import Model

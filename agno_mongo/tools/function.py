@@ -37,7 +37,7 @@ class Function:
 
     ``entrypoint``: the function behind it, plain (it runs in a thread and may block), async, or a generator of either kind. ``name``,
     ``description`` and ``parameters`` (a JSON schema) are what the model sees; what is not given is read from signature and docstring.
-    ``strict``: the provider holds the model to the schema. ``instructions`` go into the agent's system message, unless
+    ``strict``: the provider holds the model to the schema, as far as strict mode has words for it. ``instructions`` go into the agent's system message, unless
     ``add_instructions=False``.
 
     ``show_result``: the result is part of the run's answer too. ``stop_after_tool_call``: the run ends with the tool's result as its
@@ -95,6 +95,9 @@ class Function:
             self.description = self.description or self._signature.description
         if self.parameters is None:
             self.parameters = self._signature.parameters if self._signature is not None else dict(_NO_ARGUMENTS)
+        if self.strict:
+            # Now, and not when the provider refuses it.
+            self.to_openai()
 
     def _check(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -190,7 +193,15 @@ class Function:
         schema = self.parameters or _NO_ARGUMENTS
         if self.user_input_fields:
             schema = without(schema, self.user_input_fields)
-        return as_strict(schema) if self.strict else schema
+        if not self.strict:
+            return schema
+        made = as_strict(schema)
+        if made is None:
+            raise ConfigurationError(
+                f"tool {self.name!r}: OpenAI's strict mode has no word for its parameters: it knows no dict with keys of the model's own, no tuple "
+                "and no value of any kind. Change them, a list or a pydantic model say, or leave out strict="
+            )
+        return made
 
     def to_openai(self) -> dict[str, Any]:
         """The tool in the shape of OpenAI's ``tools``."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
 from agno_mongo.errors import ConfigurationError
+from agno_mongo.json_schema import strict
 from agno_mongo.media import Media
 from agno_mongo.run.base import RunContext
 
@@ -81,17 +82,21 @@ def accepted(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[s
     return {name: offered[name] for name in inspect.signature(function).parameters if name in offered}
 
 
-def as_strict(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema as OpenAI's strict mode wants it: every argument given, null for those that need not be, nothing beside them."""
-    schema: dict[str, Any] = _closed(dict(parameters))
-    schema.setdefault("properties", {})
-    schema |= {"additionalProperties": False, "required": list(schema["properties"])}
+def as_strict(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The schema as OpenAI's strict mode wants it: every argument given, null for those that need not be, nothing beside them. None if it has no
+    such form: see :func:`agno_mongo.json_schema.strict`.
+    """
     needed = parameters.get("required") or ()
-    for name, part in schema["properties"].items():
-        if name not in needed and not allows_null(part):
-            details = {key: part.pop(key) for key in ("description",) if key in part}
-            schema["properties"][name] = {"anyOf": [part, {"type": "null"}], **details}
-    return schema
+    properties = {
+        name: part if name in needed or allows_null(part) else _or_null(part)
+        for name, part in parameters.get("properties", {}).items()
+    }
+    return strict({"type": "object", **parameters, "properties": properties, "additionalProperties": False})
+
+
+def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
+    details = {key: schema[key] for key in ("description",) if key in schema}
+    return {"anyOf": [{key: part for key, part in schema.items() if key not in details}, {"type": "null"}], **details}
 
 
 def without(schema: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -105,22 +110,6 @@ def without(schema: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]
 def allows_null(schema: Mapping[str, Any]) -> bool:
     """True if null fits the schema."""
     return not schema.keys() - {"description"} or any(part.get("type") == "null" for part in (schema, *schema.get("anyOf", ())))
-
-
-def _closed(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_closed(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept: dict[str, Any] = {}
-    for key, part in schema.items():
-        if key in {"properties", "$defs"}:
-            kept[key] = {name: _closed(entry) for name, entry in part.items()}
-        elif key != "default":
-            kept[key] = part if key in {"enum", "const", "examples"} else _closed(part)
-    if "properties" in kept:
-        kept |= {"additionalProperties": False, "required": list(kept["properties"])}
-    return kept
 
 
 def without_titles(schema: Any) -> Any:

@@ -123,7 +123,7 @@ def _closed(made: dict[str, Any]) -> dict[str, Any]:
     if "object" in _types(made):
         if "properties" not in made or made.get("additionalProperties", False) is not False:
             raise _NotStrictError
-        fields, required = made["properties"], made.get("required", ())
+        fields, required = made["properties"], made.get("required", [])
         every = required if len(required) == len(fields) and set(required) == set(fields) else list(fields)
         return {**made, "required": every, "additionalProperties": False}
     if "array" in _types(made) and "items" not in made:

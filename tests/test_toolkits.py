@@ -277,15 +277,16 @@ class TestResultsInFiles:
         return fetch
 
     async def test_outlive_the_process_and_nobody_else_reads_them(self, tmp_path: Path) -> None:
-        calls: list[Any] = []
-        for _ in range(2):
+        # Each process begins with the same enclosed values.
+        calls_of_each: list[list[Any]] = [[], []]
+        for calls in calls_of_each:
             fetch = self.kept_in(tmp_path / "kept", calls)
             assert await answers([fetch], ToolCall("fetch", {"item": "a"}), user_id="ann") == ['{"item": "a"}']
-        assert calls == ["a"]
+        assert calls_of_each == [["a"], []]
         (file,) = (tmp_path / "kept" / "fetch").iterdir()
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        await answers([self.kept_in(tmp_path / "kept", calls)], ToolCall("fetch", {"item": "a"}), user_id="ben")
-        assert calls == ["a", "a"]
+        await answers([self.kept_in(tmp_path / "kept", calls := [])], ToolCall("fetch", {"item": "a"}), user_id="ben")
+        assert calls == ["a"]
 
     @pytest.mark.parametrize(
         "left", ["", "{", "[]", '{"written": "yesterday", "result": 1}', '{"written": 0, "result": 1}', "\udcff"]
@@ -338,3 +339,50 @@ class TestResultsInFiles:
         stop.set()
         assert {len(one) for read_ones in found[2:] for one in read_ones or () if one is not caches.NOTHING} <= {10_000}
         assert os.listdir(tmp_path) == ["k.json"]
+
+
+class Hotel(Toolkit):
+    def __init__(self, city: Any, folder: Any, count: list[str]) -> None:
+        super().__init__(name="hotel", tools=[self.rooms], cache_results=True, cache_dir=folder)
+        self.city = city
+        type(self).count = count
+
+    def rooms(self) -> str:
+        type(self).count.append(str(self.city))
+        return f"rooms in {self.city}"
+
+
+class TestResultsInFilesOfToolsOfTheSameCode:
+    @staticmethod
+    async def result(tool: Any) -> str | None:
+        run = await Agent(model=ScriptedModel(ToolCall("rooms"), "ok"), tools=[tool], user_id="u").arun("go")
+        return (run.tools or ())[0].result
+
+    async def test_are_those_of_an_object_like_it(self, tmp_path: Path) -> None:
+        count: list[str] = []
+        told = [await self.result(Hotel(city, tmp_path, count)) for city in ("Rome", "Paris", "Rome")]
+        assert told == ["rooms in Rome", "rooms in Paris", "rooms in Rome"]
+        assert count == ["Rome", "Paris"]
+
+    async def test_are_those_of_a_function_that_encloses_the_same(self, tmp_path: Path) -> None:
+        count: list[str] = []
+
+        def rooms_of(city: str, count: list[str]) -> Function:
+            def rooms() -> str:
+                count.append(city)
+                return city
+
+            return Function(entrypoint=rooms, cache_results=True, cache_dir=tmp_path)
+
+        assert [await self.result(rooms_of(city, [])) for city in ("Rome", "Paris")] == ["Rome", "Paris"]
+        assert await self.result(rooms_of("Rome", count)) == "Rome"
+        assert count == []
+
+    async def test_are_in_memory_where_an_object_does_not_say_what_it_is(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        count: list[str] = []
+        for city in (object(), object()):
+            assert await self.result(Hotel(city, tmp_path, count)) == f"rooms in {city}"
+        assert (len(count), list(tmp_path.iterdir())) == (2, [])
+        assert "in memory and not in files" in caplog.text

@@ -73,17 +73,19 @@ class MemoryCache:
 
 @dataclass(frozen=True)
 class FileCache:
-    """Results as JSON files in ``folder``, readable by nobody else, for ``seconds`` each. Its methods block.
+    """Results as JSON files in ``folder``, readable by nobody else, for ``seconds`` each; ``whose`` tells them from those of another function of the
+    same code. Its methods block.
 
     A file that cannot be read is no result, and one that cannot be written is told in the log: a cache costs no call.
     """
 
     folder: Path
     seconds: float
+    whose: str = ""
 
     def get(self, key: str) -> Any:
         """The result, or NOTHING. A file whose time is over goes."""
-        path = self.folder / f"{key}.json"
+        path = self.folder / self._name(key)
         try:
             entry = json.loads(path.read_text("utf-8"))
             written, result = entry["written"], entry["result"]
@@ -104,9 +106,12 @@ class FileCache:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._replace(f"{key}.json", text)
+            self._replace(self._name(key), text)
         except OSError as error:
             _log.warning("the result of a tool cannot be kept in %s: %s", self.folder, error)
+
+    def _name(self, key: str) -> str:
+        return f"{self.whose}-{key}.json" if self.whose else f"{key}.json"
 
     def _replace(self, name: str, text: str) -> None:
         handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")

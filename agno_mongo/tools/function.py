@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,9 +20,12 @@ from agno_mongo import checks
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.tools.cache import FileCache, MemoryCache
 from agno_mongo.tools.result import ToolResult
+from agno_mongo.tools.same_code import NotPlainError, told_apart_by
 from agno_mongo.tools.signature import FILLED_IN_TYPES, Signature, allows_null, as_strict, name_of, signature_of, without
 
 __all__ = ["BadToolArgumentsError", "Function", "FunctionCall", "ToolResult"]
+
+_log = logging.getLogger("agno_mongo")
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _NO_ARGUMENTS: Final[dict[str, Any]] = {"type": "object", "properties": {}}
@@ -180,7 +184,16 @@ class Function:
             return None
         if self.cache_dir is None:
             return MemoryCache(self.cache_ttl)
-        return FileCache(Path(self.cache_dir) / self.name, self.cache_ttl)
+        try:
+            whose = told_apart_by(self.entrypoint)
+        except NotPlainError as error:
+            _log.warning(
+                "the results of tool %r are kept in memory and not in files: others of the same code could not be told from it, since it has %s",
+                self.name,
+                error,
+            )
+            return MemoryCache(self.cache_ttl)
+        return FileCache(Path(self.cache_dir) / self.name, self.cache_ttl, whose)
 
     @property
     def arguments(self) -> type[BaseModel]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from agno_mongo import checks
 from agno_mongo.errors import ConfigurationError
@@ -40,6 +40,9 @@ class Toolkit:
     ``timeout`` is an attribute for subclasses, for whatever they wait for; nothing here reads it. With ``auto_register=False`` a subclass
     calls ``register`` itself.
     """
+
+    MADE_OF_ITSELF: ClassVar = frozenset({"tools", "async_tools", "functions", "async_functions", "_registered"})
+    """Attributes that say nothing of a toolkit that tells it from another of its class."""
 
     def __init__(
         self,

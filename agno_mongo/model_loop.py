@@ -22,7 +22,7 @@ from agno_mongo.run.agent import (
 )
 from agno_mongo.run.base import RunContext, RunStatus
 from agno_mongo.run.message_run import MessageRunOutput
-from agno_mongo.tool_calls import BETWEEN_PARTS, MakeEvent, ToolRound, ToolSettings, rounds_of, texts_shown
+from agno_mongo.tool_calls import BETWEEN_PARTS, MakeEvent, ToolRound, ToolSettings, rounds_of, texts_shown, told_apart
 from agno_mongo.tools.function import Function
 
 
@@ -166,7 +166,7 @@ class ModelLoop:
     def _take(self, answer: _Answer) -> Metrics:
         """What was said becomes part of the run, however it ended: a run that failed is never shown to the model again."""
         message = answer.message()
-        message.tool_calls = self._told_apart(message.tool_calls)
+        message.tool_calls = told_apart(message.tool_calls, self.messages)
         if answer.complete or message.content or message.reasoning_content:
             self.messages.append(message)
         self.run.content, self.run.reasoning_content = message.content, message.reasoning_content
@@ -178,20 +178,6 @@ class ModelLoop:
         self._metrics.add(used)
         self._metrics.time_to_first_token = self._metrics.time_to_first_token or used.time_to_first_token
         return used
-
-    def _told_apart(self, calls: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
-        """The calls, with an id of its own each: some servers number them anew in each answer. Neither a result nor what somebody answers could be
-        told to belong to its call.
-        """
-        taken = {call.get("id") for message in self._own_messages() for call in message.tool_calls or ()} if calls else set()
-        apart = []
-        for call in calls or ():
-            apart.append({**call, "id": f"call_{uuid4().hex}"} if call["id"] in taken else call)
-            taken.add(call["id"])
-        return apart or None
-
-    def _own_messages(self) -> list[Message]:
-        return [message for message in self.messages if not message.from_history]
 
     async def _call_tools(self, paused_round: list[ToolExecution]) -> AsyncGenerator[RunOutputEvent, None]:
         """All calls of the last answer at once. Results go to the model in the order of the calls."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final
+from uuid import uuid4
 
 from agno_mongo.errors import AgentRunException
 from agno_mongo.media import Media
@@ -311,6 +312,20 @@ class ToolRound:
                 setattr(event, name, getattr(event, name, None) or getattr(ids, name))
         event.tool_call_id = event.tool_call_id or call.execution.tool_call_id
         return event
+
+
+def told_apart(calls: list[dict[str, Any]] | None, messages: Sequence[Message]) -> list[dict[str, Any]] | None:
+    """A model's calls after ``messages``, each with an id of its own within the run: some servers number them anew in each answer. Neither a result nor
+    what somebody answers could be told to belong to its call.
+    """
+    if not calls:
+        return None
+    taken = {call.get("id") for message in messages if not message.from_history for call in message.tool_calls or ()}
+    apart = []
+    for call in calls:
+        apart.append({**call, "id": f"call_{uuid4().hex}"} if call["id"] in taken else call)
+        taken.add(call["id"])
+    return apart
 
 
 def rounds_of(messages: Sequence[Message], tools: Sequence[ToolExecution]) -> list[list[ToolExecution]]:

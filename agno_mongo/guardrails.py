@@ -5,7 +5,6 @@ Patterns find what looks like something. They miss what is written otherwise and
 
 from __future__ import annotations
 
-import asyncio
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from pydantic import BaseModel
 from agno_mongo.errors import CheckTrigger, ConfigurationError, InputCheckError
 from agno_mongo.messages import Message
 from agno_mongo.run.base import RunInput
+from agno_mongo.threads import in_thread
 
 
 class BaseGuardrail(ABC):
@@ -31,7 +31,7 @@ class BaseGuardrail(ABC):
 
     async def async_check(self, run_input: RunInput) -> None:
         """The same, without blocking the event loop."""
-        await asyncio.to_thread(self.check, run_input)
+        await in_thread(lambda _: self.check(run_input))
 
 
 class PIIDetectionGuardrail(BaseGuardrail):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -454,3 +455,66 @@ async def test_hooks_run_once_for_a_run_with_tools() -> None:
     )
     await agent.arun("1 + 2?")
     assert called == ["pre", "post"]
+
+
+def leave() -> None:
+    raise SystemExit(3)
+
+
+async def aleave() -> None:
+    raise SystemExit(3)
+
+
+def stop() -> None:
+    next(iter(()))
+
+
+class TestAFunctionThatWouldEndMoreThanItself:
+    @pytest.mark.parametrize("function", [leave, aleave, stop])
+    @pytest.mark.parametrize("setting", ["pre_hooks", "post_hooks", "dependencies", "instructions", "system_message", "tools"])
+    async def test_only_ends_its_run(self, setting: str, function: Any) -> None:
+        given = {"pre_hooks": [function], "post_hooks": [function], "dependencies": {"d": function}}.get(setting, function)
+        agent, _ = agent_with("ok", **{setting: given})
+        with pytest.raises(RuntimeError, match=r"SystemExit: 3|StopIteration"):
+            await asyncio.wait_for(agent.arun("go"), 5)
+        assert (await stored_run(agent)).status == RunStatus.error
+
+
+class TestAHookThatHangs:
+    def test_keeps_no_loop_from_ending_and_takes_no_thread_from_others(self) -> None:
+        let_go, began = threading.Event(), threading.Semaphore(0)
+
+        def hang() -> None:
+            began.release()
+            let_go.wait(30)
+
+        class Hang(BaseGuardrail):
+            def check(self, run_input: RunInput) -> None:
+                hang()
+
+        async def main() -> None:
+            number = 40  # more than the loop's own threads
+            runs = [
+                asyncio.create_task(agent_with("ok", pre_hooks=[hook])[0].arun("go")) for hook in [hang, Hang()] * (number // 2)
+            ]
+            for _ in runs:
+                while not began.acquire(blocking=False):
+                    await asyncio.sleep(0.01)
+            assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 5) == "free"
+            for run in runs:
+                run.cancel()
+            await asyncio.gather(*runs, return_exceptions=True)
+
+        started = time.monotonic()
+        asyncio.run(main())
+        assert time.monotonic() - started < 20
+        let_go.set()
+
+    async def test_hooks_that_call_agents_with_hooks_never_wait_for_each_other(self) -> None:
+        def ask_a_judge(run_input: RunInput) -> None:
+            judge, _ = agent_with("fine", pre_hooks=[lambda run_input: None], db=None)
+            judge.run(run_input.input_content)
+
+        runs = [agent_with("ok", pre_hooks=[ask_a_judge], db=None)[0].arun("go") for _ in range(70)]
+        done = await asyncio.wait_for(asyncio.gather(*runs), 20)
+        assert [run.content for run in done] == ["ok"] * 70

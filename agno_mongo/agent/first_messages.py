@@ -50,7 +50,7 @@ async def resolve_dependencies(agent: AgentSettings, execution: Execution, optio
     available = {**agent.as_arguments, "run_context": context, "run_input": execution.run.input, "session": execution.session}
     for name, value in list(given.items()):
         if callable(value):
-            given[name] = await called(value, available, may_block=True)
+            given[name] = await called(value, available)
 
 
 async def fill(

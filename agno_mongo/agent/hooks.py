@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from agno_mongo.run.agent import (
     RunOutputEvent,
 )
 from agno_mongo.run.base import RunInput
+from agno_mongo.threads import called
 
 _ALWAYS: Final = (
     "agent",
@@ -50,16 +50,11 @@ class Hook:
     wanted: frozenset[str] | None
 
     async def call(self, available: Mapping[str, Any]) -> None:
-        """Call it, a plain function in a thread, so that it may block. Whatever it raises goes through."""
+        """Call it, a plain function in a thread, so that it may block. Whatever it raises goes through; LeftError where it would end the process."""
         given = dict(available)
         if self.wanted is not None:
             given = {name: available.get(name) for name in self.wanted if name in available or name in _EITHER}
-        if inspect.iscoroutinefunction(self.function):
-            await self.function(**given)
-            return
-        outcome = await asyncio.to_thread(self.function, **given)
-        if inspect.isawaitable(outcome):
-            await outcome
+        await called(self.function, **given)
 
 
 def checked_hooks(setting: str, hooks: Any) -> list[Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -10,6 +9,7 @@ from typing import Any, TypeAlias
 from agno_mongo import checks
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.run.base import RunContext
+from agno_mongo.threads import called
 from agno_mongo.tools.function import Function
 from agno_mongo.tools.signature import accepted
 from agno_mongo.tools.toolkit import Toolkit
@@ -66,9 +66,7 @@ async def made_for(tools: Callable[..., Any], context: RunContext, actor: Mappin
         "session_state": context.session_state,
         "dependencies": context.dependencies,
     }
-    made = tools(**accepted(tools, offered))
-    if inspect.isawaitable(made):
-        made = await made
+    made = await called(tools, **accepted(tools, offered))
     if made is None:
         return []
     if not isinstance(made, Sequence) or isinstance(made, str):

@@ -105,7 +105,8 @@ _CARD: Final = "Credit Card"
 _PII: Final = {
     "SSN": re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])"),
     _CARD: re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])"),
-    "Email": re.compile(r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)+"),
+    # Begun only where a word begins, or right behind another address: from every letter on it would take quadratic time.
+    "Email": re.compile(r"(?:(?<![\w.%+-])[\w.%+-]+|(?<=[\w-])[.%+][\w.%+-]{0,63})@[\w-]+(?:\.[\w-]+)+"),
     "Phone": re.compile(
         r"(?<![\w-])(?:(?:\+?1[ .-])?(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}|\+\d{1,3}(?:[ .-]?\d{2,4}){2,5})(?![\w-])"
     ),

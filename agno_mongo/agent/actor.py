@@ -14,7 +14,7 @@ from agno_mongo import renamed, terminal
 from agno_mongo.agent import media_input
 from agno_mongo.agent.continuing import Continuation, ContinueOptions, Continuing
 from agno_mongo.agent.first_messages import check_options, fill, resolve_dependencies, runs_looked_back_on
-from agno_mongo.agent.hooks import post_hook_events, pre_hook_events
+from agno_mongo.agent.hooks import PreHooks, post_hook_events
 from agno_mongo.agent.input_schema import fitting_input
 from agno_mongo.agent.introducing import introduction
 from agno_mongo.agent.media_input import MediaOptions
@@ -289,14 +289,16 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         async def body(execution: Execution) -> AsyncGenerator[Any, None]:
             messages = execution.run.messages = execution.context.messages
             await resolve_dependencies(self, execution, options)
+            asked_now = asked
             if self.pre_hooks:
-                async with aclosing(pre_hook_events(self.pre_hooks, given, execution, self.as_arguments)) as events:
+                hooks = PreHooks(self.pre_hooks, given, execution)
+                async with aclosing(hooks.events(self.as_arguments)) as events:
                     async for event in events:
                         yield event
+                asked_now = hooks.asked(self.user_message_role)
             toolbox = await self._tools_for(execution.context)
             form = self._form_of(schema, execution)
             markdown = self.markdown and schema is None
-            asked_now = None if self.pre_hooks else asked
             await fill(messages, self, asked_now, options, execution, markdown=markdown, tools=toolbox.instructions)
             if schema is not None:
                 schema.instruct(messages)

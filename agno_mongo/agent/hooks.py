@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agno_mongo.agent.media_input import asked_again
 from agno_mongo.agent.prompt import stored_input
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import Execution
@@ -68,28 +69,42 @@ def checked_hooks(setting: str, hooks: Any) -> list[Any] | None:
     return list(hooks)
 
 
-async def pre_hook_events(
-    hooks: Sequence[Any], given: Any, execution: Execution, actor: Mapping[str, Any]
-) -> AsyncGenerator[RunOutputEvent, None]:
-    """Call the hooks in order. What they leave of the input is the run's input: it is sent, and stored.
+class PreHooks:
+    """What a run's ``pre_hooks`` make of its input. What they leave of it is the run's input: it is sent, and stored.
 
     A run that goes on has nothing ``given``, but its stored input. If it has been sent to the model already, the hooks have seen it.
     """
-    if execution.past.finished_rounds:
-        return
-    run_input = execution.run.input = execution.run.input or RunInput()
-    before = run_input.input_content
-    run_input.input_content = before if given is None else given
-    available = _available(execution, actor) | {"run_input": run_input}
-    try:
-        for hook in (_hook("pre_hooks", hook) for hook in hooks):
-            yield execution.event(PreHookStartedEvent, pre_hook_name=hook.name, run_input=run_input)
-            await hook.call(available)
-            yield execution.event(PreHookCompletedEvent, pre_hook_name=hook.name, run_input=run_input)
-    finally:
-        run_input.input_content = stored_input(run_input.input_content)
-        # Data may have been changed in place.
-        execution.input_changed = not isinstance(before, str) or run_input.input_content != before
+
+    def __init__(self, hooks: Sequence[Any], given: Any, execution: Execution) -> None:
+        self._hooks = hooks
+        self._given = given
+        self._execution = execution
+        self._left: RunInput | None = None
+
+    def asked(self, role: str) -> list[Message] | None:
+        """The messages of the input as the hooks have left it; None if they have not looked at it. ``role`` is the user's."""
+        return None if self._left is None else asked_again(self._left, role)
+
+    async def events(self, actor: Mapping[str, Any]) -> AsyncGenerator[RunOutputEvent, None]:
+        """Call the hooks in order."""
+        execution, given = self._execution, self._given
+        if execution.past.finished_rounds:
+            return
+        run_input = execution.run.input = execution.run.input or RunInput()
+        before = run_input.input_content
+        run_input.input_content = before if given is None else given
+        available = _available(execution, actor) | {"run_input": run_input}
+        try:
+            for hook in (_hook("pre_hooks", hook) for hook in self._hooks):
+                yield execution.event(PreHookStartedEvent, pre_hook_name=hook.name, run_input=run_input)
+                await hook.call(available)
+                yield execution.event(PreHookCompletedEvent, pre_hook_name=hook.name, run_input=run_input)
+        finally:
+            # What is sent is made of the objects that they leave, not of what is stored in their place.
+            self._left = run_input.model_copy()
+            run_input.input_content = stored_input(run_input.input_content)
+            # Data may have been changed in place.
+            execution.input_changed = not isinstance(before, str) or run_input.input_content != before
 
 
 async def post_hook_events(

@@ -8,7 +8,7 @@ from typing import Any, Final, TypedDict
 from agno_mongo.agent.prompt import user_messages
 from agno_mongo.errors import MediaError
 from agno_mongo.media import NAMES, Audio, File, Image, Media, Video, all_loaded
-from agno_mongo.messages import Message
+from agno_mongo.messages import Message, is_message
 from agno_mongo.run.base import RunInput
 
 KINDS: Final[dict[str, type[Media]]] = {"images": Image, "audio": Audio, "videos": Video, "files": File}
@@ -43,7 +43,7 @@ async def read(given: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, l
 
 
 async def _message_read(given: Any) -> Any:
-    if isinstance(given, Mapping) and "role" in given and not NAMES.isdisjoint(given):
+    if isinstance(given, Mapping) and not NAMES.isdisjoint(given) and is_message(given):
         given = Message.model_validate(dict(given))
         _refuse_to_read(given)
     if not isinstance(given, Message) or not given.media:

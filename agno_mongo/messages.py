@@ -88,7 +88,8 @@ class Message(StoredModel):
 
     ``role`` is ``system``, ``user``, ``assistant`` or ``tool``; ``content`` is text or a list of OpenAI content
     parts; ``tool_calls`` have OpenAI's shape. ``images``, ``audio``, ``videos`` and ``files`` go with the content.
-    ``from_history`` marks a message that an earlier run owns: it is shown to the model and not stored again. ``finish_reason`` says why an
+    ``from_history`` marks a message that an earlier run owns: it is shown to the model and not stored again. ``misfit`` marks an answer that does not fit
+    its schema, and what the model was told of it: later prompts, chat history, search and summaries leave both out. ``finish_reason`` says why an
     answer ended where it did, if that is not its own end or a tool call; ``provider_data`` is what its provider wants to see again.
     """
 
@@ -110,6 +111,7 @@ class Message(StoredModel):
     tool_call_error: bool | None = None
     stop_after_tool_call: bool = False
     from_history: bool = False
+    misfit: bool = False
     metrics: Metrics | None = None
     created_at: int = Field(default_factory=lambda: int(time()))
 

@@ -18,12 +18,15 @@ from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import AgnoMongoError, ConfigurationError, RunAlreadyFinished
 from agno_mongo.exceptions import CheckTrigger, InputCheckError, OutputCheckError
 from agno_mongo.guardrails import BaseGuardrail, PromptInjectionGuardrail
+from agno_mongo.media import Image
 from agno_mongo.messages import Message
-from agno_mongo.models.base import ModelRequest
+from agno_mongo.models.base import ModelDelta, ModelRequest
 from agno_mongo.run import RunContext, RunInput, RunOutput, RunStatus
 from agno_mongo.run.agent import RunErrorEvent
 from agno_mongo.testing import ScriptedModel, ToolCall
+from agno_mongo.tools import tool
 from tests.test_continuing import set_in_entry
+from tests.test_media import png
 from tests.test_store_contract import begin
 
 
@@ -583,3 +586,80 @@ class TestDataWithARole:
         await set_in_entry(agent.db, "r", input={"name": "Ann", "role": "engineer"})
         await agent.acontinue_run(run_id="r")
         assert model.asked == ['{"name": "Ann", "role": "engineer"}']
+
+
+def redact(run_output: RunOutput) -> None:
+    run_output.content = "[redacted]"
+
+
+class Responding(ScriptedModel):
+    """Answers as the Responses API does, with its own form of the answer."""
+
+    async def respond(self, request: ModelRequest) -> Any:
+        self.requests.append(request)
+        items = [{"type": "message", "id": "1", "text": "SECRET"}]
+        own = {"response_id": "r1", "model": "scripted", "output": items}
+        yield ModelDelta(content="SECRET", provider_data=own, finish_reason="stop")
+
+
+class TestARedactedAnswer:
+    async def test_that_a_tool_gave_is_redacted_in_later_prompts(self) -> None:
+        def count() -> str:
+            return "3 words"
+
+        @tool(stop_after_tool_call=True)
+        def fetch() -> str:
+            return "SECRET"
+
+        agent, model = agent_with(
+            [ToolCall("count"), ToolCall("fetch")], "ok", tools=[fetch, count], post_hooks=[redact], add_history_to_context=True
+        )
+        assert (await agent.arun("go")).content == "[redacted]"
+        await agent.arun("again")
+        assert [message.content for message in model.requests[1].messages[2:4]] == ["3 words", "[redacted]"]
+        assert "SECRET" not in repr([(run.content, run.messages, run.tools) for run in await agent.aget_runs()])
+
+    async def test_that_a_tool_showed_is_redacted_in_later_prompts(self) -> None:
+        @tool(show_result=True)
+        def fetch() -> str:
+            return "SECRET"
+
+        agent, model = agent_with(ToolCall("fetch"), "There.", "ok", tools=[fetch], post_hooks=[redact], add_history_to_context=True)
+        await agent.arun("go")
+        await agent.arun("again")
+        assert "SECRET" not in repr(model.requests[2].messages)
+
+    async def test_leaves_nothing_of_what_the_provider_had_of_it(self) -> None:
+        model = Responding()
+        agent, _ = agent_with(model=model, post_hooks=[redact], add_history_to_context=True)
+        await agent.arun("go")
+        await agent.arun("again")
+        assert [(message.content, message.provider_data) for message in model.requests[1].messages] == [
+            ("go", None), ("[redacted]", None), ("again", None),
+        ]  # fmt: skip
+        assert "SECRET" not in (await stored_run(agent)).to_json()
+
+
+class TestAnImageThatAHookTakesAway:
+    @pytest.mark.parametrize("checkpoint", ["runs", "tool-batch"])
+    async def test_is_gone_for_good(self, checkpoint: str, db: MongoDb) -> None:
+        @tool(requires_confirmation=True)
+        def pay() -> str:
+            return "paid"
+
+        def look() -> str:
+            return "seen"
+
+        def drop(run_input: RunInput) -> None:
+            run_input.images = None
+
+        agent, model = agent_with(
+            ToolCall("look"), ToolCall("pay"), "ok", db=db, tools=[pay, look], pre_hooks=[drop], checkpoint=checkpoint
+        )
+        run = await agent.arun("look", images=[Image(content=png())])
+        (paused,) = (await agent.aget_session()).paused_runs  # type: ignore[union-attr]
+        assert (paused.input.images, model.requests[0].messages[0].images) == (None, None)
+        run.requirements[0].confirm()  # type: ignore[index]
+        run = await agent.acontinue_run(run)
+        assert run.input is not None
+        assert (run.content, run.input.images, (await stored_run(agent)).input.images) == ("ok", None, None)  # type: ignore[union-attr]

@@ -23,10 +23,12 @@ from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, InputSchemaError, OutputSchemaError
 from agno_mongo.messages import Message
+from agno_mongo.models.base import ModelRequest
 from agno_mongo.models.demo import DemoModel
 from agno_mongo.models.openai import OpenAIChat
 from agno_mongo.run import RunOutput, RunStatus
 from agno_mongo.run.agent import RunCompletedEvent, RunContentEvent, RunErrorEvent
+from agno_mongo.session import SessionSummaryManager
 from agno_mongo.testing import ScriptedModel, ToolCall
 from tests.llm_servers import AIMock, Answer
 from tests.llm_servers import ToolCall as SentToolCall
@@ -583,6 +585,50 @@ class Question(BaseModel):
 
 class Asked(TypedDict):
     city: str
+
+
+class TestAMisfit:
+    """What the runtime says of an answer that does not fit is nobody's words, and the answer was none."""
+
+    async def test_is_part_of_the_run_and_of_no_conversation(self, db: MongoDb) -> None:
+        told: list[str] = []
+
+        def sums_up(request: ModelRequest) -> str:
+            told.append(request.messages[0].get_content_string())
+            return '{"summary": "s"}'
+
+        agent, model = agent_with(
+            "the Colosseum",
+            ROME,
+            ROME,
+            ToolCall("get_chat_history"),
+            ROME,
+            db=db,
+            add_history_to_context=True,
+            read_chat_history=True,
+            enable_session_summaries=True,
+            summary_in_background=False,
+            add_session_summary_to_context=False,
+            session_summary_manager=SessionSummaryManager(model=ScriptedModel(sums_up, sums_up, sums_up)),
+        )
+        run = await agent.arun("Which city?")
+        assert run.messages is not None
+        assert [message.misfit for message in run.messages] == [False, True, True, False]
+        assert [message.content for message in model.requests[1].messages] == [message.content for message in run.messages[:3]]
+        said = ["Which city?", ROME]
+        assert [message.content for message in await agent.aget_chat_history()] == said
+        await agent.arun("And now?")
+        assert [message.content for message in model.requests[2].messages] == [*said, "And now?"]
+        run = await agent.arun("What did we say?")
+        assert run.tools is not None
+        shown = [*told, run.tools[0].result or ""]
+        assert not any("Colosseum" in text or "does not fit" in text for text in shown)
+
+    async def test_is_in_no_excerpt(self, mongo_url: str, db_name: str) -> None:
+        async with MongoDb(mongo_url, db_name=db_name, search=True) as db:
+            agent, _ = agent_with("the Colosseum", ROME, db=db)
+            await agent.arun("Which city?")
+            assert [match.excerpts for match in await db.search_sessions("Colosseum", None)] == [()]
 
 
 class TestInput:

@@ -21,6 +21,7 @@ from agno_mongo.run.agent import (
 )
 from agno_mongo.run.base import RunInput
 from agno_mongo.threads import called
+from agno_mongo.tool_calls import BETWEEN_PARTS
 
 _ALWAYS: Final = (
     "agent",
@@ -91,7 +92,7 @@ class PreHooks:
         if execution.past.finished_rounds:
             return
         run_input = execution.run.input = execution.run.input or RunInput()
-        before = run_input.input_content
+        before, media = run_input.input_content, run_input.media()
         run_input.input_content = before if given is None else given
         available = _available(execution, actor) | {"run_input": run_input}
         try:
@@ -104,7 +105,8 @@ class PreHooks:
             self._left = run_input.model_copy()
             run_input.input_content = stored_input(run_input.input_content)
             # Data may have been changed in place.
-            execution.input_changed = not isinstance(before, str) or run_input.input_content != before
+            is_as_given = isinstance(before, str) and run_input.input_content == before and run_input.media() == media
+            execution.input_changed = not is_as_given
 
 
 async def post_hook_events(
@@ -123,13 +125,24 @@ async def post_hook_events(
         if run.content is not before:
             run.content_type = type(run.content).__name__ if run.content is not None else "str"
         if text_of(run.content) != said:
-            _tell(run.content, run.messages or ())
+            _tell("" if run.content is None else text_of(run.content), said, run.messages or ())
 
 
-def _tell(content: Any, messages: Sequence[Message]) -> None:
-    """The last answer says what the hooks have made of it."""
-    if messages and messages[-1].role == "assistant" and not messages[-1].tool_calls:
-        messages[-1].content = None if content is None else text_of(content)
+def _tell(text: str, said: str, messages: Sequence[Message]) -> None:
+    """The last answer says what the hooks have made of it, and so does a tool's result that was a part of what was ``said``."""
+    last = messages[-1] if messages else None
+    if last is not None and last.role == "assistant" and not last.tool_calls:
+        last.content = text or None
+        # The provider's own form of it, and its way back to it.
+        last.provider_data = None
+    for message in messages:
+        if message.role == "tool" and not message.from_history and _is_part(message.get_content_string(), said):
+            message.content = text
+
+
+def _is_part(text: str, said: str) -> bool:
+    """True for a result that was shown as it was, alone or between others."""
+    return bool(text) and f"{BETWEEN_PARTS}{text}{BETWEEN_PARTS}" in f"{BETWEEN_PARTS}{said}{BETWEEN_PARTS}"
 
 
 def _available(execution: Execution, actor: Mapping[str, Any]) -> dict[str, Any]:

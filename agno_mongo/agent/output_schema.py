@@ -188,11 +188,11 @@ class StructuredAnswer:
         try:
             run.content = self._schema.parsed(text)
         except _MisfitError as misfit:
-            return self._complaint(text, misfit.faults)
+            return self._complaint(run, text, misfit.faults)
         run.content_type = self._schema.content_type
         return None
 
-    def _complaint(self, text: str, faults: list[str]) -> Message:
+    def _complaint(self, run: MessageRunOutput, text: str, faults: list[str]) -> Message:
         if self._told:
             raise OutputSchemaError(
                 f"{self._model.id} gave no answer that fits {self._schema.name}, not when it was told what was wrong either: {'; '.join(faults)}",
@@ -201,9 +201,12 @@ class StructuredAnswer:
                 errors=faults,
             )
         self._told = True
+        for answer in (run.messages or ())[-1:]:
+            answer.misfit = True
         listed = "\n".join(f"- {fault}" for fault in faults)
         wanted = "Answer again, with the whole corrected JSON object and nothing else."
-        return Message(role="user", content=f"Your answer does not fit the schema that it must fit:\n{listed}\n{wanted}")
+        said = f"Your answer does not fit the schema that it must fit:\n{listed}\n{wanted}"
+        return Message(role="user", content=said, misfit=True)
 
 
 def faults_of(error: ValidationError, whole: str) -> list[str]:

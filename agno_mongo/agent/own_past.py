@@ -229,7 +229,8 @@ def _chat_of(run: MessageRunOutput, length: int) -> dict[str, str]:
 
 
 def _said_by(role: str, messages: Iterable[Message]) -> str:
-    texts = (message.get_content_string() for message in messages if message.role == role and not message.from_history)
+    own = (message for message in messages if message.role == role and not (message.from_history or message.misfit))
+    texts = map(Message.get_content_string, own)
     return "\n".join(text for text in texts if text)
 
 

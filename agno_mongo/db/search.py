@@ -182,7 +182,7 @@ def _each(array: str, name: str, shape: Mapping[str, Any]) -> dict[str, Any]:
     return {"$map": {"input": {"$cond": [{"$isArray": [array]}, array, []]}, "as": name, "in": dict(shape)}}
 
 
-_MESSAGE: Final = {name: f"$$message.{name}" for name in ("role", "content", "from_history")}
+_MESSAGE: Final = {name: f"$$message.{name}" for name in ("role", "content", "from_history", "misfit")}
 
 _SAID: Final = _each(
     "$runs",
@@ -258,7 +258,8 @@ def _excerpts(said: Sequence[Mapping[str, Any]], pattern: re.Pattern[str]) -> It
     for run in said:
         for message in run["messages"]:
             # What an earlier run said is shown as that run's.
-            excerpt = None if message.get("from_history") else _excerpt_of(_text_of(message.get("content")), pattern)
+            is_shown = not (message.get("from_history") or message.get("misfit"))
+            excerpt = _excerpt_of(_text_of(message.get("content")), pattern) if is_shown else None
             if excerpt is not None:
                 yield Excerpt(run_id=run.get("run_id"), role=message.get("role"), text=excerpt)
                 left -= 1

@@ -201,7 +201,9 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
     ) -> tuple[Execution, AsyncGenerator[Any, None]]:
         """The bracket of a run, and what happens in it."""
         role = self.user_message_role
-        given = self._fitting(given, continued)
+        if self.input_schema is not None and continued is None:
+            options = cast("RunOptions", media_input.with_those_of(given, options))
+            given = fitting_input(given, self.input_schema)
         given, media = await media_input.read(given, options)
         asked = None if continued is not None else media_input.with_media(user_messages(given, role=role), media, role)
         execution = self._execution(given, options, continued, media, within)
@@ -303,7 +305,7 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
             if schema is not None:
                 schema.instruct(messages)
             loop = ModelLoop(
-                model=self._model_of_a_run(),
+                model=self._model_of_a_run(None if schema is None else schema.fitted),
                 run=execution.run,
                 messages=messages,
                 functions=toolbox.functions,
@@ -321,6 +323,8 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
             async with aclosing(loop.events()) as events:
                 async for event in events:
                     yield event
+            if schema is not None and execution.run.status is not RunStatus.paused:
+                schema.take_result(execution.run)
             if self.post_hooks and execution.run.status is not RunStatus.paused:
                 async with aclosing(post_hook_events(self.post_hooks, execution, self.as_arguments)) as events:
                     async for event in events:
@@ -335,12 +339,6 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
     def _form_of(self, schema: StructuredAnswer | None, execution: Execution) -> AnswerForm | None:  # noqa: ARG002 - a team's
         """What the model's answer must be to end the run."""
         return schema
-
-    def _fitting(self, given: Any, continued: Continuation[RunT] | None) -> Any:
-        """The input as an instance of ``input_schema``, if there is one. A run that goes on has had its input checked."""
-        if self.input_schema is None or continued is not None:
-            return given
-        return fitting_input(given, self.input_schema)
 
     def _answer_form(self, options: RunOptions) -> StructuredAnswer | None:
         schema = options.get("output_schema")

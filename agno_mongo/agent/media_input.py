@@ -42,6 +42,12 @@ async def read(given: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, l
     return "" if given is None and media else given, media
 
 
+def with_those_of(given: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options of a call with the media of ``given``, if it is a Message: they go with the input, whatever becomes of its content."""
+    own = {name: some for name in KINDS if isinstance(given, Message) and (some := getattr(given, name))}
+    return {**options, **{name: [*some, *(options.get(name) or ())] for name, some in own.items()}} if own else options
+
+
 async def _message_read(given: Any) -> Any:
     if isinstance(given, Mapping) and not NAMES.isdisjoint(given) and is_message(given):
         given = Message.model_validate(dict(given))

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from agno_mongo import checks
 from agno_mongo.errors import CheckTrigger, ConfigurationError, InputCheckError
 from agno_mongo.messages import Message
 from agno_mongo.run.base import RunInput
@@ -89,7 +90,7 @@ class PromptInjectionGuardrail(BaseGuardrail):
 
     def __init__(self, injection_patterns: Sequence[str] | None = None) -> None:
         if isinstance(injection_patterns, str):
-            raise ConfigurationError(f"injection_patterns= takes a list of phrases, not {injection_patterns!r}")
+            raise ConfigurationError(f"injection_patterns= takes a list of phrases, not {checks.shown(injection_patterns)}")
         self.injection_patterns = list(_INJECTIONS if injection_patterns is None else injection_patterns)
 
     def check(self, run_input: RunInput) -> None:

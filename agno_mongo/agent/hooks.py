@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agno_mongo import checks
 from agno_mongo.agent.media_input import asked_again
 from agno_mongo.agent.prompt import stored_input
 from agno_mongo.errors import ConfigurationError
@@ -64,7 +65,7 @@ def checked_hooks(setting: str, hooks: Any) -> list[Any] | None:
     if hooks is None:
         return None
     if isinstance(hooks, str) or not isinstance(hooks, Sequence):
-        raise ConfigurationError(f"{setting}= takes a list of functions, not {type(hooks).__name__}: {hooks!r}")
+        raise ConfigurationError(f"{setting}= takes a list of functions, not {checks.typed(hooks)}")
     for hook in hooks:
         _hook(setting, hook)
     return list(hooks)
@@ -165,7 +166,7 @@ def _hook(setting: str, given: Any) -> Hook:
     function = getattr(given, "async_check", given)
     name = str(getattr(given, "__name__", type(given).__name__))
     if isinstance(given, type) or not callable(function):
-        raise ConfigurationError(f"{setting}= takes functions and guardrails, not {name}: {given!r}")
+        raise ConfigurationError(f"{setting}= takes functions and guardrails, not {name}")
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

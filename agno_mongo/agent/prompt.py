@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ValidationError
 
+from agno_mongo import checks
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.messages import Message, is_message, plain_data, text_of
 
@@ -20,7 +21,7 @@ def checked_system_message(name: str, given: Any) -> SystemMessage | None:
     if given is None or isinstance(given, (str, Message)) or callable(given):
         checked: SystemMessage | None = given
         return checked
-    raise ConfigurationError(f"{name}= takes text, a Message or a function, not {type(given).__name__}: {given!r}")
+    raise ConfigurationError(f"{name}= takes text, a Message or a function, not {checks.typed(given)}")
 
 
 def examples(name: str, given: Any) -> list[Message] | None:
@@ -31,15 +32,15 @@ def examples(name: str, given: Any) -> list[Message] | None:
     if given is None:
         return None
     if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Sequence):
-        raise ConfigurationError(f"{name}= takes a list of messages, not {type(given).__name__}: {given!r}")
+        raise ConfigurationError(f"{name}= takes a list of messages, not {checks.typed(given)}")
     return [message for index, part in enumerate(given) for message in _example(f"{name}[{index}]", part)]
 
 
 def _example(name: str, part: Any) -> list[Message]:
     if isinstance(part, Mapping) and "role" not in part:
-        raise ConfigurationError(f"{name} is a message without a role: {part!r}")
+        raise ConfigurationError(f"{name} is a message without a role: a dict with {sorted(map(str, part))[:8]}")
     if not isinstance(part, (str, Mapping, BaseModel)):
-        raise ConfigurationError(f"{name} is text, a Message, a dict or a pydantic model, not {type(part).__name__}: {part!r}")
+        raise ConfigurationError(f"{name} is text, a Message, a dict or a pydantic model, not {checks.typed(part)}")
     try:
         return [Message.model_validate(dict(part))] if isinstance(part, Mapping) else user_messages(part)
     except ValidationError as error:

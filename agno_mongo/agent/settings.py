@@ -274,7 +274,7 @@ class AgentSettings(HasTools):
 def events_named(name: str, given: Any) -> list[RunEvent]:
     """The events that a setting names, by RunEvent or by the name of one."""
     if isinstance(given, str) or not isinstance(given, Collection):
-        raise ConfigurationError(f"{name}= takes a list of events such as RunEvent.run_content, not {given!r}")
+        raise ConfigurationError(f"{name}= takes a list of events such as RunEvent.run_content, not {checks.shown(given)}")
     known = [event.value for event in RunEvent]
     for event in given:
         if event not in known:

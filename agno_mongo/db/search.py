@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from pymongo import ASCENDING, TEXT, IndexModel
 
+from agno_mongo import checks
 from agno_mongo.db import archive, values
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import Session
@@ -78,7 +79,7 @@ def check_query(query: Any) -> str:
     if isinstance(query, str) and len(query) > QUERY_LENGTH:
         raise ConfigurationError(f"a query has at most {QUERY_LENGTH} characters, not {len(query)}")
     if not isinstance(query, str) or not query.strip() or "\x00" in query:
-        raise ConfigurationError(f"a query is text of at least one character, not {query!r}")
+        raise ConfigurationError(f"a query is text of at least one character, not {checks.shown(query)}")
     try:
         return str(values.encode(query, path="query"))
     except UnstorableValueError as error:

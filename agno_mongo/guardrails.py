@@ -5,7 +5,6 @@ Patterns find what looks like something. They miss what is written otherwise and
 
 from __future__ import annotations
 
-import asyncio
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +12,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from agno_mongo import checks
 from agno_mongo.errors import CheckTrigger, ConfigurationError, InputCheckError
 from agno_mongo.messages import Message
 from agno_mongo.run.base import RunInput
+from agno_mongo.threads import in_thread
 
 
 class BaseGuardrail(ABC):
@@ -31,7 +32,7 @@ class BaseGuardrail(ABC):
 
     async def async_check(self, run_input: RunInput) -> None:
         """The same, without blocking the event loop."""
-        await asyncio.to_thread(self.check, run_input)
+        await in_thread(lambda _: self.check(run_input))
 
 
 class PIIDetectionGuardrail(BaseGuardrail):
@@ -89,7 +90,7 @@ class PromptInjectionGuardrail(BaseGuardrail):
 
     def __init__(self, injection_patterns: Sequence[str] | None = None) -> None:
         if isinstance(injection_patterns, str):
-            raise ConfigurationError(f"injection_patterns= takes a list of phrases, not {injection_patterns!r}")
+            raise ConfigurationError(f"injection_patterns= takes a list of phrases, not {checks.shown(injection_patterns)}")
         self.injection_patterns = list(_INJECTIONS if injection_patterns is None else injection_patterns)
 
     def check(self, run_input: RunInput) -> None:
@@ -105,7 +106,8 @@ _CARD: Final = "Credit Card"
 _PII: Final = {
     "SSN": re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])"),
     _CARD: re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])"),
-    "Email": re.compile(r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)+"),
+    # Begun only where a word begins, or right behind another address: from every letter on it would take quadratic time.
+    "Email": re.compile(r"(?:(?<![\w.%+-])[\w.%+-]+|(?<=[\w-])[.%+][\w.%+-]{0,63})@[\w-]+(?:\.[\w-]+)+"),
     "Phone": re.compile(
         r"(?<![\w-])(?:(?:\+?1[ .-])?(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}|\+\d{1,3}(?:[ .-]?\d{2,4}){2,5})(?![\w-])"
     ),

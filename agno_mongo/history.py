@@ -54,7 +54,7 @@ def conversation(
     skip_statuses: Collection[RunStatus | str] | None = None,
     skip_history_messages: bool = True,
 ) -> list[Message]:
-    """The messages of ``runs`` in order, the first system message once and in front.
+    """The messages of ``runs`` in order, the first system message once and in front, without answers that did not fit and what was said of these.
 
     ``last_n_runs`` counts runs and ``limit`` messages from the newest, the system message included; None is all of
     them, zero or less is none. A cut never begins with a tool result whose call it left out.
@@ -66,7 +66,7 @@ def conversation(
         message
         for run in chosen
         for message in run.messages or ()
-        if message.role not in skip_roles and not (skip_history_messages and message.from_history)
+        if message.role not in skip_roles and not message.misfit and not (skip_history_messages and message.from_history)
     ]
     system = next((message for message in messages if message.role in SYSTEM_ROLES), None)
     spoken = [message for message in messages if message.role not in SYSTEM_ROLES]
@@ -147,12 +147,16 @@ def runs_back_to(messages: Sequence[Message], runs: Sequence[BaseRunOutput]) -> 
 def _turns(
     runs: Iterable[BaseRunOutput], *, num_history_runs: int | None = None, max_tool_calls: int | None = None
 ) -> list[list[Message]]:
-    """What was said in each of the newest runs that count, without system messages and what these runs were themselves shown."""
+    """What was said in each of the newest runs that count, without system messages, misfits, and what these runs were themselves shown."""
     chosen = told_runs(runs)
     if num_history_runs is not None:
         chosen = chosen[-num_history_runs:]
     turns = [
-        [message for message in run.messages or () if message.role not in SYSTEM_ROLES and not message.from_history]
+        [
+            message
+            for message in run.messages or ()
+            if message.role not in SYSTEM_ROLES and not (message.from_history or message.misfit)
+        ]
         for run in chosen
     ]
     return turns if max_tool_calls is None else _with_newest_calls(turns, max_tool_calls)

@@ -263,6 +263,9 @@ _IN_ORDER: Final = ("images", "audio", "audios", "videos", "files")
 NAMES: Final = frozenset(_IN_ORDER)
 """The fields of messages, inputs and runs that hold media. Agno's ``audio`` is called ``audios`` in an input."""
 
+OF_INPUT: Final = NAMES - {"audio"}
+"""Those of a run's input, and of its entry while it goes on."""
+
 
 def of(holder: Any) -> list[Media]:
     """The media of a message, an input or a run, in the order of their kinds; an empty list, and little time, where there are none."""

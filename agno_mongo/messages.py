@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from time import time
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
@@ -87,7 +88,8 @@ class Message(StoredModel):
 
     ``role`` is ``system``, ``user``, ``assistant`` or ``tool``; ``content`` is text or a list of OpenAI content
     parts; ``tool_calls`` have OpenAI's shape. ``images``, ``audio``, ``videos`` and ``files`` go with the content.
-    ``from_history`` marks a message that an earlier run owns: it is shown to the model and not stored again. ``finish_reason`` says why an
+    ``from_history`` marks a message that an earlier run owns: it is shown to the model and not stored again. ``misfit`` marks an answer that does not fit
+    its schema, and what the model was told of it: later prompts, chat history, search and summaries leave both out. ``finish_reason`` says why an
     answer ended where it did, if that is not its own end or a tool call; ``provider_data`` is what its provider wants to see again.
     """
 
@@ -109,6 +111,7 @@ class Message(StoredModel):
     tool_call_error: bool | None = None
     stop_after_tool_call: bool = False
     from_history: bool = False
+    misfit: bool = False
     metrics: Metrics | None = None
     created_at: int = Field(default_factory=lambda: int(time()))
 
@@ -140,6 +143,33 @@ class Message(StoredModel):
     def from_dict(cls, data: dict[str, Any]) -> Message:
         """The message that ``to_dict`` gave."""
         return cls.model_validate(data)
+
+
+ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+"""Who may speak in a message that is given as a dict."""
+
+_SAYING: Final = NAMES & Message.model_fields.keys() | {"content", "tool_calls", "function_call", "reasoning_content"}
+_OF_OTHERS: Final = frozenset(
+    {
+        *("annotations", "function_call", "refusal"),
+        *("add_to_agent_memory", "audio_output", "checkpoint_created_at", "checkpoint_status", "citations", "compressed_content"),
+        *("file_output", "image_output", "redacted_reasoning_content", "references", "temporary", "video_output"),
+    }
+)
+"""Fields of messages of OpenAI's, and of Agno's, which these do not have."""
+
+_FIELDS: Final = Message.model_fields.keys() | _OF_OTHERS
+
+
+def is_message(value: Any, role: str = "user") -> bool:
+    """True for a Message, and for a dict that is one: with the role of one, ``role`` too, with something said, and with nothing else in it.
+
+    Any other dict is data, which may have a key ``role`` of its own.
+    """
+    if not isinstance(value, Mapping):
+        return isinstance(value, Message)
+    known = isinstance(value.get("role"), str) and value["role"] in {*ROLES, role}
+    return known and value.keys() <= _FIELDS and not _SAYING.isdisjoint(value)
 
 
 class UserInputField(StoredModel):
@@ -301,7 +331,8 @@ _DATA_URL = re.compile(r"\s*data:([^,;]*)(?:;(?!base64)[^,;]*)*(;base64)?,", re.
 
 
 def text_of(value: Any) -> str:
-    """A value as text for the model: text as it is, pydantic models and plain data as JSON, what has no JSON by ``str``.
+    """A value as text for the model: text as it is, pydantic models, dataclasses and plain data as JSON, what has no JSON by ``str``. Models have
+    the names there under which they are stored.
 
     It always gives one: of a value that cannot even be shown, the name of its type.
     """
@@ -325,5 +356,14 @@ def plain_data(model: BaseModel, *, exclude_none: bool = False) -> Any:
 
 def _json(value: Any) -> str:
     if isinstance(value, BaseModel):
-        return value.model_dump_json(exclude_none=True)
-    return json.dumps(value, ensure_ascii=False, default=str)
+        return value.model_dump_json(by_alias=True, exclude_none=True)
+    return json.dumps(value, ensure_ascii=False, default=_within_data)
+
+
+def _within_data(value: Any) -> Any:
+    """What stands among plain data and is none."""
+    if isinstance(value, BaseModel):
+        return plain_data(value, exclude_none=True)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return str(value)

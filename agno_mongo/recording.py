@@ -76,7 +76,7 @@ def paused_entry(run: Any, record: Mapping[str, Any], *, input_changed: bool) ->
     if not input_changed:
         return own
     given = record.get("input") or {}
-    return {**own, "input": given.get("input_content"), **{name: given[name] for name in media.NAMES.intersection(given)}}
+    return {**own, "input": given.get("input_content"), **{name: given.get(name) for name in media.OF_INPUT}}
 
 
 _OF_THE_ENTRY = frozenset(

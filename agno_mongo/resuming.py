@@ -12,7 +12,7 @@ from agno_mongo.db import values
 from agno_mongo.db.documents import ActiveRun
 from agno_mongo.errors import CorruptSession, RunIsPaused
 from agno_mongo.history import SYSTEM_ROLES, finished_rounds
-from agno_mongo.messages import Message, ToolExecution
+from agno_mongo.messages import Message, ToolExecution, is_message
 from agno_mongo.run.base import BaseRunOutput
 from agno_mongo.run.requirement import Answer, requirements_of, take_answer
 from agno_mongo.tools.result import KINDS
@@ -71,7 +71,7 @@ def _active_run(entry: Mapping[str, Any], run: BaseRunOutput, session_id: str) -
 
 
 def _rounds(run: Any, session_id: str, active: ActiveRun, fault_of: FaultOf) -> Past:
-    said = [message for message in active.messages or () if message.role not in SYSTEM_ROLES]
+    said = _without_own_system(active)
     rounds = finished_rounds(said)
     waits = active.pending is not None and len(rounds) < len(said)
     past = Past(finished_rounds=said if waits else rounds)
@@ -94,6 +94,15 @@ def _rounds(run: Any, session_id: str, active: ActiveRun, fault_of: FaultOf) -> 
         if getattr(run, name, None) is None:
             setattr(run, name, getattr(stored, name))
     return past
+
+
+def _without_own_system(active: ActiveRun) -> list[Message]:
+    """What was said, without the component's system message, which is made anew. Those of the input stay: they came behind it."""
+    given = active.input if isinstance(active.input, list) else [active.input]
+    kept = sum(is_message(part) and part["role"] in SYSTEM_ROLES for part in given)
+    systems = [message for message in active.messages or () if message.role in SYSTEM_ROLES]
+    left_out = {id(message) for message in systems[: max(len(systems) - kept, 0)]}
+    return [message for message in active.messages or () if id(message) not in left_out]
 
 
 def _take_answers(

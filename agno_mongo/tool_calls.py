@@ -23,11 +23,11 @@ from agno_mongo.run.agent import (
     ToolCallStartedEvent,
 )
 from agno_mongo.run.base import RunContext
+from agno_mongo.threads import LeftError
 from agno_mongo.tools import pausing
 from agno_mongo.tools.calling import Calling, ToolTimeoutError, ended
 from agno_mongo.tools.function import BadToolArgumentsError, Function, FunctionCall
 from agno_mongo.tools.result import media_of, result_text
-from agno_mongo.tools.threads import LeftError
 
 _log = logging.getLogger("agno_mongo")
 

@@ -277,6 +277,20 @@ class TestDependencies:
         came.set()
         assert await task == "there"
 
+    @pytest.mark.parametrize("setting", ["instructions", "system_message", "tools"])
+    async def test_may_do_so_in_the_place_of_other_settings_too(self, setting: str) -> None:
+        came = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def slow() -> Any:
+            asyncio.run_coroutine_threadsafe(came.wait(), loop).result(5)
+            return [] if setting == "tools" else "there"
+
+        task = asyncio.create_task(system_of(agent_that(**{setting: slow})))
+        await asyncio.sleep(0.01)
+        came.set()
+        assert await task == (None if setting == "tools" else "there")
+
 
 class TestExamples:
     async def test_stand_between_system_and_history_and_are_not_stored(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -57,6 +58,19 @@ def test_a_refusal_says_what_was_found() -> None:
 )
 def test_personal_data_is_found_where_it_is(text: Any, names: list[str]) -> None:
     assert found(text) == names
+
+
+@pytest.mark.parametrize("piece", ["a", "a.", "a@", "a%", "1 ", "+1", "(1", "123-"])
+def test_long_texts_are_looked_through_in_no_time(piece: str) -> None:
+    started = time.perf_counter()
+    found(piece * (100_000 // len(piece)))
+    assert time.perf_counter() - started < 2
+
+
+def test_addresses_in_a_row_are_all_masked() -> None:
+    run_input = RunInput(input_content="a@b.c+d@e.f, <x.y%z@b-c.com>")
+    PIIDetectionGuardrail(mask_pii=True).check(run_input)
+    assert run_input.input_content == f"{'*' * 11}, <{'*' * 13}>"
 
 
 def test_what_is_looked_for_can_be_chosen() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -151,6 +152,24 @@ class TestSearch:
         assert len(await found(db, num_past_sessions_to_search=None)) == 5
         assert await found(db, "word", num_past_session_runs_in_search=1) == []
         assert len(await found(db, "word", num_past_session_runs_in_search=2)) == 5
+
+    async def test_by_words_of_large_sessions_lets_other_runs_go_on(self) -> None:
+        db = InMemoryDb()
+        for number in range(20):
+            await said(db, f"s{number}", "lorem ipsum é " * 7_000)
+        longest, last = 0.0, time.perf_counter()
+
+        async def beat() -> None:
+            nonlocal longest, last
+            while True:
+                await asyncio.sleep(0.005)
+                longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+
+        started = time.perf_counter()
+        beating = asyncio.create_task(beat())
+        await found(db, "ipsum")
+        beating.cancel()
+        assert longest < (time.perf_counter() - started) / 2
 
     async def test_leaves_out_the_session_itself(self) -> None:
         db = InMemoryDb()

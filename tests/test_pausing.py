@@ -21,7 +21,7 @@ from agno_mongo.errors import (
     SessionOwnedByAnotherUser,
     StateConflictError,
 )
-from agno_mongo.messages import ToolExecution
+from agno_mongo.messages import Message, ToolExecution
 from agno_mongo.models.base import ModelRequest
 from agno_mongo.run import RunContext, RunOutput, RunStatus
 from agno_mongo.run.requirement import RunRequirement
@@ -184,6 +184,31 @@ class TestARunThatWaitsForConfirmation:
         run = await agent.arun("Buy it.")
         assert (run.status, run.requirements, shop.calls) == (RunStatus.completed, None, [])
         assert "do not fit" in shown(agent, 1)[-1]
+
+    @pytest.mark.parametrize("instructions", [None, "Be brief."])
+    async def test_keeps_the_system_messages_of_its_input(self, instructions: str | None, db: MongoDb) -> None:
+        agent = agent_on(db, Shop(), [PAY], [PAY], "ok", instructions=instructions, output_schema={"type": "object"}, parse_response=False)
+        latin = [{"role": "system", "content": "Answer in Latin."}, Message(role="user", content="Pay."), {"role": "developer", "content": "Be quick."}]
+        run = await agent.arun(latin, output_schema=None)
+        for _ in range(2):
+            assert run.requirements is not None
+            run.active_requirements[0].confirm()
+            run = await agent.acontinue_run(run)
+        assert run.content == "ok"
+        roles = [[message.role for message in request.messages] for request in agent.model.requests]  # type: ignore[union-attr]
+        first = ["system"] * (instructions is not None) + ["system", "user", "developer"]
+        assert roles == [first, [*first, "assistant", "tool"], [*first, "assistant", "tool", "assistant", "tool"]]
+        assert [shown(agent, index)[: len(first)] for index in (1, 2)] == [shown(agent)[: len(first)]] * 2
+
+    async def test_takes_the_calls_own_settings_when_it_goes_on(self, db: MongoDb) -> None:
+        shop = Shop()
+        agent = agent_on(db, shop, [PAY], '{"paid": 5}', description="{who}")
+        schema = {"type": "object", "properties": {"paid": {"type": "integer"}}}
+        run = await agent.arun("Pay.", dependencies={"who": "Ann"}, output_schema=schema)
+        run.active_requirements[0].confirm()
+        run = await agent.acontinue_run(run, dependencies={"who": "Ann"}, output_schema=schema)
+        assert run.content == {"paid": 5}
+        assert [shown(agent, index)[0] for index in (0, 1)] == ["Ann", "Ann"]
 
     async def test_may_pause_again(self, db: MongoDb) -> None:
         shop = Shop()

@@ -20,16 +20,21 @@ from agno_mongo.agent import Agent
 from agno_mongo.agent.output_schema import output_schema
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.errors import ConfigurationError, InputSchemaError, OutputSchemaError
+from agno_mongo.errors import ConfigurationError, InputSchemaError, ModelError, OutputSchemaError
 from agno_mongo.json_schema import faults, strict
+from agno_mongo.media import Image
 from agno_mongo.messages import Message
+from agno_mongo.models.base import ModelDelta, ModelRequest
 from agno_mongo.models.demo import DemoModel
 from agno_mongo.models.openai import OpenAIChat
-from agno_mongo.run import RunOutput, RunStatus
+from agno_mongo.run import RunInput, RunOutput, RunStatus
 from agno_mongo.run.agent import RunCompletedEvent, RunContentEvent, RunErrorEvent
+from agno_mongo.session import SessionSummaryManager
 from agno_mongo.testing import ScriptedModel, ToolCall
+from agno_mongo.tools import tool
 from tests.llm_servers import AIMock, Answer
 from tests.llm_servers import ToolCall as SentToolCall
+from tests.test_media import png
 
 
 class City(BaseModel):
@@ -585,7 +590,119 @@ class Asked(TypedDict):
     city: str
 
 
+class Refusing:
+    """A model that will not, as OpenAI's say it."""
+
+    id, provider, supports_native_structured_outputs = "refusing", "test", True
+    asked = 0
+
+    async def respond(self, _: ModelRequest) -> Any:
+        self.asked += 1
+        yield ModelDelta(content="I cannot help with that.", finish_reason="refusal")
+
+
+class InWords(ScriptedModel):
+    """A model that is given no schemas."""
+
+    supports_native_structured_outputs = False
+
+
+class TestAnAnswerThatTheModelDoesNotGive:
+    async def test_being_a_refusal_is_completed_with_its_text(self) -> None:
+        model = Refusing()
+        agent, _ = agent_with(model=model)
+        run = await agent.arun("How?")
+        assert (run.status, run.content, run.content_type) == (RunStatus.completed, "I cannot help with that.", "str")
+        assert (run.finish_reason, model.asked) == ("refusal", 1)
+
+    @pytest.mark.parametrize(
+        ("result", "content", "kind"),
+        [(ROME, City(name="Rome", population=2750000), "City"), ("it is Rome", "it is Rome", "str")],
+    )
+    async def test_but_a_tool_is_the_object_if_it_fits_else_the_text(self, result: str, content: Any, kind: str) -> None:
+        @tool(stop_after_tool_call=True)
+        def fetch() -> str:
+            return result
+
+        agent, _ = agent_with(ToolCall("fetch"), tools=[fetch])
+        run = await agent.arun("Rome?")
+        assert (run.status, run.content, run.content_type) == (RunStatus.completed, content, kind)
+
+
+async def test_a_fallback_model_is_asked_in_the_way_that_it_takes() -> None:
+    first = ScriptedModel(ModelError("busy", status_code=503), id="first")
+    second = InWords("Rome", ROME, id="second")
+    agent, _ = agent_with(model=first, fallback_models=[second], instructions="Be brief.")
+    run = await agent.arun("Rome?")
+    assert run.content == City(name="Rome", population=2750000)
+    assert first.requests[0].response_format is not None
+    assert (first.requests[0].response_format["type"], first.requests[0].messages[0].content) == ("json_schema", "Be brief.")
+    for request in second.requests:
+        assert request.response_format == {"type": "json_object"}
+        assert str(request.messages[0].content).count("<json_schema>") == 1
+    assert (await stored_run(agent)).messages[0].content == "Be brief."  # type: ignore[index]
+
+
+class TestAMisfit:
+    """What the runtime says of an answer that does not fit is nobody's words, and the answer was none."""
+
+    async def test_is_part_of_the_run_and_of_no_conversation(self, db: MongoDb) -> None:
+        told: list[str] = []
+
+        def sums_up(request: ModelRequest) -> str:
+            told.append(request.messages[0].get_content_string())
+            return '{"summary": "s"}'
+
+        agent, model = agent_with(
+            "the Colosseum",
+            ROME,
+            ROME,
+            ToolCall("get_chat_history"),
+            ROME,
+            db=db,
+            add_history_to_context=True,
+            read_chat_history=True,
+            enable_session_summaries=True,
+            summary_in_background=False,
+            add_session_summary_to_context=False,
+            session_summary_manager=SessionSummaryManager(model=ScriptedModel(sums_up, sums_up, sums_up)),
+        )
+        run = await agent.arun("Which city?")
+        assert run.messages is not None
+        assert [message.misfit for message in run.messages] == [False, True, True, False]
+        assert [message.content for message in model.requests[1].messages] == [message.content for message in run.messages[:3]]
+        said = ["Which city?", ROME]
+        assert [message.content for message in await agent.aget_chat_history()] == said
+        await agent.arun("And now?")
+        assert [message.content for message in model.requests[2].messages] == [*said, "And now?"]
+        run = await agent.arun("What did we say?")
+        assert run.tools is not None
+        shown = [*told, run.tools[0].result or ""]
+        assert not any("Colosseum" in text or "does not fit" in text for text in shown)
+
+    async def test_is_in_no_excerpt(self, mongo_url: str, db_name: str) -> None:
+        async with MongoDb(mongo_url, db_name=db_name, search=True) as db:
+            agent, _ = agent_with("the Colosseum", ROME, db=db)
+            await agent.arun("Which city?")
+            assert [match.excerpts for match in await db.search_sessions("Colosseum", None)] == [()]
+
+
 class TestInput:
+    async def test_keeps_the_media_of_its_message(self) -> None:
+        seen: list[Any] = []
+
+        def look(run_input: RunInput) -> None:
+            seen.append(run_input.input_content)
+
+        agent, model = agent_with("ok", output_schema=None, input_schema=Question, pre_hooks=[look])
+        message = Message(role="user", content='{"city": "Rome"}', images=[Image(content=png(), id="a")])
+        await agent.arun(message, images=[Image(content=png(), id="b")])
+        assert seen == [Question(city="Rome")]
+        assert [image.id for image in model.requests[0].messages[0].images or ()] == ["a", "b"]
+        stored = (await stored_run(agent)).input
+        assert stored is not None
+        assert [image.id for image in stored.images or ()] == ["a", "b"]
+
     @pytest.mark.parametrize(
         "given",
         [

@@ -142,3 +142,23 @@ def test_every_error_has_one_base() -> None:
     assert len(found) > 15
     assert all(issubclass(error, AgnoMongoError) for error in found)
     assert all(error.__name__ in (errors.__doc__ or "") for error in found)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("fallback_config", {"api_key": "sk-secret"}, "fallback_config= takes FallbackConfig, not dict"),
+        ("model", {"api_key": "sk-secret"}, "not dict"),
+        ("tool_choice", ["sk-secret"], "not list"),
+        ("session_state", "mongodb://u:sk-secret@host", "session_state= takes Mapping, not str"),
+        ("pre_hooks", "sk-secret" * 10_000, "takes a list of functions, not str"),
+        ("num_history_runs", -1, "num_history_runs is a whole number from 1, not -1"),
+        ("on_state_conflict", "mine", "not 'mine'"),
+    ],
+)
+def test_errors_tell_the_type_of_what_was_given_and_no_secrets(setting: str, value: Any, says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Agent(**{setting: value})
+    assert says in str(caught.value)
+    assert "sk-secret" not in str(caught.value)
+    assert len(str(caught.value)) < 300

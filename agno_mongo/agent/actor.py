@@ -14,7 +14,7 @@ from agno_mongo import renamed, terminal
 from agno_mongo.agent import media_input
 from agno_mongo.agent.continuing import Continuation, ContinueOptions, Continuing
 from agno_mongo.agent.first_messages import check_options, fill, resolve_dependencies, runs_looked_back_on
-from agno_mongo.agent.hooks import post_hook_events, pre_hook_events
+from agno_mongo.agent.hooks import PreHooks, post_hook_events
 from agno_mongo.agent.input_schema import fitting_input
 from agno_mongo.agent.introducing import introduction
 from agno_mongo.agent.media_input import MediaOptions
@@ -201,7 +201,9 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
     ) -> tuple[Execution, AsyncGenerator[Any, None]]:
         """The bracket of a run, and what happens in it."""
         role = self.user_message_role
-        given = self._fitting(given, continued)
+        if self.input_schema is not None and continued is None:
+            options = cast("RunOptions", media_input.with_those_of(given, options))
+            given = fitting_input(given, self.input_schema)
         given, media = await media_input.read(given, options)
         asked = None if continued is not None else media_input.with_media(user_messages(given, role=role), media, role)
         execution = self._execution(given, options, continued, media, within)
@@ -289,19 +291,21 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         async def body(execution: Execution) -> AsyncGenerator[Any, None]:
             messages = execution.run.messages = execution.context.messages
             await resolve_dependencies(self, execution, options)
+            asked_now = asked
             if self.pre_hooks:
-                async with aclosing(pre_hook_events(self.pre_hooks, given, execution, self.as_arguments)) as events:
+                hooks = PreHooks(self.pre_hooks, given, execution)
+                async with aclosing(hooks.events(self.as_arguments)) as events:
                     async for event in events:
                         yield event
+                asked_now = hooks.asked(self.user_message_role)
             toolbox = await self._tools_for(execution.context)
             form = self._form_of(schema, execution)
             markdown = self.markdown and schema is None
-            asked_now = None if self.pre_hooks else asked
             await fill(messages, self, asked_now, options, execution, markdown=markdown, tools=toolbox.instructions)
             if schema is not None:
                 schema.instruct(messages)
             loop = ModelLoop(
-                model=self._model_of_a_run(),
+                model=self._model_of_a_run(None if schema is None else schema.fitted),
                 run=execution.run,
                 messages=messages,
                 functions=toolbox.functions,
@@ -319,6 +323,8 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
             async with aclosing(loop.events()) as events:
                 async for event in events:
                     yield event
+            if schema is not None and execution.run.status is not RunStatus.paused:
+                schema.take_result(execution.run)
             if self.post_hooks and execution.run.status is not RunStatus.paused:
                 async with aclosing(post_hook_events(self.post_hooks, execution, self.as_arguments)) as events:
                     async for event in events:
@@ -333,12 +339,6 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
     def _form_of(self, schema: StructuredAnswer | None, execution: Execution) -> AnswerForm | None:  # noqa: ARG002 - a team's
         """What the model's answer must be to end the run."""
         return schema
-
-    def _fitting(self, given: Any, continued: Continuation[RunT] | None) -> Any:
-        """The input as an instance of ``input_schema``, if there is one. A run that goes on has had its input checked."""
-        if self.input_schema is None or continued is not None:
-            return given
-        return fitting_input(given, self.input_schema)
 
     def _answer_form(self, options: RunOptions) -> StructuredAnswer | None:
         schema = options.get("output_schema")

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from agno_mongo import threads
 
-async def called(function: Callable[..., Any], available: Mapping[str, Any], *, may_block: bool = False) -> Any:
+
+async def called(function: Callable[..., Any], available: Mapping[str, Any]) -> Any:
     """What ``function`` gives, awaited if need be. It gets those of ``available`` that it has a parameter for, by name.
 
-    With ``may_block`` a plain function runs in a thread. Whatever it raises goes through.
+    A plain function runs in a thread, so that it may block. Whatever it raises goes through.
     """
     wanted = _parameters(function)
-    arguments = {name: value for name, value in available.items() if name in wanted}
-    if may_block and not inspect.iscoroutinefunction(function):
-        outcome = await asyncio.to_thread(function, **arguments)
-    else:
-        outcome = function(**arguments)
-    return await outcome if inspect.isawaitable(outcome) else outcome
+    return await threads.called(function, **{name: value for name, value in available.items() if name in wanted})
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:

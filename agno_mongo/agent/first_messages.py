@@ -9,7 +9,7 @@ from typing import Any, Final, TypedDict
 
 from pydantic import BaseModel
 
-from agno_mongo import history, tokens
+from agno_mongo import checks, history, tokens
 from agno_mongo.agent import media_input
 from agno_mongo.agent.called import called
 from agno_mongo.agent.prompt import examples
@@ -50,7 +50,7 @@ async def resolve_dependencies(agent: AgentSettings, execution: Execution, optio
     available = {**agent.as_arguments, "run_context": context, "run_input": execution.run.input, "session": execution.session}
     for name, value in list(given.items()):
         if callable(value):
-            given[name] = await called(value, available, may_block=True)
+            given[name] = await called(value, available)
 
 
 async def fill(
@@ -145,7 +145,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         if name in _DICTS and not isinstance(value, Mapping):
             raise ConfigurationError(f"{name} is a dict, not {type(value).__name__}")
         if name in _FLAGS and not isinstance(value, bool):
-            raise ConfigurationError(f"{name} is True or False, not {value!r}")
+            raise ConfigurationError(f"{name} is True or False, not {checks.shown(value)}")
 
 
 def _with_dependencies(asked: Sequence[Message], dependencies: Mapping[str, Any]) -> list[Message]:

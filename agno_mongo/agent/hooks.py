@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agno_mongo import checks
+from agno_mongo.agent.media_input import asked_again
 from agno_mongo.agent.prompt import stored_input
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import Execution
@@ -20,6 +21,8 @@ from agno_mongo.run.agent import (
     RunOutputEvent,
 )
 from agno_mongo.run.base import RunInput
+from agno_mongo.threads import called
+from agno_mongo.tool_calls import BETWEEN_PARTS
 
 _ALWAYS: Final = (
     "agent",
@@ -50,16 +53,11 @@ class Hook:
     wanted: frozenset[str] | None
 
     async def call(self, available: Mapping[str, Any]) -> None:
-        """Call it, a plain function in a thread, so that it may block. Whatever it raises goes through."""
+        """Call it, a plain function in a thread, so that it may block. Whatever it raises goes through; LeftError where it would end the process."""
         given = dict(available)
         if self.wanted is not None:
             given = {name: available.get(name) for name in self.wanted if name in available or name in _EITHER}
-        if inspect.iscoroutinefunction(self.function):
-            await self.function(**given)
-            return
-        outcome = await asyncio.to_thread(self.function, **given)
-        if inspect.isawaitable(outcome):
-            await outcome
+        await called(self.function, **given)
 
 
 def checked_hooks(setting: str, hooks: Any) -> list[Any] | None:
@@ -67,34 +65,49 @@ def checked_hooks(setting: str, hooks: Any) -> list[Any] | None:
     if hooks is None:
         return None
     if isinstance(hooks, str) or not isinstance(hooks, Sequence):
-        raise ConfigurationError(f"{setting}= takes a list of functions, not {type(hooks).__name__}: {hooks!r}")
+        raise ConfigurationError(f"{setting}= takes a list of functions, not {checks.typed(hooks)}")
     for hook in hooks:
         _hook(setting, hook)
     return list(hooks)
 
 
-async def pre_hook_events(
-    hooks: Sequence[Any], given: Any, execution: Execution, actor: Mapping[str, Any]
-) -> AsyncGenerator[RunOutputEvent, None]:
-    """Call the hooks in order. What they leave of the input is the run's input: it is sent, and stored.
+class PreHooks:
+    """What a run's ``pre_hooks`` make of its input. What they leave of it is the run's input: it is sent, and stored.
 
     A run that goes on has nothing ``given``, but its stored input. If it has been sent to the model already, the hooks have seen it.
     """
-    if execution.past.finished_rounds:
-        return
-    run_input = execution.run.input = execution.run.input or RunInput()
-    before = run_input.input_content
-    run_input.input_content = before if given is None else given
-    available = _available(execution, actor) | {"run_input": run_input}
-    try:
-        for hook in (_hook("pre_hooks", hook) for hook in hooks):
-            yield execution.event(PreHookStartedEvent, pre_hook_name=hook.name, run_input=run_input)
-            await hook.call(available)
-            yield execution.event(PreHookCompletedEvent, pre_hook_name=hook.name, run_input=run_input)
-    finally:
-        run_input.input_content = stored_input(run_input.input_content)
-        # Data may have been changed in place.
-        execution.input_changed = not isinstance(before, str) or run_input.input_content != before
+
+    def __init__(self, hooks: Sequence[Any], given: Any, execution: Execution) -> None:
+        self._hooks = hooks
+        self._given = given
+        self._execution = execution
+        self._left: RunInput | None = None
+
+    def asked(self, role: str) -> list[Message] | None:
+        """The messages of the input as the hooks have left it; None if they have not looked at it. ``role`` is the user's."""
+        return None if self._left is None else asked_again(self._left, role)
+
+    async def events(self, actor: Mapping[str, Any]) -> AsyncGenerator[RunOutputEvent, None]:
+        """Call the hooks in order."""
+        execution, given = self._execution, self._given
+        if execution.past.finished_rounds:
+            return
+        run_input = execution.run.input = execution.run.input or RunInput()
+        before, media = run_input.input_content, run_input.media()
+        run_input.input_content = before if given is None else given
+        available = _available(execution, actor) | {"run_input": run_input}
+        try:
+            for hook in (_hook("pre_hooks", hook) for hook in self._hooks):
+                yield execution.event(PreHookStartedEvent, pre_hook_name=hook.name, run_input=run_input)
+                await hook.call(available)
+                yield execution.event(PreHookCompletedEvent, pre_hook_name=hook.name, run_input=run_input)
+        finally:
+            # What is sent is made of the objects that they leave, not of what is stored in their place.
+            self._left = run_input.model_copy()
+            run_input.input_content = stored_input(run_input.input_content)
+            # Data may have been changed in place.
+            is_as_given = isinstance(before, str) and run_input.input_content == before and run_input.media() == media
+            execution.input_changed = not is_as_given
 
 
 async def post_hook_events(
@@ -113,13 +126,24 @@ async def post_hook_events(
         if run.content is not before:
             run.content_type = type(run.content).__name__ if run.content is not None else "str"
         if text_of(run.content) != said:
-            _tell(run.content, run.messages or ())
+            _tell("" if run.content is None else text_of(run.content), said, run.messages or ())
 
 
-def _tell(content: Any, messages: Sequence[Message]) -> None:
-    """The last answer says what the hooks have made of it."""
-    if messages and messages[-1].role == "assistant" and not messages[-1].tool_calls:
-        messages[-1].content = None if content is None else text_of(content)
+def _tell(text: str, said: str, messages: Sequence[Message]) -> None:
+    """The last answer says what the hooks have made of it, and so does a tool's result that was a part of what was ``said``."""
+    last = messages[-1] if messages else None
+    if last is not None and last.role == "assistant" and not last.tool_calls:
+        last.content = text or None
+        # The provider's own form of it, and its way back to it.
+        last.provider_data = None
+    for message in messages:
+        if message.role == "tool" and not message.from_history and _is_part(message.get_content_string(), said):
+            message.content = text
+
+
+def _is_part(text: str, said: str) -> bool:
+    """True for a result that was shown as it was, alone or between others."""
+    return bool(text) and f"{BETWEEN_PARTS}{text}{BETWEEN_PARTS}" in f"{BETWEEN_PARTS}{said}{BETWEEN_PARTS}"
 
 
 def _available(execution: Execution, actor: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,7 +166,7 @@ def _hook(setting: str, given: Any) -> Hook:
     function = getattr(given, "async_check", given)
     name = str(getattr(given, "__name__", type(given).__name__))
     if isinstance(given, type) or not callable(function):
-        raise ConfigurationError(f"{setting}= takes functions and guardrails, not {name}: {given!r}")
+        raise ConfigurationError(f"{setting}= takes functions and guardrails, not {name}")
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from typing_extensions import is_typeddict
 
+from agno_mongo import checks
 from agno_mongo.agent.output_schema import faults_of
 from agno_mongo.errors import ConfigurationError, InputSchemaError
 from agno_mongo.messages import Message
@@ -22,7 +23,7 @@ def checked_input_schema(name: str, schema: Any) -> Any:
     if is_typeddict(schema) or (isinstance(schema, type) and issubclass(schema, BaseModel)):
         _adapter(schema)
         return schema
-    raise ConfigurationError(f"{name}= takes a pydantic model class or a TypedDict, not {schema!r}")
+    raise ConfigurationError(f"{name}= takes a pydantic model class or a TypedDict, not {checks.shown(schema)}")
 
 
 def fitting_input(given: Any, schema: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypedDict
 from agno_mongo.agent.prompt import user_messages
 from agno_mongo.errors import MediaError
 from agno_mongo.media import NAMES, Audio, File, Image, Media, Video, all_loaded
-from agno_mongo.messages import Message
+from agno_mongo.messages import Message, is_message
 from agno_mongo.run.base import RunInput
 
 KINDS: Final[dict[str, type[Media]]] = {"images": Image, "audio": Audio, "videos": Video, "files": File}
@@ -42,8 +42,14 @@ async def read(given: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, l
     return "" if given is None and media else given, media
 
 
+def with_those_of(given: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options of a call with the media of ``given``, if it is a Message: they go with the input, whatever becomes of its content."""
+    own = {name: some for name in KINDS if isinstance(given, Message) and (some := getattr(given, name))}
+    return {**options, **{name: [*some, *(options.get(name) or ())] for name, some in own.items()}} if own else options
+
+
 async def _message_read(given: Any) -> Any:
-    if isinstance(given, Mapping) and "role" in given and not NAMES.isdisjoint(given):
+    if isinstance(given, Mapping) and not NAMES.isdisjoint(given) and is_message(given):
         given = Message.model_validate(dict(given))
         _refuse_to_read(given)
     if not isinstance(given, Message) or not given.media:

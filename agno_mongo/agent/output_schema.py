@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -15,13 +16,14 @@ from pydantic.errors import PydanticUserError
 from agno_mongo import json_schema
 from agno_mongo.errors import ConfigurationError, OutputSchemaError
 from agno_mongo.messages import Message
-from agno_mongo.models.base import Model
+from agno_mongo.models.base import Model, ModelRequest
 from agno_mongo.run.message_run import MessageRunOutput
 
 Schema: TypeAlias = "type[BaseModel] | Mapping[str, Any]"
 
 _NAME: Final = re.compile(r"[^a-zA-Z0-9_-]+")
 _FENCED: Final = re.compile(r"```[\w-]*\s(.*?)```", re.DOTALL)
+_REFUSAL: Final = "refusal"
 _JSON_MODE: Final[Mapping[str, Any]] = {"type": "json_object"}
 
 
@@ -158,7 +160,7 @@ class StructuredAnswer:
     def __init__(self, schema: OutputSchema, model: Model, *, natively: bool, parse: bool) -> None:
         self._schema = schema
         self._model = model
-        self._natively = natively and bool(getattr(model, "supports_native_structured_outputs", False))
+        self._natively = natively and _takes_schemas(model)
         self._parse = parse
         self._told = False
 
@@ -169,30 +171,51 @@ class StructuredAnswer:
 
     def instruct(self, messages: list[Message]) -> None:
         """Put the schema at the end of the system message, where the provider is not given it."""
-        if self._natively:
-            return
+        if not self._natively:
+            self._say(messages)
+
+    def fitted(self, request: ModelRequest, model: Model) -> ModelRequest:
+        """The request as it is for ``model``, which is asked in the place of the run's own: in words, if it takes no schema."""
+        if request.response_format is not self._schema.native or _takes_schemas(model):
+            return request
+        messages = list(request.messages)
+        self._say(messages)
+        return replace(request, messages=messages, response_format=_JSON_MODE)
+
+    def _say(self, messages: list[Message]) -> None:
         system = messages[0] if messages and messages[0].role in {"system", "developer"} else None
         if system is None:
             messages.insert(0, Message(role="system", content=self._schema.instruction))
-        else:
+        elif self._schema.instruction not in system.get_content_string():
+            # It is there where the message is one of the input's, and the run goes on.
             said = f"{system.get_content_string()}\n\n{self._schema.instruction}"
             messages[0] = system.model_copy(update={"content": said})
 
     def take(self, run: MessageRunOutput, text: str) -> Message | None:
         """Make the run's ``content`` the object that the answer stands for. If it does not fit: what the model is told, once.
 
-        Raises OutputSchemaError if the model has been told already; the run's ``content`` is then the text.
+        A refusal stays the text that it is: the model will not answer, in whatever form. Raises OutputSchemaError if the model has been told already; the run's ``content`` is then the text.
         """
         if not self._parse:
             return None
         try:
             run.content = self._schema.parsed(text)
         except _MisfitError as misfit:
-            return self._complaint(text, misfit.faults)
+            if run.finish_reason == _REFUSAL:
+                return None
+            return self._complaint(run, text, misfit.faults)
         run.content_type = self._schema.content_type
         return None
 
-    def _complaint(self, text: str, faults: list[str]) -> Message:
+    def take_result(self, run: MessageRunOutput) -> None:
+        """Where a tool's result is the run's answer: the object that it stands for, or the text that it is."""
+        if not self._parse or not isinstance(run.content, str) or not run.messages or run.messages[-1].role != "tool":
+            return
+        with suppress(_MisfitError):
+            run.content = self._schema.parsed(run.content)
+            run.content_type = self._schema.content_type
+
+    def _complaint(self, run: MessageRunOutput, text: str, faults: list[str]) -> Message:
         if self._told:
             raise OutputSchemaError(
                 f"{self._model.id} gave no answer that fits {self._schema.name}, not when it was told what was wrong either: {'; '.join(faults)}",
@@ -201,9 +224,16 @@ class StructuredAnswer:
                 errors=faults,
             )
         self._told = True
+        for answer in (run.messages or ())[-1:]:
+            answer.misfit = True
         listed = "\n".join(f"- {fault}" for fault in faults)
         wanted = "Answer again, with the whole corrected JSON object and nothing else."
-        return Message(role="user", content=f"Your answer does not fit the schema that it must fit:\n{listed}\n{wanted}")
+        said = f"Your answer does not fit the schema that it must fit:\n{listed}\n{wanted}"
+        return Message(role="user", content=said, misfit=True)
+
+
+def _takes_schemas(model: Model) -> bool:
+    return bool(getattr(model, "supports_native_structured_outputs", False))
 
 
 def faults_of(error: ValidationError, whole: str) -> list[str]:

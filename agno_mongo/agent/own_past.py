@@ -6,6 +6,7 @@ past it is, is said by the run, never by the model: a session of another user, o
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import unicodedata
@@ -210,10 +211,8 @@ async def _looked_through(agent: Any, run_context: RunContext, query: str | None
     )
     runs = {session.session_id: told_runs(session.runs or ()) for session in sessions}
     if query is not None:
-        wanted = set(_words(query))
-        hits = {session.session_id: len(wanted & _words_of(session, runs[session.session_id])) for session in sessions}
-        sessions = [session for session in sessions if hits[session.session_id]]
-        sessions.sort(key=lambda session: -hits[session.session_id])
+        # Large ones take their time.
+        sessions = await asyncio.to_thread(_with_words, query, sessions, runs)
     return [
         _entry(session) | {"runs": [_chat_of(run, _PREVIEW) for run in runs[session.session_id]]}
         for session in sessions
@@ -230,7 +229,8 @@ def _chat_of(run: MessageRunOutput, length: int) -> dict[str, str]:
 
 
 def _said_by(role: str, messages: Iterable[Message]) -> str:
-    texts = (message.get_content_string() for message in messages if message.role == role and not message.from_history)
+    own = (message for message in messages if message.role == role and not (message.from_history or message.misfit))
+    texts = map(Message.get_content_string, own)
     return "\n".join(text for text in texts if text)
 
 
@@ -269,6 +269,13 @@ def _bounded(number: int | None, most: int) -> int:
     return most if number is None else max(1, min(number, most))
 
 
+def _with_words(query: str, sessions: Sequence[Session], runs: Mapping[str, Sequence[MessageRunOutput]]) -> list[Session]:
+    """Those of the sessions in which words of the query were said, the one with most of them first."""
+    wanted = set(_words(query))
+    hits = {session.session_id: len(wanted & _words_of(session, runs[session.session_id])) for session in sessions}
+    return sorted((session for session in sessions if hits[session.session_id]), key=lambda session: -hits[session.session_id])
+
+
 def _words_of(session: Session, runs: Iterable[MessageRunOutput]) -> set[str]:
     texts = [session.session_name or ""]
     texts += [_said_by(role, run.messages or ()) for run in runs for role in ("user", "assistant")]
@@ -277,8 +284,8 @@ def _words_of(session: Session, runs: Iterable[MessageRunOutput]) -> set[str]:
 
 def _words(text: str) -> list[str]:
     """The words of a text, whatever their case and accents."""
-    plain = text if text.isascii() else unicodedata.normalize("NFD", text)
-    return re.findall(r"\w+", re.sub("[\u0300-\u036f]", "", plain).casefold())
+    plain = text if text.isascii() else re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFD", text))
+    return re.findall(r"\w+", plain.casefold())
 
 
 def _as_json(entries: Sequence[Mapping[str, Any]]) -> str:

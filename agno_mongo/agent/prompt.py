@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ValidationError
 
+from agno_mongo import checks
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.messages import Message, plain_data, text_of
+from agno_mongo.messages import Message, is_message, plain_data, text_of
 
 Instructions: TypeAlias = str | Sequence[str] | Callable[..., Any]
 SystemMessage: TypeAlias = str | Message | Callable[..., Any]
@@ -20,7 +21,7 @@ def checked_system_message(name: str, given: Any) -> SystemMessage | None:
     if given is None or isinstance(given, (str, Message)) or callable(given):
         checked: SystemMessage | None = given
         return checked
-    raise ConfigurationError(f"{name}= takes text, a Message or a function, not {type(given).__name__}: {given!r}")
+    raise ConfigurationError(f"{name}= takes text, a Message or a function, not {checks.typed(given)}")
 
 
 def examples(name: str, given: Any) -> list[Message] | None:
@@ -31,39 +32,32 @@ def examples(name: str, given: Any) -> list[Message] | None:
     if given is None:
         return None
     if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Sequence):
-        raise ConfigurationError(f"{name}= takes a list of messages, not {type(given).__name__}: {given!r}")
+        raise ConfigurationError(f"{name}= takes a list of messages, not {checks.typed(given)}")
     return [message for index, part in enumerate(given) for message in _example(f"{name}[{index}]", part)]
 
 
 def _example(name: str, part: Any) -> list[Message]:
     if isinstance(part, Mapping) and "role" not in part:
-        raise ConfigurationError(f"{name} is a message without a role: {part!r}")
+        raise ConfigurationError(f"{name} is a message without a role: a dict with {sorted(map(str, part))[:8]}")
     if not isinstance(part, (str, Mapping, BaseModel)):
-        raise ConfigurationError(f"{name} is text, a Message, a dict or a pydantic model, not {type(part).__name__}: {part!r}")
+        raise ConfigurationError(f"{name} is text, a Message, a dict or a pydantic model, not {checks.typed(part)}")
     try:
-        return user_messages(part)
+        return [Message.model_validate(dict(part))] if isinstance(part, Mapping) else user_messages(part)
     except ValidationError as error:
         raise ConfigurationError(f"{name} is no message: {error}") from error
 
 
 def user_messages(given: Any, *, role: str = "user") -> list[Message]:
-    """The input of a run as messages: text, a message, a list of either, or plain data as JSON. ``role`` is whose words text and data are.
+    """The input of a run as messages: text, a message, a list of messages, or plain data as JSON. ``role`` is whose words text and data are.
 
     Raises ConfigurationError for None, which is no input.
     """
     if given is None:
         raise ConfigurationError("a run needs an input; None was given")
-    if isinstance(given, Message):
-        return [given]
-    if isinstance(given, Mapping) and "role" in given:
-        return [Message.model_validate(dict(given))]
-    if isinstance(given, list) and given and all(_is_message(part) for part in given):
-        return [message for part in given for message in user_messages(part)]
+    parts = given if isinstance(given, list) else [given]
+    if parts and all(is_message(part, role) for part in parts):
+        return [part if isinstance(part, Message) else Message.model_validate(dict(part)) for part in parts]
     return [Message(role=role, content=text_of(given))]
-
-
-def _is_message(part: Any) -> bool:
-    return isinstance(part, Message) or (isinstance(part, Mapping) and "role" in part)
 
 
 def stored_input(given: Any) -> Any:

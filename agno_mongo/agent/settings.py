@@ -27,7 +27,7 @@ from agno_mongo.execution import CheckpointWhen, ConcurrentRuns
 from agno_mongo.guardrails import BaseGuardrail
 from agno_mongo.models.base import Model, default_model
 from agno_mongo.models.fallback import FallbackConfig, models_of
-from agno_mongo.models.persistent import RetryPolicy, persistent
+from agno_mongo.models.persistent import Fitted, RetryPolicy, persistent
 from agno_mongo.models.utils import get_model
 from agno_mongo.recording import Recording
 from agno_mongo.run.events import RunEvent
@@ -232,8 +232,8 @@ class AgentSettings(HasTools):
             self.model = get_model(self.model)
         return cast("Model", self.model)
 
-    def _model_of_a_run(self) -> Model:
-        """The model, with all that is done about its failures. Made for each run: it remembers who answered."""
+    def _model_of_a_run(self, fitted: Fitted | None = None) -> Model:
+        """The model, with all that is done about its failures. Made for each run: it remembers who answered. ``fitted``: requests for each model."""
         if not (self.retries or self.fallback_models or self.fallback_config or getattr(self._model, "retries", 0)):
             return self._model
         policy = RetryPolicy(
@@ -242,7 +242,7 @@ class AgentSettings(HasTools):
             exponential_backoff=self.exponential_backoff,
         )
         fallbacks = self.fallback_config or FallbackConfig(on_error=self.fallback_models or ())
-        return persistent(self._model, policy=policy, fallbacks=fallbacks)
+        return persistent(self._model, policy=policy, fallbacks=fallbacks, fitted=fitted)
 
     @property
     def _summaries(self) -> Summaries:
@@ -274,7 +274,7 @@ class AgentSettings(HasTools):
 def events_named(name: str, given: Any) -> list[RunEvent]:
     """The events that a setting names, by RunEvent or by the name of one."""
     if isinstance(given, str) or not isinstance(given, Collection):
-        raise ConfigurationError(f"{name}= takes a list of events such as RunEvent.run_content, not {given!r}")
+        raise ConfigurationError(f"{name}= takes a list of events such as RunEvent.run_content, not {checks.shown(given)}")
     known = [event.value for event in RunEvent]
     for event in given:
         if event not in known:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from pymongo import ASCENDING, DESCENDING
 
+from agno_mongo import checks
 from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import Session
@@ -28,7 +29,7 @@ def check_id(name: str, value: Any) -> str:
     if type(value) is str and value and value.isascii():
         return value
     if not isinstance(value, str) or not value:
-        shown = "an empty string" if value == "" else f"{type(value).__name__}: {value!r}"
+        shown = "an empty string" if value == "" else checks.typed(value)
         raise ConfigurationError(f"{name} must be text of at least one character, not {shown}")
     try:
         return str(values.encode(value, path=name))
@@ -49,7 +50,7 @@ def session_type_of(value: SessionType | str) -> SessionType:
     try:
         return SessionType(value)
     except ValueError:
-        raise ConfigurationError(f"session_type is 'agent', 'team' or 'workflow', not {value!r}") from None
+        raise ConfigurationError(f"session_type is 'agent', 'team' or 'workflow', not {checks.shown(value)}") from None
 
 
 def check_names(db_name: Any, session_table: Any) -> None:
@@ -90,7 +91,7 @@ def filter_of(
         which["session_data.session_name"] = {"$regex": _quoted(session_name), "$options": "i"}
     for name, value in (("start_timestamp", start_timestamp), ("end_timestamp", end_timestamp)):
         if value is not None and (not isinstance(value, (int, float)) or abs(value) >= _FAR):
-            raise ConfigurationError(f"{name} is in Unix seconds, not {value!r}")
+            raise ConfigurationError(f"{name} is in Unix seconds, not {checks.shown(value)}")
     created = {"$gte": start_timestamp, "$lte": end_timestamp}
     if bounds := {operator: bound for operator, bound in created.items() if bound is not None}:
         which["created_at"] = bounds
@@ -106,7 +107,7 @@ def _component_filter(kinds: Sequence[SessionType], component_id: str) -> dict[s
 
 def _quoted(text: Any) -> str:
     if not isinstance(text, str) or not text or "\x00" in text:
-        raise ConfigurationError(f"session_name is text, not {text!r}")
+        raise ConfigurationError(f"session_name is text, not {checks.shown(text)}")
     check_id("session_name", text)
     return "".join(character if character.isalnum() or character == " " else f"\\{character}" for character in text)
 
@@ -115,7 +116,7 @@ def page_of(limit: int | None, page: int | None) -> tuple[int, int]:
     """Limit and skip of a page that counts from 1; limit 0 is none."""
     for name, value in (("limit", limit), ("page", page)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < _FAR):
-            raise ConfigurationError(f"{name} is a whole number from 1 to {_FAR - 1}, not {value!r}")
+            raise ConfigurationError(f"{name} is a whole number from 1 to {_FAR - 1}, not {checks.shown(value)}")
     if page is not None and limit is None:
         raise ConfigurationError("page= needs limit=, the size of a page")
     return limit or 0, (limit or 0) * ((page or 1) - 1)
@@ -131,7 +132,7 @@ def limit_of(limit: Any) -> int:
 def order_of(sort_by: str | None, sort_order: str | None) -> list[tuple[str, int]]:
     """What a list is sorted by, the last used first unless asked."""
     if sort_order not in (None, "asc", "desc"):
-        raise ConfigurationError(f"sort_order is 'asc' or 'desc', not {sort_order!r}")
+        raise ConfigurationError(f"sort_order is 'asc' or 'desc', not {checks.shown(sort_order)}")
     field = sort_by or "updated_at"
     if field not in _SORTABLE:
         raise ConfigurationError(f"sort_by={field!r}: sessions can be sorted by {', '.join(sorted(_SORTABLE))}")
@@ -142,7 +143,7 @@ def order_of(sort_by: str | None, sort_order: str | None) -> list[tuple[str, int
 def total_of(total: Any) -> Total | None:
     """How to count, if it is one of the ways; ConfigurationError if not."""
     if total not in (None, "exact", "estimated"):
-        raise ConfigurationError(f"total is 'exact', 'estimated' or None, not {total!r}")
+        raise ConfigurationError(f"total is 'exact', 'estimated' or None, not {checks.shown(total)}")
     checked: Total | None = total
     return checked
 

@@ -15,6 +15,7 @@ from agno_mongo.db.archive import size_of
 from agno_mongo.db.leases import Claim
 from agno_mongo.db.media import INLINE_BYTES, LARGE, Split
 from agno_mongo.db.state import MISSING, Change
+from agno_mongo.media import OF_INPUT
 
 ENTRY_BYTES: Final = 8 * INLINE_BYTES
 """Bytes that the checkpoints of one run may take in the session's document, where other runs need room too."""
@@ -56,7 +57,10 @@ class Checkpoint:
         if self.has_media:
             to_set["has_media"] = True
         if self.whole:
-            to_set |= {f"{entry}.input": changed.get("input_content") for changed in self.input}
+            for changed in self.input:
+                to_set |= {f"{entry}.{name}": changed.get(name) for name in OF_INPUT} | {
+                    f"{entry}.input": changed.get("input_content")
+                }
             return {"$set": {**to_set, **lists, **{f"{entry}.{name}": value for name, value in self.fixed.items()}}}
         pushed = {path: {"$each": added} for path, added in lists.items() if added}
         return {"$set": to_set, "$push": pushed} if pushed else {"$set": to_set}

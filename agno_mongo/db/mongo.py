@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from typing_extensions import Self
 
+from agno_mongo import checks
 from agno_mongo.blocking import Blocking
 from agno_mongo.db import archive, branches, drivers, open_runs, retired, runs, sessions, store, summaries, users, values
 from agno_mongo.db import retention as retentions
@@ -484,7 +485,7 @@ class MongoDb:
         One command, and what a retention of its own, large input of a run in progress, or a lift of what Agno wrote adds.
         """
         if not isinstance(session_name, str) or not session_name:
-            raise ConfigurationError(f"session_name is text of at least one character, not {session_name!r}")
+            raise ConfigurationError(f"session_name is text of at least one character, not {checks.shown(session_name)}")
         name = values.encode(session_name, path="session_name")
         fields = {"session_data.session_name": name}
         session = await self._set(session_id, session_type, user_id, fields, f"renaming session {session_id!r}")

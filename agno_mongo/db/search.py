@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from pymongo import ASCENDING, TEXT, IndexModel
 
+from agno_mongo import checks
 from agno_mongo.db import archive, values
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import Session
@@ -78,7 +79,7 @@ def check_query(query: Any) -> str:
     if isinstance(query, str) and len(query) > QUERY_LENGTH:
         raise ConfigurationError(f"a query has at most {QUERY_LENGTH} characters, not {len(query)}")
     if not isinstance(query, str) or not query.strip() or "\x00" in query:
-        raise ConfigurationError(f"a query is text of at least one character, not {query!r}")
+        raise ConfigurationError(f"a query is text of at least one character, not {checks.shown(query)}")
     try:
         return str(values.encode(query, path="query"))
     except UnstorableValueError as error:
@@ -182,7 +183,7 @@ def _each(array: str, name: str, shape: Mapping[str, Any]) -> dict[str, Any]:
     return {"$map": {"input": {"$cond": [{"$isArray": [array]}, array, []]}, "as": name, "in": dict(shape)}}
 
 
-_MESSAGE: Final = {name: f"$$message.{name}" for name in ("role", "content", "from_history")}
+_MESSAGE: Final = {name: f"$$message.{name}" for name in ("role", "content", "from_history", "misfit")}
 
 _SAID: Final = _each(
     "$runs",
@@ -258,7 +259,8 @@ def _excerpts(said: Sequence[Mapping[str, Any]], pattern: re.Pattern[str]) -> It
     for run in said:
         for message in run["messages"]:
             # What an earlier run said is shown as that run's.
-            excerpt = None if message.get("from_history") else _excerpt_of(_text_of(message.get("content")), pattern)
+            is_shown = not (message.get("from_history") or message.get("misfit"))
+            excerpt = _excerpt_of(_text_of(message.get("content")), pattern) if is_shown else None
             if excerpt is not None:
                 yield Excerpt(run_id=run.get("run_id"), role=message.get("role"), text=excerpt)
                 left -= 1

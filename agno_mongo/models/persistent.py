@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -42,15 +42,22 @@ class RetryPolicy:
         return max(own, asked)
 
 
-def persistent(model: Model, *, policy: RetryPolicy | None = None, fallbacks: FallbackConfig | None = None) -> Model:
-    """``model`` for one run: itself where nothing is to be done about its failures, else with retries and other models to ask.
+Fitted = Callable[[ModelRequest, Model], ModelRequest]
+"""Makes of a request what a certain model is to be asked."""
+
+
+def persistent(
+    model: Model, *, policy: RetryPolicy | None = None, fallbacks: FallbackConfig | None = None, fitted: Fitted | None = None
+) -> Model:
+    """``model`` for one run: itself where nothing is to be done about its failures, else with retries and other models to ask, which may be
+    asked in another way: as ``fitted`` says.
 
     A model's own ``retries``, with its ``delay_between_retries`` and ``exponential_backoff``, count before those of ``policy``.
     """
     wanted = (policy is not None and policy.retries) or getattr(model, "retries", 0)
     if not wanted and (fallbacks is None or not fallbacks.has_fallbacks):
         return model
-    return PersistentModel(model, policy=policy or RetryPolicy(), fallbacks=fallbacks or FallbackConfig())
+    return PersistentModel(model, policy=policy or RetryPolicy(), fallbacks=fallbacks or FallbackConfig(), fitted=fitted)
 
 
 class PersistentModel:
@@ -61,12 +68,13 @@ class PersistentModel:
     rounds. When all have failed, the first one's error is raised. ``id`` and ``provider`` are those of the model that is asked first.
     """
 
-    def __init__(self, model: Model, *, policy: RetryPolicy, fallbacks: FallbackConfig) -> None:
+    def __init__(self, model: Model, *, policy: RetryPolicy, fallbacks: FallbackConfig, fitted: Fitted | None = None) -> None:
         self.id, self.provider = model.id, model.provider
         self._first = model
         self._model = model
         self._policy = policy
         self._fallbacks = fallbacks
+        self._fitted = fitted or (lambda request, _: request)
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else the model that is asked first can tell of itself."""
@@ -80,7 +88,7 @@ class PersistentModel:
         while True:
             model = asked[-1]
             attempt = _Attempt(model)
-            async with aclosing(attempt.deltas(request)) as deltas:
+            async with aclosing(attempt.deltas(self._fitted(request, model))) as deltas:
                 async for delta in deltas:
                     yield self._signed(delta, model)
             if attempt.failure is None:

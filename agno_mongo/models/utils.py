@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, cast
 
+from agno_mongo import checks
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.models.base import Model
 
@@ -52,7 +53,7 @@ def get_model(model: Any, *, setting: str = "model") -> Model:
         return _named(model, setting)
     if isinstance(model, type) or not callable(getattr(model, "respond", None)):
         raise ConfigurationError(
-            f"{setting}= takes a model such as OpenAIChat(id=…) or a text such as 'openai:gpt-5-mini', not {type(model).__name__}: {model!r}"
+            f"{setting}= takes a model such as OpenAIChat(id=…) or a text such as 'openai:gpt-5-mini', not {checks.typed(model)}"
         )
     return cast("Model", model)
 
@@ -61,7 +62,7 @@ def _named(name: str, setting: str) -> Model:
     key, colon, id_ = (part.strip() for part in name.partition(":"))
     if not (key and colon and id_):
         raise ConfigurationError(
-            f"{setting}= takes a model such as OpenAIChat(id=…) or a text such as 'openai:gpt-5-mini': provider, colon, id; not {name!r}"
+            f"{setting}= takes a model such as OpenAIChat(id=…) or a text such as 'openai:gpt-5-mini': provider, colon, id; not {checks.shown(name)}"
         )
     provider = PROVIDERS.get(key.lower())
     if provider is None:

@@ -15,7 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from agno_mongo import media
 from agno_mongo.media import Audios, Files, Images, Videos
-from agno_mongo.messages import Message, Metrics, StoredModel, text_of
+from agno_mongo.messages import Message, Metrics, StoredModel, is_message, text_of
 from agno_mongo.run.state import StateAdditions
 
 
@@ -64,9 +64,8 @@ class RunInput(StoredModel):
         """The input as text: what messages say, each on lines of its own; data as JSON."""
         given = self.input_content
         parts = given if isinstance(given, list) else [given]
-        messages = [Message.model_validate(part) if isinstance(part, dict) and "role" in part else part for part in parts]
-        if parts and all(isinstance(message, Message) for message in messages):
-            return "\n".join(message.get_content_string() for message in messages)
+        if parts and all(map(is_message, parts)):
+            return "\n".join(Message.model_validate(part).get_content_string() for part in parts)
         return "" if given is None else text_of(given)
 
 

@@ -67,10 +67,10 @@ class Look:
         full = checks.flag("show_full_reasoning", options.get("show_full_reasoning", False))
         markdown, tags = options.get("markdown"), options.get("tags_to_include_in_markdown")
         if isinstance(tags, str) or not isinstance(tags, (Collection, type(None))):
-            raise ConfigurationError(f"tags_to_include_in_markdown= takes a set of names, not {tags!r}")
+            raise ConfigurationError(f"tags_to_include_in_markdown= takes a set of names, not {checks.shown(tags)}")
         console = options.get("console")
         if console is not None and not callable(getattr(console, "print", None)):
-            raise ConfigurationError(f"console= takes a rich Console, not {console!r}")
+            raise ConfigurationError(f"console= takes a rich Console, not {checks.shown(console)}")
         return cls(
             question=question,
             live=live,

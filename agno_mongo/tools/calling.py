@@ -13,11 +13,11 @@ from agno_mongo.errors import AgentRunException
 from agno_mongo.media import Media
 from agno_mongo.run.agent import BaseAgentRunEvent, CustomEvent, RunContentEvent
 from agno_mongo.run.base import RunContext
+from agno_mongo.threads import Bridge, LeftError, in_thread
 from agno_mongo.tools.cache import NOTHING, FileCache, key_of
 from agno_mongo.tools.function import FunctionCall
 from agno_mongo.tools.result import media_in, result_text
 from agno_mongo.tools.signature import MEDIA, accepted
-from agno_mongo.tools.threads import Bridge, LeftError, in_thread
 
 _log = logging.getLogger("agno_mongo")
 

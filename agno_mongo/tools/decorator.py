@@ -7,7 +7,7 @@ from typing import Any, TypedDict, cast, overload
 
 from typing_extensions import Unpack
 
-from agno_mongo import renamed
+from agno_mongo import checks, renamed
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.tools.function import Function
 
@@ -57,7 +57,7 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Unpack[ToolOp
 
     def decorate(decorated: Callable[..., Any]) -> Function:
         if not callable(decorated) or isinstance(decorated, Function):
-            raise ConfigurationError(f"@tool takes a function, not {decorated!r}")
+            raise ConfigurationError(f"@tool takes a function, not {checks.shown(decorated)}")
         given = cast("dict[str, Any]", {name: value for name, value in options.items() if value is not None})
         return Function(entrypoint=decorated, **given)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -10,6 +9,7 @@ from typing import Any, TypeAlias
 from agno_mongo import checks
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.run.base import RunContext
+from agno_mongo.threads import called
 from agno_mongo.tools.function import Function
 from agno_mongo.tools.signature import accepted
 from agno_mongo.tools.toolkit import Toolkit
@@ -66,9 +66,7 @@ async def made_for(tools: Callable[..., Any], context: RunContext, actor: Mappin
         "session_state": context.session_state,
         "dependencies": context.dependencies,
     }
-    made = tools(**accepted(tools, offered))
-    if inspect.isawaitable(made):
-        made = await made
+    made = await called(tools, **accepted(tools, offered))
     if made is None:
         return []
     if not isinstance(made, Sequence) or isinstance(made, str):
@@ -81,7 +79,9 @@ def checked_choice(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return checks.one_of(name, value, ("none", "auto", "required"))
     if value is not None and not (isinstance(value, Mapping) and isinstance(value.get("type"), str)):
-        raise ConfigurationError(f'{name}= takes a word or {{"type": "function", "function": {{"name": …}}}}, not {value!r}')
+        raise ConfigurationError(
+            f'{name}= takes a word or {{"type": "function", "function": {{"name": …}}}}, not {checks.shown(value)}'
+        )
     return value
 
 
@@ -97,7 +97,7 @@ def _functions(tool: Any) -> list[Function]:
     if isinstance(tool, type) and issubclass(tool, Toolkit):
         raise ConfigurationError(f"tools= takes toolkits, and {tool.__name__} is a class of them; pass {tool.__name__}()")
     if not callable(tool):
-        raise ConfigurationError(f"tools= takes functions, not {type(tool).__name__}: {tool!r}")
+        raise ConfigurationError(f"tools= takes functions, not {checks.typed(tool)}")
     function = tool if isinstance(tool, Function) else Function.from_callable(tool)
     if function.wants_self:
         raise ConfigurationError(f"tool {function.name!r} is a method without its object; pass the method of an instance")
@@ -106,7 +106,9 @@ def _functions(tool: Any) -> list[Function]:
 
 def _provided(tool: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(tool.get("type"), str):
-        raise ConfigurationError(f'a tool that the provider runs is a dict like {{"type": "web_search"}}, not {dict(tool)!r}')
+        raise ConfigurationError(
+            f'a tool that the provider runs is a dict like {{"type": "web_search"}}, not one with {sorted(map(str, tool))[:8]}'
+        )
     return dict(tool)
 
 

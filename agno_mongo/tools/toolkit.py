@@ -158,5 +158,5 @@ def _names(setting: str, names: Collection[str] | None) -> list[str] | None:
     if names is None:
         return None
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise ConfigurationError(f"{setting}= takes a list of names of tools, not {names!r}")
+        raise ConfigurationError(f"{setting}= takes a list of names of tools, not {checks.shown(names)}")
     return list(names)

@@ -1,4 +1,4 @@
-"""Threads for the plain functions among tools and hooks, which may block.
+"""Threads for the plain functions of users', which may block: tools, hooks, and those in the place of a setting.
 
 They are not those of ``asyncio.to_thread``: a function that never returns would take one of those from everybody for good, and keep
 ``asyncio.run`` and the interpreter from ending.
@@ -7,13 +7,14 @@ They are not those of ``asyncio.to_thread``: a function that never returns would
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future as ThreadFuture
 from contextlib import suppress
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -68,12 +69,12 @@ async def in_thread(function: Callable[[Bridge], T], *, beyond_the_most: bool = 
     """Call ``function`` in a thread, with a bridge to this loop, and give back what it returns or raises.
 
     When the caller is cancelled the thread goes on by itself, and cannot stop the process from ending. ``beyond_the_most`` is for what a
-    thread that counts already waits for.
+    thread that counts already waits for; what such a thread itself calls, another agent's run with its hooks, is beyond it in any case.
     """
     loop = asyncio.get_running_loop()
     bridge = Bridge(loop)
     call = _Call(lambda: function(bridge), loop)
-    _workers.submit(call, beyond_the_most=beyond_the_most)
+    _workers.submit(call, beyond_the_most=beyond_the_most or _in_a_worker.get())
     try:
         result: T = await call.future
     except asyncio.CancelledError:
@@ -81,6 +82,24 @@ async def in_thread(function: Callable[[Bridge], T], *, beyond_the_most: bool = 
         _workers.abandon(call)
         raise
     return result
+
+
+async def called(function: Callable[..., Any], /, **named: Any) -> Any:
+    """What a function of the user's gives: a coroutine function on this loop, any other in a thread, so that it may block. Whatever it raises goes
+    through; where that would end more than the function, it is LeftError.
+    """
+    try:
+        if inspect.iscoroutinefunction(function):
+            return await function(**named)
+        outcome = await in_thread(lambda _: function(**named))
+        return await outcome if inspect.isawaitable(outcome) else outcome
+    except SystemExit as error:
+        # From a task it would end the loop, with everybody's runs.
+        raise LeftError(f"SystemExit: {error}") from error
+
+
+_in_a_worker: ContextVar[bool] = ContextVar("_in_a_worker", default=False)
+"""True for all that a thread of these does, on whatever loop."""
 
 
 class _Call:
@@ -97,6 +116,7 @@ class _Call:
         result: Any = None
         failure: BaseException | None = None
         try:
+            self._context.run(_in_a_worker.set, True)
             result = self._context.run(self._function)
         except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
             failure = error
@@ -149,7 +169,7 @@ class _Workers:
         if self._idle:
             self._idle.pop().put(call)
         else:
-            threading.Thread(target=self._work, args=(call,), name="agno_mongo tool", daemon=True).start()
+            threading.Thread(target=self._work, args=(call,), name="agno_mongo worker", daemon=True).start()
 
     def _end(self, call: _Call) -> None:
         """The call's place is free, once."""

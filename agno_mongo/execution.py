@@ -146,6 +146,7 @@ class Execution:
         self._continued_by = self._attempt if settings.continues else None
         self._upkeep: Upkeep | None = None
         self._is_guest = False
+        self._begun_with_media = False
         self._run_count = 0
         self._stopping = Stopping(self.root_db, settings.key, run.run_id or "")
         self._ids = run.event_ids()
@@ -274,6 +275,7 @@ class Execution:
             known=settings.cache.known(settings.key, settings.runs_wanted) if settings.cache is not None else None,
             first_runs=[values.encode(run, path="introduction") for run in settings.first_runs],
             answers=values.encode(answers, path="requirements"),
+            store_tool_messages=settings.recording.store_tool_messages,
         )
         self._stopping.listen()
         begun, cancelled = await self._uninterrupted(lambda: self._entered(begin))
@@ -345,6 +347,7 @@ class Execution:
         settings = self._settings
         self.session, self._base_state, self._state_revision = begun.session, begun.state, begun.state_revision
         self._is_guest = begun.is_guest
+        self._begun_with_media = self._begun_with_media or begun.has_media
         earlier = [] if settings.overwrite_state else self.past.state_changes
         changed = with_changes(states.merge(begin.state, begun.state), [change for change in earlier if "added" not in change])
         state = run_state if settings.overwrite_state else states.merge(changed, run_state)
@@ -503,7 +506,6 @@ class Execution:
         if self._attempt is not None:
             record["attempt"] = self._attempt
         paused = self.run.status is RunStatus.paused
-        recording = self._settings.recording
         end = RunEnd(
             key=self._settings.key,
             run_id=self.context.run_id,
@@ -517,10 +519,11 @@ class Execution:
             on_state_conflict=self._settings.on_state_conflict,
             history_runs=max(self._settings.history_runs, self.runs_shown),
             retention=self.session.retention,
+            entry_has_media=self._entry_has_media,
         )
         try:
             ended = await self._db.finish_run(end)
-            if ended.cancelled and await self._db.cancel_run(end.claim, store_tool_messages=recording.store_tool_messages):
+            if ended.cancelled and await self._db.cancel_run(end.claim):
                 self.run.status = RunStatus.cancelled
         except DocumentTooLarge as error:
             # Large runs are stored apart; it is the state.
@@ -533,6 +536,12 @@ class Execution:
             cache.ended(end.key, self.session, end.runs, revision=ended.revision, wanted=self._settings.runs_wanted)
         self._run_count = ended.run_count
         return ended.conflicts
+
+    @property
+    def _entry_has_media(self) -> bool:
+        """True if content may have been stored apart that the run's record does not need: with its input, which it has too, only if that was changed."""
+        taken_up = self._begun_with_media and (self.input_changed or self._settings.continues)
+        return taken_up or (self._upkeep is not None and self._upkeep.has_media)
 
     def _pause(self, record: dict[str, Any], counters: Mapping[str, float]) -> dict[str, Any]:
         entry = paused_entry(self.run, record, input_changed=self.input_changed)

@@ -13,8 +13,6 @@ from agno_mongo.stopping import stop_run
 class Cancelling(SessionAccessors[SessionT, RunT]):
     """``acancel_run`` and ``cancel_run``."""
 
-    store_tool_messages: bool
-
     async def acancel_run(self, run_id: str, session_id: str | None = None, *, user_id: str | None = None) -> bool:
         """Stop a run at its next step, from any process; it is stored with status CANCELLED and with what it has come to.
 
@@ -30,6 +28,6 @@ class Cancelling(SessionAccessors[SessionT, RunT]):
             return True
         db, wanted, _ = self._asked_for(session_id, user_id)
         key = SessionKey(session_id=wanted, session_type=self.SESSION_TYPE, user_id=user)
-        return await db.cancel_run(Claim(key=key, run_id=run_id), store_tool_messages=self.store_tool_messages)
+        return await db.cancel_run(Claim(key=key, run_id=run_id))
 
     cancel_run = blocking(acancel_run)

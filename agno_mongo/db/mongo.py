@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ from uuid import uuid4
 from typing_extensions import Self
 
 from agno_mongo.blocking import Blocking
-from agno_mongo.db import archive, branches, drivers, open_runs, retired, runs, sessions, store, summaries, users, values
+from agno_mongo.db import archive, branches, drivers, media, open_runs, retired, runs, sessions, store, summaries, users, values
 from agno_mongo.db import retention as retentions
 from agno_mongo.db.arguments import (
     Total,
@@ -167,6 +167,9 @@ class MongoDb:
         if ended.tail_overflows:
             what = f"moving older runs of session {end.key.session_id!r} to the archive"
             connection.background.start(what, self._move(connection, end, what))
+        if ended.needed is not None:
+            what = f"freeing what run {end.run_id!r} of session {end.key.session_id!r} does not need any more"
+            connection.background.start(what, self._free(connection, end, ended.needed, what))
         if ended.margin_worn:
             what = f"keeping archive and media of session {end.key.session_id!r}"
             connection.background.start(what, self._keep_parts(connection, end.key, what))
@@ -192,6 +195,10 @@ class MongoDb:
         with self._translated(what):
             await retired.retire(connection, end.key)
             await archive.move(connection, end.key, history_runs=end.history_runs)
+
+    async def _free(self, connection: Connection, end: RunEnd, needed: Collection[Any], what: str) -> None:
+        with self._translated(what):
+            await media.free_unneeded(connection, end.key, end.run_id, needed)
 
     async def _apply_where_missing(self, connection: Connection) -> None:
         with self._translated("applying the retention"):
@@ -253,12 +260,12 @@ class MongoDb:
         with self._translated(f"taking back run {claim.run_id!r} of session {claim.key.session_id!r}"):
             await open_runs.leave(connection, claim, paused=paused)
 
-    async def cancel_run(self, claim: Claim, *, store_tool_messages: bool = True) -> bool:
+    async def cancel_run(self, claim: Claim) -> bool:
         """Stop a run, whoever has it; False if it has finished. See :func:`agno_mongo.db.open_runs.cancel`."""
         self._check_run(claim.key, claim.run_id)
         connection = await self._connection()
         with self._translated(f"cancelling run {claim.run_id!r} of session {claim.key.session_id!r}"):
-            return await open_runs.cancel(connection, claim, store_tool_messages=store_tool_messages)
+            return await open_runs.cancel(connection, claim)
 
     # Sessions.
 

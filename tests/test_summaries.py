@@ -128,6 +128,20 @@ class TestASummary:
         assert summary is not None
         assert summary.summary == "At last."
 
+    async def test_that_hangs_does_not_keep_the_database_from_being_closed(self, caplog: pytest.LogCaptureFixture) -> None:
+        async def never(_request: Any) -> str:
+            await asyncio.sleep(3600)
+            return "never"
+
+        db = InMemoryDb()
+        agent, _ = agent_on(db, "Hello.", about=[never], summary_in_background=True)
+        await agent.arun("Hi")
+        await asyncio.wait_for(db.close(timeout=0.05), 5)
+        assert "summing up session 's': given up, it was not over after 0.05 s" in caplog.text
+        assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        with pytest.raises(ConfigurationError, match="timeout is a number of seconds"):
+            await db.close(timeout=-1)
+
     async def test_is_off_unless_asked_for_and_needs_a_database(self) -> None:
         for db, settings in ((InMemoryDb(), {"enable_session_summaries": False}), (None, {})):
             agent, summing_up = agent_on(db, "Hello.", **settings)

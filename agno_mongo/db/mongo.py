@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from typing_extensions import Self
 
+from agno_mongo import checks
 from agno_mongo.blocking import Blocking
 from agno_mongo.db import archive, branches, drivers, media, open_runs, retired, runs, sessions, store, summaries, users, values
 from agno_mongo.db import retention as retentions
@@ -30,6 +31,7 @@ from agno_mongo.db.arguments import (
     session_type_of,
     total_of,
 )
+from agno_mongo.db.background import PATIENCE
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection, Connections, check_url
@@ -748,11 +750,14 @@ class MongoDb:
     async def _connection(self) -> Connection:
         return await self._connections.get()
 
-    async def close(self) -> None:
+    async def close(self, timeout: float = PATIENCE) -> None:
         """Close the clients that were made here, on every loop. A client given by the user stays open. May be repeated; the next
         call connects again.
+
+        Summaries, moves to the archive and other work in the background have ``timeout`` seconds to come to their end. What takes longer is
+        given up, and the log says so; it is done after one of the session's next runs.
         """
-        await self._connections.close()
+        await self._connections.close(checks.seconds("timeout", timeout))
 
     async def __aenter__(self) -> Self:
         return self

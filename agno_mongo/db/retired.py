@@ -7,17 +7,24 @@ A run that nobody has may also be cancelled, and goes the same way with status C
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
+
+import pymongo.errors
 
 from agno_mongo.db import archive, media
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import RUN_CLASSES
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.state import is_number
+from agno_mongo.db.summaries import METRICS
+from agno_mongo.db.translation import NOT_VIABLE
 from agno_mongo.db.values import decode_key
 from agno_mongo.media import NAMES
+from agno_mongo.messages import TOKEN_COUNTERS
 from agno_mongo.run import RunStatus
 from agno_mongo.run.stored import without_tool_messages
 
@@ -95,18 +102,43 @@ async def _put_among_runs(
     """False if somebody has touched one of the entries since they were read. ``records`` are what is stored for each of them."""
     runs = list(chain.from_iterable(records))
     untouched = {f"active_runs.{name}.{field}": entry.get(field) for name, entry in entries.items() for field in _TOLD_APART_BY}
+    counted = {"run_count": len(runs), "tail_bytes": sum(map(archive.size_of, runs)), "revision": 1}
     update: dict[str, Any] = {
         "$push": {"runs": {"$each": runs}},
         "$unset": {f"active_runs.{name}": "" for name in entries},
-        "$inc": {"run_count": len(runs), "tail_bytes": sum(map(archive.size_of, runs)), "revision": 1},
+        "$inc": counted | _tokens(entries.values()),
     }
-    done = await connection.collection.find_one_and_update({**key.filter, **untouched}, update, projection={"_id": 1})
+    which = {**key.filter, **untouched}
+    try:
+        done = await connection.collection.find_one_and_update(which, update, projection={"_id": 1})
+    except (pymongo.errors.WriteError, pymongo.errors.OperationFailure) as error:
+        if error.code not in NOT_VIABLE:
+            raise
+        # Metrics that are stored as something else than numbers cannot be added to.
+        done = await connection.collection.find_one_and_update(which, {**update, "$inc": counted}, projection={"_id": 1})
     if done is None:
         return False
     for (name, entry), kept in zip(entries.items(), records, strict=True):
         if media.references_in(entry):
             await media.free_unneeded(connection, key, decode_key(name), media.files_in(kept))
     return True
+
+
+def _tokens(entries: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """What is to be added to the session's metrics: what the runs and those within them have used, less what was counted when they paused."""
+    added: Counter[str] = Counter()
+    for entry in entries:
+        records = (entry, *(entry.get("inner") or ()))
+        for record in records:
+            added.update(_numbers(record.get("metrics")))
+        added.subtract(_numbers(entry.get("counted")))
+    return {f"{METRICS}.{name}": amount for name, amount in added.items() if amount}
+
+
+def _numbers(metrics: Any) -> dict[str, float]:
+    """What adds up over the runs of a session, as far as it is a number."""
+    stored = metrics if isinstance(metrics, Mapping) else {}
+    return {name: stored[name] for name in (*TOKEN_COUNTERS, "cost") if is_number(stored.get(name))}
 
 
 def _run(key: SessionKey, session: Mapping[str, Any], name: str, entry: Mapping[str, Any], status: RunStatus) -> dict[str, Any]:

@@ -73,7 +73,7 @@ T = TypeVar("T")
 class Settings:
     """What the component (an agent, say) wants of the bracket.
 
-    ``default_state`` is what a new session starts with, ``run_state`` what this call lays over it; ``overwrite_state`` puts
+    ``whose`` is the component itself. ``default_state`` is what a new session starts with, ``run_state`` what this call lays over it; ``overwrite_state`` puts
     ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on;
     ``runs_at_hand`` how many of the newest to read where only these tell whether it will ``look_back_further``. ``first_runs`` are
     what a new session begins with, as they are stored.
@@ -89,6 +89,7 @@ class Settings:
 
     key: SessionKey
     component_id: str | None
+    whose: Any = None
     component: dict[str, Any] = field(default_factory=dict)
     default_state: dict[str, Any] = field(default_factory=dict)
     run_state: dict[str, Any] = field(default_factory=dict)
@@ -148,7 +149,7 @@ class Execution:
         self._is_guest = False
         self._begun_with_media = False
         self._run_count = 0
-        self._stopping = Stopping(self.root_db, settings.key, run.run_id or "")
+        self._stopping = Stopping(self.root_db, settings.key, run.run_id or "", settings.whose)
         self._ids = run.event_ids()
         self._member_records: list[dict[str, Any]] = []
         self._counters: dict[str, float] = {}
@@ -300,14 +301,14 @@ class Execution:
 
     async def _entered(self, begin: RunBegin) -> RunBegun:
         """The run has begun, or goes on. Where what is stored cannot be read the run is given up: nothing is left of one that was to begin.
-        One that was not answered as it must be is paused again.
+        One that was not answered as it must be is paused again, and so is one that waited and cannot be read.
         """
         try:
             begun = await self._begun(begin)
             self._take_up(begun.entry or {})
         except (CorruptSession, RunIsPaused) as error:
             if self._upkeep is not None:
-                await self._upkeep.give_up(paused=isinstance(error, RunIsPaused))
+                await self._upkeep.give_up(paused=isinstance(error, RunIsPaused) or self._settings.answers is not None)
             raise
         return begun
 
@@ -324,8 +325,8 @@ class Execution:
         self.past = take_up(self.run, self._settings.key.session_id, entry, self._settings.fault_of)
         self._started -= self.past.duration
         self.steps, self._member_records = self.past.steps, self.past.inner
-        for record in self.past.inner:
-            self._counters = _added(self._counters, Metrics.model_validate(record.get("metrics") or {}).counters())
+        for metrics in self.past.inner_metrics:
+            self._counters = _added(self._counters, metrics.counters())
         if self.past.is_cancelled:
             self._stopping.request()
 

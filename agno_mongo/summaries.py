@@ -33,6 +33,9 @@ _log = logging.getLogger("agno_mongo")
 NEW_RUNS: Final = 32
 """How many runs one summary takes in at most: where more were never summarised, the newest."""
 
+_READ_AT_MOST: Final = 8
+"""How often so many runs are read at most, where runs within others are among them."""
+
 _SHOWN: Final = 8_000
 """Characters of one message that a summary is made of: its beginning and its end."""
 
@@ -132,7 +135,8 @@ class Summaries:
     async def after_run(
         self, db: MongoDb, key: SessionKey, session: Session, run_count: int, event: Callable[..., Any]
     ) -> AsyncGenerator[RunOutputEvent, None]:
-        """Sum up the session, if enough of its runs are new: as ``session`` it was read, and it has ``run_count`` runs by now.
+        """Sum up the session, if enough of its runs are new: as ``session`` it was read, and it has ``run_count`` runs by now, those within others
+        included, which cost a look.
 
         In the background it has only begun when this ends, and there are no events. A failure is logged. It costs the run nothing, and the next one tries again.
         """
@@ -147,13 +151,14 @@ class Summaries:
 
     async def _logged(self, db: MongoDb, key: SessionKey, new: int) -> SessionSummary | None:
         try:
-            return await self.bring_up_to_date(db, key, new)
+            return await self.bring_up_to_date(db, key, new, every=self.every)
         except Exception as error:  # noqa: BLE001 - whatever a model raises, the run is stored and stays so
             _log.warning("session %r is not summed up: %s: %s", key.session_id, type(error).__name__, error)
             return None
 
-    async def bring_up_to_date(self, db: MongoDb, key: SessionKey, new: int = 1) -> SessionSummary | None:
-        """Sum up what is new and store it; return what is stored then, None where nothing was ever said or the session is gone.
+    async def bring_up_to_date(self, db: MongoDb, key: SessionKey, new: int = 1, *, every: int = 1) -> SessionSummary | None:
+        """Sum up what is new, if it is ``every`` runs at least, and store it; return what is stored then, None where nothing was ever said or the
+        session is gone. Runs within others are no turns of the conversation, and do not count.
 
         One find, of about the ``new`` runs, and one findAndModify. A summary that takes in fewer runs than the stored one is dropped.
         """
@@ -164,12 +169,13 @@ class Summaries:
             if session is None:
                 return None
             new = session.run_count - _summed_up(session)
-            if new <= limit or limit == most:
+            turns = [run for run in (session.runs or [])[-new:] if run.parent_run_id is None] if new > 0 else []
+            if new <= limit or len(turns) >= most or limit >= _READ_AT_MOST * most:
                 break
-            limit = min(new, most)
-        if new <= 0:
+            limit = min(new, 2 * limit if limit >= most else most)
+        if len(turns) < every:
             return session.summary
-        summary, used = await self.manager.summed_up(self.model, (session.runs or [])[-min(new, limit) :], session.summary)
+        summary, used = await self.manager.summed_up(self.model, turns[-most:], session.summary)
         if summary is None:
             return session.summary
         summary.run_count = session.run_count

@@ -352,6 +352,12 @@ async def free_runs(connection: Connection, key: SessionKey, run_ids: Sequence[s
         await _delete(connection, {"metadata.sessions": [key.session_id], "metadata.runs": []})
 
 
+async def also_of(connection: Connection, run_id: str, needed: Collection[ObjectId]) -> None:
+    """Note that these files, which another run has, are this one's too. One update; none for no files."""
+    if needed:
+        await connection.media_files.update_many({"_id": {"$in": list(needed)}}, {"$addToSet": {"metadata.runs": run_id}})
+
+
 async def free_unneeded(connection: Connection, key: SessionKey, run_id: str, needed: Collection[ObjectId]) -> None:
     """Let go of what was stored for this run but for these files; what no other run refers to is deleted. A find; five more if there is any."""
     which = {"metadata.sessions": [key.session_id], **_owned(key), "metadata.runs": run_id, "_id": {"$nin": list(needed)}}

@@ -93,7 +93,11 @@ async def _as_wanted(
     if entry.get("store_tool_messages") is False:
         run = without_tool_messages(await media.restored(connection, run, session_id=key.session_id))
         run = await media.stored_apart(connection, key, str(run["run_id"]), run)
-    return RUN_CLASSES[key.session_type].with_inner(run, entry.get("inner") or ())
+    inner = entry.get("inner") or ()
+    for record in inner:
+        # It was stored apart for the run that goes with it.
+        await media.also_of(connection, str(record.get("run_id")), media.files_in(record))
+    return RUN_CLASSES[key.session_type].with_inner(run, inner)
 
 
 async def _put_among_runs(

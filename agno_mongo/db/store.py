@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -347,7 +347,7 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
             counts = done.get("revision"), done.get("run_count", 0)
             needed = media.files_in(end.runs) if end.entry_has_media and end.pause is None else None
             return RunEnded(tuple(conflicts), _overflows(done, end.history_runs), worn, *counts, "cancelled" in entry, needed)
-        stored = await still_open(connection, end.claim)
+        stored = await still_open(connection, end.claim, end.runs)
         if stored is None:
             break
         theirs = (stored.get("session_data") or {}).get("session_state") or {}
@@ -369,7 +369,8 @@ async def _stored_apart(connection: Connection, end: RunEnd) -> tuple[RunEnd, in
     size, has_media = 0, False
     for run in end.runs:
         whole = archive.size_of(run)
-        kept = await media.stored_apart(connection, end.key, end.run_id, run, size=whole)
+        # Each under its own id: one may be kept when the other goes.
+        kept = await media.stored_apart(connection, end.key, str(run.get("run_id") or end.run_id), run, size=whole)
         runs.append(kept)
         has_media = has_media or kept is not run
         size += whole if kept is run else archive.size_of(kept)
@@ -465,10 +466,10 @@ def _beginning_anew(update: Mapping[str, Any], refused: Collection[str]) -> dict
     return {**update, "$inc": added, "$set": {**update.get("$set", {}), **counted}}
 
 
-async def still_open(connection: Connection, claim: Claim) -> dict[str, Any] | None:
+async def still_open(connection: Connection, claim: Claim, runs: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any] | None:
     """The state as it is stored by now; None if this run is stored already, or has paused. One read, three at most.
 
-    Raises SessionNotFound if the session was deleted, RunTakenOver and RunAlreadyFinished if another process went on with the run.
+    What was stored apart for it, and for these ``runs``, goes if the session has gone. Raises SessionNotFound if the session was deleted, RunTakenOver and RunAlreadyFinished if another process went on with the run.
     """
     key, active = claim.key, claim.entry
     fields = (states.STATE, "state_revision", *(f"{active}.{name}" for name in ("started_at", "continued_by", "status")))
@@ -490,7 +491,7 @@ async def still_open(connection: Connection, claim: Claim) -> dict[str, Any] | N
             if finished.get("attempt") != claim.attempt:
                 raise finished_already(key, claim.run_id)
             return None
-    await media.free_runs(connection, key, [claim.run_id])
+    await media.free_runs(connection, key, [claim.run_id, *(str(run.get("run_id")) for run in runs)])
     raise SessionNotFound(
         f"session {key.session_id!r} was deleted while run {claim.run_id!r} went on; the run was not stored",
         session_id=key.session_id,

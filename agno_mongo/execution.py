@@ -148,6 +148,7 @@ class Execution:
         self._upkeep: Upkeep | None = None
         self._is_guest = False
         self._begun_with_media = False
+        self._cached_runs: list[Any] | None = None
         self._run_count = 0
         self._stopping = Stopping(self.root_db, settings.key, run.run_id or "", settings.whose)
         self._ids = run.event_ids()
@@ -243,6 +244,14 @@ class Execution:
         ) as events:
             async for event in events:
                 yield event
+
+    def session_for_users(self) -> Session:
+        """The session for functions of the user's, who may change it: for this run, and not for those that are shown the same cached runs."""
+        session = self.session
+        if self._settings.cache is not None and self._cached_runs is None and session.runs is not None:
+            self._cached_runs = session.runs
+            session.runs = [run.model_copy(deep=True) for run in session.runs]
+        return session
 
     def _first_event(self) -> RunOutputEvent:
         data = self.run.started_data()
@@ -534,7 +543,8 @@ class Execution:
                 f"{end.run_id!r} is stored, none of its changes to the state are"
             ) from error
         if (cache := self._settings.cache) is not None:
-            cache.ended(end.key, self.session, end.runs, revision=ended.revision, wanted=self._settings.runs_wanted)
+            before = self.session.runs if self._cached_runs is None else self._cached_runs
+            cache.ended(end.key, self.session, before, end.runs, revision=ended.revision, wanted=self._settings.runs_wanted)
         self._run_count = ended.run_count
         return ended.conflicts
 

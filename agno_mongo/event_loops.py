@@ -67,6 +67,11 @@ class PerLoop(Generic[T]):
             for loop in [loop for loop in things if loop.is_closed()]:
                 things.pop(loop, None)
 
+    def made(self) -> list[T]:
+        """What there is by now, on whatever loop each lives."""
+        with self._lock:
+            return list(self._made.values())
+
     def forget(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of what was made for ``loop``."""
         with self._lock:

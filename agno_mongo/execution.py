@@ -74,7 +74,7 @@ T = TypeVar("T")
 class Settings:
     """What the component (an agent, say) wants of the bracket.
 
-    ``default_state`` is what a new session starts with, ``run_state`` what this call lays over it; ``overwrite_state`` puts
+    ``whose`` is the component itself. ``default_state`` is what a new session starts with, ``run_state`` what this call lays over it; ``overwrite_state`` puts
     ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on;
     ``runs_at_hand`` how many of the newest to read where only these tell whether it will ``look_back_further``. ``first_runs`` are
     what a new session begins with, as they are stored.
@@ -90,6 +90,7 @@ class Settings:
 
     key: SessionKey
     component_id: str | None
+    whose: Any = None
     component: dict[str, Any] = field(default_factory=dict)
     default_state: dict[str, Any] = field(default_factory=dict)
     run_state: dict[str, Any] = field(default_factory=dict)
@@ -147,8 +148,10 @@ class Execution:
         self._continued_by = self._attempt if settings.continues else None
         self._upkeep: Upkeep | None = None
         self._is_guest = False
+        self._begun_with_media = False
+        self._cached_runs: list[Any] | None = None
         self._run_count = 0
-        self._stopping = Stopping(self.root_db, settings.key, run.run_id or "")
+        self._stopping = Stopping(self.root_db, settings.key, run.run_id or "", settings.whose)
         self._ids = run.event_ids()
         self._member_records: list[dict[str, Any]] = []
         self._counters: dict[str, float] = {}
@@ -243,6 +246,14 @@ class Execution:
             async for event in events:
                 yield event
 
+    def session_for_users(self) -> Session:
+        """The session for functions of the user's, who may change it: for this run, and not for those that are shown the same cached runs."""
+        session = self.session
+        if self._settings.cache is not None and self._cached_runs is None and session.runs is not None:
+            self._cached_runs = session.runs
+            session.runs = [run.model_copy(deep=True) for run in session.runs]
+        return session
+
     def _first_event(self) -> RunOutputEvent:
         data = self.run.started_data()
         return self.event(RunContinuedEvent, **data) if self._settings.continues else self.event(RunStartedEvent, **data)
@@ -275,6 +286,7 @@ class Execution:
             known=settings.cache.known(settings.key, settings.runs_wanted) if settings.cache is not None else None,
             first_runs=[values.encode(run, path="introduction") for run in settings.first_runs],
             answers=values.encode(answers, path="requirements"),
+            store_tool_messages=settings.recording.store_tool_messages,
         )
         self._stopping.listen()
         begun, cancelled = await self._uninterrupted(lambda: self._entered(begin))
@@ -299,7 +311,7 @@ class Execution:
 
     async def _entered(self, begin: RunBegin) -> RunBegun:
         """The run has begun, or goes on. Where what is stored cannot be read the run is given up: nothing is left of one that was to begin.
-        One that was not answered as it must be is paused again.
+        One that was not answered as it must be is paused again, and so is one that waited and cannot be read.
         """
         try:
             begun = await self._begun(begin)
@@ -308,7 +320,7 @@ class Execution:
                 self._settings.paused_run.goes_on()
         except (CorruptSession, RunIsPaused) as error:
             if self._upkeep is not None:
-                await self._upkeep.give_up(paused=isinstance(error, RunIsPaused))
+                await self._upkeep.give_up(paused=isinstance(error, RunIsPaused) or self._settings.answers is not None)
             raise
         return begun
 
@@ -325,8 +337,8 @@ class Execution:
         self.past = take_up(self.run, self._settings.key.session_id, entry, self._settings.fault_of)
         self._started -= self.past.duration
         self.steps, self._member_records = self.past.steps, self.past.inner
-        for record in self.past.inner:
-            self._counters = _added(self._counters, Metrics.model_validate(record.get("metrics") or {}).counters())
+        for metrics in self.past.inner_metrics:
+            self._counters = _added(self._counters, metrics.counters())
         if self.past.is_cancelled:
             self._stopping.request()
 
@@ -348,6 +360,7 @@ class Execution:
         settings = self._settings
         self.session, self._base_state, self._state_revision = begun.session, begun.state, begun.state_revision
         self._is_guest = begun.is_guest
+        self._begun_with_media = self._begun_with_media or begun.has_media
         earlier = [] if settings.overwrite_state else self.past.state_changes
         changed = with_changes(states.merge(begin.state, begun.state), [change for change in earlier if "added" not in change])
         state = run_state if settings.overwrite_state else states.merge(changed, run_state)
@@ -506,7 +519,6 @@ class Execution:
         if self._attempt is not None:
             record["attempt"] = self._attempt
         paused = self.run.status is RunStatus.paused
-        recording = self._settings.recording
         end = RunEnd(
             key=self._settings.key,
             run_id=self.context.run_id,
@@ -520,10 +532,11 @@ class Execution:
             on_state_conflict=self._settings.on_state_conflict,
             history_runs=max(self._settings.history_runs, self.runs_shown),
             retention=self.session.retention,
+            entry_has_media=self._entry_has_media,
         )
         try:
             ended = await self._db.finish_run(end)
-            if ended.cancelled and await self._db.cancel_run(end.claim, store_tool_messages=recording.store_tool_messages):
+            if ended.cancelled and await self._db.cancel_run(end.claim):
                 self.run.status = RunStatus.cancelled
         except DocumentTooLarge as error:
             # Large runs are stored apart; it is the state.
@@ -533,9 +546,16 @@ class Execution:
                 f"{end.run_id!r} is stored, none of its changes to the state are"
             ) from error
         if (cache := self._settings.cache) is not None:
-            cache.ended(end.key, self.session, end.runs, revision=ended.revision, wanted=self._settings.runs_wanted)
+            before = self.session.runs if self._cached_runs is None else self._cached_runs
+            cache.ended(end.key, self.session, before, end.runs, revision=ended.revision, wanted=self._settings.runs_wanted)
         self._run_count = ended.run_count
         return ended.conflicts
+
+    @property
+    def _entry_has_media(self) -> bool:
+        """True if content may have been stored apart that the run's record does not need: with its input, which it has too, only if that was changed."""
+        taken_up = self._begun_with_media and (self.input_changed or self._settings.continues)
+        return taken_up or (self._upkeep is not None and self._upkeep.has_media)
 
     def _pause(self, record: dict[str, Any], counters: Mapping[str, float]) -> dict[str, Any]:
         entry = paused_entry(self.run, record, input_changed=self.input_changed)

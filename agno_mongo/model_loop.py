@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any, Protocol
-from uuid import uuid4
 
-from agno_mongo.errors import IncompleteResponse, TooManyToolRounds
+from agno_mongo.errors import TooManyToolRounds
 from agno_mongo.messages import Message, Metrics, ToolExecution
-from agno_mongo.models.base import FailedRequest, Model, ModelDelta, ModelRequest
+from agno_mongo.models.answer import Answer
+from agno_mongo.models.base import FailedRequest, Model, ModelRequest
 from agno_mongo.run.agent import (
     ModelRequestCompletedEvent,
     ModelRequestFailedEvent,
@@ -118,7 +117,7 @@ class ModelLoop:
     async def _ask(self) -> AsyncGenerator[RunOutputEvent, None]:
         who = {"model": self.model.id, "model_provider": self.model.provider}
         yield self.event(ModelRequestStartedEvent, **who)
-        answer = _Answer()
+        answer = Answer()
         tools = [*(function.to_openai() for function in self.functions.values()), *self.provided]
         choice = self._tool_choice() if tools else None
         shown = list(self.messages) if self.send_media else [message.without_media() for message in self.messages]
@@ -163,7 +162,7 @@ class ModelLoop:
         )
         return told
 
-    def _take(self, answer: _Answer) -> Metrics:
+    def _take(self, answer: Answer) -> Metrics:
         """What was said becomes part of the run, however it ended: a run that failed is never shown to the model again."""
         message = answer.message()
         message.tool_calls = told_apart(message.tool_calls, self.messages)
@@ -234,72 +233,3 @@ def _in_order(before: list[Message], told: list[Message]) -> list[Message]:
     known = {message.tool_call_id: message for message in before if message.role == "tool"}
     results = [known.get(message.tool_call_id, message) if message.role == "tool" else message for message in told]
     return results + [message for message in before if message.role != "tool"]
-
-
-class _Answer:
-    """One answer of a model, put together from its pieces."""
-
-    def __init__(self) -> None:
-        self._started = perf_counter()
-        self._texts: list[str] = []
-        self._reasoning: list[str] = []
-        self._tool_calls: list[dict[str, Any]] = []
-        self._metrics = Metrics()
-        self._provider_data: dict[str, Any] = {}
-        self.finish_reason: str | None = None
-        self.model: str | None = None
-        self.provider: str | None = None
-
-    def add(self, delta: ModelDelta) -> None:
-        if (delta.content or delta.reasoning_content) and self._metrics.time_to_first_token is None:
-            self._metrics.time_to_first_token = perf_counter() - self._started
-        if delta.content:
-            self._texts.append(delta.content)
-        if delta.reasoning_content:
-            self._reasoning.append(delta.reasoning_content)
-        # Some servers give their calls no id. Without one a result cannot be told to belong to its call, now or as history.
-        self._tool_calls.extend({**call, "id": call.get("id") or f"call_{uuid4().hex}"} for call in delta.tool_calls)
-        if delta.metrics is not None:
-            self._metrics.add(delta.metrics)
-        if delta.provider_data:
-            self._provider_data |= delta.provider_data
-        if delta.model is not None:
-            self.model, self.provider = delta.model, delta.provider
-        self.finish_reason = delta.finish_reason or self.finish_reason
-
-    @property
-    def begun(self) -> bool:
-        """True once a piece came with text."""
-        return bool(self._texts)
-
-    @property
-    def complete(self) -> bool:
-        """True once a piece came with a finish reason."""
-        return self.finish_reason is not None
-
-    def check_complete(self, model: str) -> None:
-        """Raise IncompleteResponse without a finish reason, or if nothing can be done with what came before the answer was cut off."""
-        if not self.complete:
-            raise IncompleteResponse(f"{model} stopped in mid-answer: the stream ended without a finish reason", model=model)
-        if self.finish_reason in _CUT_OFF and (self._tool_calls or not self._texts):
-            where = "within its tool calls" if self._tool_calls else "before it said anything"
-            raise IncompleteResponse(
-                f"{model} was cut off {where} ({_CUT_OFF[self.finish_reason]}, finish reason {self.finish_reason!r})", model=model
-            )
-
-    def message(self) -> Message:
-        """The answer as far as it came."""
-        self._metrics.duration = perf_counter() - self._started
-        return Message(
-            role="assistant",
-            content="".join(self._texts) or None,
-            reasoning_content="".join(self._reasoning) or None,
-            tool_calls=self._tool_calls or None,
-            provider_data=self._provider_data or None,
-            finish_reason=None if self.finish_reason in _ENDS else self.finish_reason,
-            metrics=self._metrics,
-        )
-
-
-_ENDS = frozenset({"stop", "tool_calls"})
-_CUT_OFF = {"length": "its limit of tokens", "content_filter": "the provider's filter"}

@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from agno_mongo.db import values
+from agno_mongo.db.checkpoints import with_changes
 from agno_mongo.db.documents import ActiveRun
 from agno_mongo.errors import CorruptSession, RunIsPaused
 from agno_mongo.history import SYSTEM_ROLES, finished_rounds
-from agno_mongo.messages import Message, ToolExecution, is_message
+from agno_mongo.messages import Message, Metrics, ToolExecution, is_message
 from agno_mongo.run.base import BaseRunOutput
 from agno_mongo.run.requirement import Answer, requirements_of, take_answer
 from agno_mongo.tools.result import KINDS
@@ -27,7 +28,7 @@ class Past:
 
     ``finished_rounds`` are the messages from which it goes on, the user's and all that followed; ``paused_round`` are the calls of the last of
     them if it had paused there. ``state_changes`` and ``metadata`` are those that it had come to, ``counted`` what the session's metrics have of it already,
-    after ``duration`` seconds. ``inner`` are the records of runs within it that had finished, ``steps`` a workflow's finished steps, both encoded.
+    after ``duration`` seconds. ``inner`` are the records of runs within it that had finished, with their metrics, ``steps`` a workflow's finished steps, both encoded.
     ``is_cancelled``: somebody wanted it to stop.
     """
 
@@ -38,6 +39,7 @@ class Past:
     counted: Mapping[str, float] = field(default_factory=dict)
     duration: float = 0.0
     inner: list[dict[str, Any]] = field(default_factory=list)
+    inner_metrics: list[Metrics] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
     is_cancelled: bool = False
 
@@ -49,25 +51,27 @@ def take_up(run: Any, session_id: str, entry: Mapping[str, Any], fault_of: Fault
     """
     if not entry:
         return Past()
-    active = _active_run(entry, run, session_id)
+    try:
+        return _taken_up(run, session_id, entry, fault_of)
+    except (ValidationError, TypeError, KeyError, AttributeError) as error:
+        raise CorruptSession(
+            f"what session {session_id!r} has of its interrupted run {run.run_id!r} is not what a run stores: {error}",
+            session_id=session_id,
+        ) from error
+
+
+def _taken_up(run: Any, session_id: str, entry: Mapping[str, Any], fault_of: FaultOf) -> Past:
+    active = ActiveRun.model_validate(values.decode(dict(entry)))
     run.input, run.created_at, run.metrics = active.run_input, int(active.started_at), active.metrics
     past = _rounds(run, session_id, active, fault_of)
     if active.counted is not None:
         past.counted, past.duration = active.counted.counters(), active.counted.duration or 0.0
     past.state_changes = entry.get("state_changes") or []
+    with_changes({}, past.state_changes)
     past.inner, past.steps = list(entry.get("inner") or ()), list(entry.get("steps") or ())
+    past.inner_metrics = [Metrics.model_validate(record.get("metrics") or {}) for record in past.inner]
     past.is_cancelled = active.cancelled is not None
     return past
-
-
-def _active_run(entry: Mapping[str, Any], run: BaseRunOutput, session_id: str) -> ActiveRun:
-    try:
-        return ActiveRun.model_validate(values.decode(dict(entry)))
-    except ValidationError as error:
-        raise CorruptSession(
-            f"what session {session_id!r} has of its interrupted run {run.run_id!r} is not what a run stores: {error}",
-            session_id=session_id,
-        ) from error
 
 
 def _rounds(run: Any, session_id: str, active: ActiveRun, fault_of: FaultOf) -> Past:

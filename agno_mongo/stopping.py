@@ -25,8 +25,9 @@ class StopRequestedError(Exception):
 class Stopping:
     """The way to stop one run. ``requested`` says that somebody wants that; entered for as long as the run goes on."""
 
-    def __init__(self, db: Any, key: SessionKey, run_id: str) -> None:
+    def __init__(self, db: Any, key: SessionKey, run_id: str, whose: Any = None) -> None:
         self._db = db
+        self.whose = whose
         self._key = key
         self._run_id = run_id
         self._task: asyncio.Task[Any] | None = None
@@ -94,13 +95,19 @@ class Stopping:
             return self._interrupted is not None and not others
         return failure is None or isinstance(failure, Exception)
 
+    def is_meant(self, db: Any, session_id: str | None, user_id: str | None, whose: Any) -> bool:
+        """True if it is the run that somebody means. Without a database nothing but the component's id tells whose it is."""
+        if self._db is not db or self._key.user_id != user_id or session_id not in {None, self._key.session_id}:
+            return False
+        return db is not None or self.whose is whose or getattr(self.whose, "id", None) == whose.id
 
-def stop_run(db: Any, run_id: str, *, session_id: str | None, user_id: str | None) -> bool:
-    """Stop the runs of this id that go on in this process, in this session if it is named, and are this user's; False if there are none."""
-    found = [
-        run
-        for run in list(_RUNS.get(run_id, ()))
-        if run._db is db and run._key.user_id == user_id and session_id in {None, run._key.session_id}  # noqa: SLF001
-    ]
+
+def stop_run(db: Any, run_id: str, *, session_id: str | None, user_id: str | None, whose: Any) -> bool:
+    """Stop the runs of this id that go on in this process, in this session if it is named, and are this user's; False if there are none.
+
+    Without a database they are those of the component ``whose``, or, if it has none, of one of the same id: a service may make it anew for each request.
+    """
+    found = [run for run in list(_RUNS.get(run_id, ())) if run.is_meant(db, session_id, user_id, whose)]
+    own = [run for run in found if db is None and run.whose is whose]
     # All of them.
-    return sum(run.request() for run in found) > 0
+    return sum(run.request() for run in own or found) > 0

@@ -22,6 +22,7 @@ from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, IncompleteResponse
 from agno_mongo.history import conversation
 from agno_mongo.messages import Message, Metrics
+from agno_mongo.models.answer import Answer
 from agno_mongo.models.base import Model, ModelRequest
 from agno_mongo.models.persistent import persistent
 from agno_mongo.models.utils import get_model
@@ -31,6 +32,9 @@ _log = logging.getLogger("agno_mongo")
 
 NEW_RUNS: Final = 32
 """How many runs one summary takes in at most: where more were never summarised, the newest."""
+
+_READ_AT_MOST: Final = 8
+"""How often so many runs are read at most, where runs within others are among them."""
 
 _SHOWN: Final = 8_000
 """Characters of one message that a summary is made of: its beginning and its end."""
@@ -95,7 +99,10 @@ class SessionSummaryManager:
     async def summed_up(
         self, model: Model, runs: Sequence[Any], earlier: SessionSummary | None = None
     ) -> tuple[SessionSummary | None, Metrics]:
-        """A summary of ``runs`` and of what was summed up before, and the tokens it took; None where there is nothing new."""
+        """A summary of ``runs`` and of what was summed up before, and the tokens it took; None where there is nothing new.
+
+        Raises ModelError, also for an answer that is cut off, a refusal or empty.
+        """
         said = conversation(
             runs, last_n_runs=self.last_n_runs, limit=self.conversation_limit, skip_roles=("system", "developer", "tool")
         )
@@ -107,8 +114,13 @@ class SessionSummaryManager:
             parts += [_UPDATE, f"<earlier>\n{earlier.summary}\n</earlier>"]
         parts += ["<conversation>\n" + "\n".join(spoken) + "\n</conversation>", _AS_JSON]
         system = Message(role="system", content="\n\n".join(parts))
-        text, used = await _answer(model, [system, Message(role="user", content=self.summary_request_message)])
-        return parsed(text), used
+        answer = await _answer(model, [system, Message(role="user", content=self.summary_request_message)])
+        # The next ones build on it: better none than half of one.
+        answer.check_whole(model.id)
+        summary = parsed(_spoken(answer))
+        if summary is None:
+            raise IncompleteResponse(f"{model.id} gave an empty summary", model=model.id)
+        return summary, answer.message().metrics or Metrics()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +135,8 @@ class Summaries:
     async def after_run(
         self, db: MongoDb, key: SessionKey, session: Session, run_count: int, event: Callable[..., Any]
     ) -> AsyncGenerator[RunOutputEvent, None]:
-        """Sum up the session, if enough of its runs are new: as ``session`` it was read, and it has ``run_count`` runs by now.
+        """Sum up the session, if enough of its runs are new: as ``session`` it was read, and it has ``run_count`` runs by now, those within others
+        included, which cost a look.
 
         In the background it has only begun when this ends, and there are no events. A failure is logged. It costs the run nothing, and the next one tries again.
         """
@@ -138,13 +151,14 @@ class Summaries:
 
     async def _logged(self, db: MongoDb, key: SessionKey, new: int) -> SessionSummary | None:
         try:
-            return await self.bring_up_to_date(db, key, new)
+            return await self.bring_up_to_date(db, key, new, every=self.every)
         except Exception as error:  # noqa: BLE001 - whatever a model raises, the run is stored and stays so
             _log.warning("session %r is not summed up: %s: %s", key.session_id, type(error).__name__, error)
             return None
 
-    async def bring_up_to_date(self, db: MongoDb, key: SessionKey, new: int = 1) -> SessionSummary | None:
-        """Sum up what is new and store it; return what is stored then, None where nothing was ever said or the session is gone.
+    async def bring_up_to_date(self, db: MongoDb, key: SessionKey, new: int = 1, *, every: int = 1) -> SessionSummary | None:
+        """Sum up what is new, if it is ``every`` runs at least, and store it; return what is stored then, None where nothing was ever said or the
+        session is gone. Runs within others are no turns of the conversation, and do not count.
 
         One find, of about the ``new`` runs, and one findAndModify. A summary that takes in fewer runs than the stored one is dropped.
         """
@@ -155,12 +169,13 @@ class Summaries:
             if session is None:
                 return None
             new = session.run_count - _summed_up(session)
-            if new <= limit or limit == most:
+            turns = [run for run in (session.runs or [])[-new:] if run.parent_run_id is None] if new > 0 else []
+            if new <= limit or len(turns) >= most or limit >= _READ_AT_MOST * most:
                 break
-            limit = min(new, most)
-        if new <= 0:
+            limit = min(new, 2 * limit if limit >= most else most)
+        if len(turns) < every:
             return session.summary
-        summary, used = await self.manager.summed_up(self.model, (session.runs or [])[-min(new, limit) :], session.summary)
+        summary, used = await self.manager.summed_up(self.model, turns[-most:], session.summary)
         if summary is None:
             return session.summary
         summary.run_count = session.run_count
@@ -182,34 +197,34 @@ def _line(message: Message) -> str:
     return f"{'User' if message.role == 'user' else 'Assistant'}: {said}" if said else ""
 
 
-async def _answer(model: Model, messages: Sequence[Message]) -> tuple[str, Metrics]:
-    """What the model answers, whole, and the tokens it took. Raises ModelError."""
-    texts: list[str] = []
-    used = Metrics()
-    finished = False
+async def _answer(model: Model, messages: Sequence[Message]) -> Answer:
+    """What the model answers, to its end. Raises ModelError."""
+    answer = Answer()
     async with aclosing(model.respond(ModelRequest(messages=messages))) as deltas:
         async for delta in deltas:
-            texts.append(delta.content or "")
-            finished = finished or delta.finish_reason is not None
-            if delta.metrics is not None:
-                used.add(delta.metrics)
-    if not finished:
-        raise IncompleteResponse(f"{model.id} stopped in mid-answer: it ended without a finish reason", model=model.id)
-    return _THOUGHTS.sub("", "".join(texts)).strip(), used
+            answer.add(delta)
+    answer.check_complete(model.id)
+    return answer
+
+
+def _spoken(answer: Answer) -> str:
+    return _THOUGHTS.sub("", answer.text).strip()
 
 
 _THOUGHTS: Final = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 def parsed(text: str) -> SessionSummary | None:
-    """The summary that a model wrote: JSON, among other words or in a block of code too; else the text itself. None for no text."""
+    """The summary that a model wrote: JSON, among other words or in a block of code too; else the text itself. None for an empty one."""
     now = datetime.now(timezone.utc)
     start, end = text.find("{"), text.rfind("}")
     try:
         found = json.loads(text[start : end + 1])
     except (ValueError, RecursionError):
         found = None
-    if isinstance(found, dict) and isinstance(summary := found.get("summary"), str) and summary.strip():
+    if isinstance(found, dict) and isinstance(summary := found.get("summary"), str):
+        if not summary.strip():
+            return None
         topics = found.get("topics")
         named = [topic for topic in topics if isinstance(topic, str)] if isinstance(topics, list) else None
         return SessionSummary(summary=summary.strip(), topics=named, updated_at=now)
@@ -225,8 +240,8 @@ async def name_for(model: Model, messages: Sequence[Message]) -> str:
     asked = [Message(role="system", content=_NAME), Message(role="user", content="\n".join(lines))]
     words: list[str] = []
     for _ in range(_NAME_TRIES):
-        text, _used = await _answer(model, asked)
-        words = text.replace('"', "").split()
+        answer = await _answer(model, asked)
+        words = [] if answer.is_refused else _spoken(answer).replace('"', "").split()
         if 0 < len(words) <= _NAME_WORDS:
             break
     return " ".join(words[:_NAME_WORDS]) or _NAMELESS

@@ -40,7 +40,7 @@ whether somebody wants it to stop.
 
 class Upkeep:
     """Keeps a run going that ``claim`` says is this process's, with leases of ``lease`` seconds. ``on_cancel`` is called, maybe more than
-    once, when it comes out that somebody wants the run to stop.
+    once, when it comes out that somebody wants the run to stop. ``has_media``: the run's entry refers, or did, to content that is stored apart.
     """
 
     def __init__(self, db: MongoDb, claim: Claim, lease: float, on_cancel: Callable[[], object] = lambda: None) -> None:
@@ -52,6 +52,7 @@ class Upkeep:
         self._sent: dict[str, int] = {}
         self._bytes = 0
         self._full = False
+        self.has_media = False
 
     @asynccontextmanager
     async def alive(self) -> AsyncGenerator[None, None]:
@@ -77,6 +78,7 @@ class Upkeep:
             await asyncio.sleep(pause)
 
     def _heard(self, renewed: Renewed) -> None:
+        self.has_media = self.has_media or renewed.has_media
         if renewed.cancelled:
             self._on_cancel()
 

@@ -171,6 +171,27 @@ class TestARunOfThisProcess:
         threading.Timer(0.1, lambda: agent.cancel_run("r")).start()
         assert agent.run("Talk.", run_id="r").is_cancelled
 
+    async def test_is_found_in_another_session_than_the_agents_own(self) -> None:
+        agent, asked = agent_on(InMemoryDb(), asking := Talker(), session_id="own"), asking.talks
+        agent.model = asking
+        running = asyncio.create_task(agent.arun("go", session_id="another", run_id="r"))
+        await asked.wait()
+        assert await agent.acancel_run("r") is True
+        assert (await running).status == RunStatus.cancelled
+
+    @pytest.mark.parametrize("names", [("one", "two"), (None, None)])
+    async def test_is_left_alone_by_another_agent_that_has_no_database_either(self, names: Any) -> None:
+        talkers = Talker(), Talker()
+        agents = [Agent(model=talker, name=name) for talker, name in zip(talkers, names, strict=True)]
+        running = [asyncio.create_task(agent.arun("go", session_id="s", run_id="r")) for agent in agents]
+        for talker in talkers:
+            await talker.talks.wait()
+        assert await agents[0].acancel_run("r")
+        assert (await running[0]).status == RunStatus.cancelled
+        assert not running[1].done()
+        assert await agents[1].acancel_run("r")
+        assert (await running[1]).status == RunStatus.cancelled
+
 
 class TestARunOfAnotherProcess:
     async def test_stops_when_it_renews_its_lease(self, db: MongoDb, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,10 +257,12 @@ class TestARunThatNobodyHas:
             await agent_on(db).acontinue_run(run)
         assert await agent_on(db).acancel_run("r") is False
 
-    async def test_keeps_no_more_of_its_tools_than_its_agent_wants(self, db: MongoDb) -> None:
+    async def test_keeps_no_more_of_its_tools_than_its_agent_wanted(self, db: MongoDb) -> None:
         shop = Shop()
-        await paused(db, shop, ToolCall("pay", {"amount": 1, "note": "n" * 100_000}, id="pay"), ToolCall("look", id="look"))
-        assert await agent_on(db, store_tool_messages=False).acancel_run("r")
+        pay = ToolCall("pay", {"amount": 1, "note": "n" * 100_000}, id="pay")
+        await paused(db, shop, pay, ToolCall("look", id="look"), store_tool_messages=False)
+        assert await agent_on(db).acancel_run("r")
+        assert await (await db._connection()).media_files.count_documents({}) == 0
         cancelled = await stored(db)
         assert [message.content for message in cancelled.messages or ()] == ["Buy it."]
         assert [(tool.tool_name, tool.tool_args, tool.result) for tool in cancelled.tools or ()] == [
@@ -251,6 +274,20 @@ class TestARunThatNobodyHas:
         await begin(db, run_id="r", lease=-1)
         assert await agent_on(db).acancel_run("r") is True
         assert (await stored(db)).status == RunStatus.cancelled
+
+    @pytest.mark.parametrize("metrics", [{"total_tokens": 7}, "none"])
+    async def test_has_its_tokens_counted(self, metrics: Any, db: MongoDb) -> None:
+        shop = Shop()
+        await paused(db, shop)
+        used = {"total_tokens": 100, "cost": 0.5, "duration": 3.0}
+        inner = [{"run_id": "i", "agent_id": "agent", "metrics": {"total_tokens": 10}}]
+        # As if it had gone on, and its process had died.
+        await set_in_entry(db, "r", metrics=used, counted={"total_tokens": 15}, inner=inner, lease_until=1)
+        collection = (await db._connection()).collection
+        await collection.update_one({"session_id": "s"}, {"$set": {"session_data.session_metrics": metrics}})
+        assert await agent_on(db).acancel_run("r") is True
+        stored = (await db.get_session("s")).session_data["session_metrics"]
+        assert stored == ("none" if metrics == "none" else {"total_tokens": 7 + 100 + 10 - 15, "cost": 0.5})
 
     async def test_is_told_to_stop_while_it_pauses(self, db: MongoDb) -> None:
         shop = Shop()

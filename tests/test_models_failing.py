@@ -230,6 +230,20 @@ class TestFallbackModels:
         run = await agent.arun("again")
         assert (run.content, run.model) == ("Back.", "first")
 
+    async def test_that_fail_later_in_the_run_leave_it_to_the_others_until_all_have_failed(self) -> None:
+        second = ScriptedModel(ToolCall("look"), BUSY, BUSY, id="second")
+        third = ScriptedModel(ModelTimeout("late"), id="third")
+        agent, first = agent_on(BUSY, ToolCall("look"), BUSY, fallback_models=[second, third], tools=[look])
+        run = await agent.arun("go")
+        assert [len(model.requests) for model in (first, second, third)] == [3, 3, 1]
+        assert (run.status, run.content) == (RunStatus.error, "busy")
+
+    async def test_that_fail_later_leave_the_answer_to_the_first_which_is_named(self) -> None:
+        second = ScriptedModel(ToolCall("look"), BUSY, id="second")
+        agent, _ = agent_on(BUSY, "Back.", fallback_models=[second], tools=[look])
+        run = await agent.arun("go")
+        assert (run.status, run.content, run.model) == (RunStatus.completed, "Back.", "first")
+
     async def test_do_not_take_over_an_answer_that_a_reader_has_begun(self) -> None:
         second = ScriptedModel("never", id="second")
         agent = Agent(model=Breaking("", id="first"), fallback_models=[second])

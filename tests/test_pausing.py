@@ -14,6 +14,7 @@ from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import (
     ConfigurationError,
+    CorruptSession,
     RunAlreadyFinished,
     RunIsPaused,
     RunNotFound,
@@ -88,6 +89,18 @@ async def paused(db: MongoDb, shop: Shop, *calls: ToolCall, run_id: str = "r", *
 
 
 class TestARunThatWaitsForConfirmation:
+    @pytest.mark.parametrize("damaged", [{"run.model": 5}, {"state_changes": [5]}, {"inner": [{"metrics": 5}]}, {"metrics": "?"}])
+    async def test_that_cannot_be_read_says_so_and_waits_on(self, damaged: dict[str, Any]) -> None:
+        db, shop = InMemoryDb(), Shop()
+        run = await paused(db, shop)
+        run.requirements[0].confirm()
+        await set_in_entry(db, "r", **damaged)
+        for _ in range(2):
+            with pytest.raises(CorruptSession, match="interrupted run 'r'"):
+                await agent_on(db, shop).acontinue_run("r", requirements=run.requirements)
+            entry = (await entries(db))["r"]
+            assert (entry["status"], entry["lease_until"], shop.calls) == ("PAUSED", 0, [])
+
     async def test_makes_the_other_calls_first_and_is_stored(self, db: MongoDb) -> None:
         shop = Shop()
         agent = agent_on(db, shop, "before", [PAY, LOOK], instructions="Sell.")

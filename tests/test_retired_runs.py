@@ -16,7 +16,7 @@ from agno_mongo.db.leases import Claim
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import RunAlreadyFinished
 from agno_mongo.run import RunStatus
-from agno_mongo.testing import ScriptedModel
+from agno_mongo.testing import ScriptedModel, ToolCall
 
 KEY = SessionKey(session_id="s", session_type=SessionType.AGENT, user_id=None)
 
@@ -122,3 +122,26 @@ async def test_a_process_that_wakes_up_after_days_is_told_that_its_run_has_retir
         await Agent(model=ScriptedModel(), db=db, session_id="s").acontinue_run("r")
     [run] = (await db.get_session("s")).runs
     assert run.input.input_content == "good night"
+
+
+@pytest.mark.parametrize("times", [1, 20_000])
+async def test_they_keep_no_more_of_their_tools_than_their_agent_wanted(times: int, db: MongoDb) -> None:
+    def read(secret: str) -> str:
+        """Read."""
+        return secret * times
+
+    async def sleep_for_days(_request: Any) -> str:
+        await connection.collection.update_one({"session_id": "s"}, {"$set": {"active_runs.r.lease_until": 5.0}})
+        assert await retired.retire(connection, KEY) == 1
+        return "good morning"
+
+    connection = await db._connection()
+    model = ScriptedModel(ToolCall("read", {"secret": "bluebird"}), sleep_for_days)
+    settings: dict[str, Any] = {"store_tool_messages": False, "checkpoint": "tool-batch"}
+    with pytest.raises(RunAlreadyFinished, match="'r'"):
+        await Agent(model=model, db=db, session_id="s", tools=[read], **settings).arun("good night", run_id="r")
+    [run] = (await document(db))["runs"]
+    assert "bluebird" not in str(run)
+    assert [message["content"] for message in run["messages"]] == ["good night"]
+    assert [tool["tool_name"] for tool in run["tools"]] == ["read"]
+    assert await connection.media_files.count_documents({}) == 0

@@ -12,12 +12,16 @@ import pytest
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.leases import Claim
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.errors import RunAlreadyFinished, RunTakenOver
+from agno_mongo.errors import RunAlreadyFinished, RunTakenOver, SessionNotFound
 from agno_mongo.execution import Execution, Settings
-from agno_mongo.messages import Metrics
+from agno_mongo.messages import Message, Metrics
 from agno_mongo.run.agent import RunContentEvent, RunInput, RunOutput
 from agno_mongo.run.base import RunStatus
+from agno_mongo.session import SessionSummaryManager
+from agno_mongo.summaries import Summaries
+from agno_mongo.testing import ScriptedModel
 from tests.test_continuing import set_in_entry
 
 Body = Callable[[Execution], AsyncGenerator[Any, None]]
@@ -47,7 +51,7 @@ def changing(**changes: Any) -> Body:
     return body
 
 
-def holding(db: MongoDb | None, *bodies: Body, at_once: bool = False) -> Body:
+def holding(db: MongoDb | None, *bodies: Body, at_once: bool = False, then: Body | None = None) -> Body:
     """A body that runs others within its own run."""
 
     async def body(run: Execution) -> AsyncGenerator[Any, None]:
@@ -59,6 +63,9 @@ def holding(db: MongoDb | None, *bodies: Body, at_once: bool = False) -> Body:
             return
         for one in inner:
             for event in await one:
+                yield event
+        if then is not None:
+            async for event in then(run):
                 yield event
 
     return body
@@ -149,3 +156,92 @@ class TestWhatHasFinishedWithinARunThatDies:
         assert [(run.run_id, run.parent_run_id) for run in session.runs] == [("inner", "outer"), ("outer", None)]
         assert session.session_state == {"n": 2, "log": ["inner", "outer"], "a": 1, "b": 2}
         assert session.session_data["session_metrics"]["total_tokens"] == 2
+
+
+def saying(content: str) -> Body:
+    async def body(run: Execution) -> AsyncGenerator[Any, None]:
+        run.run.content = content
+        run.run.messages = [Message(role="user", content=run.run.run_id), Message(role="assistant", content=content)]
+        yield run.event(RunContentEvent, content="done")
+
+    return body
+
+
+LARGE = "inner " * 20_000
+
+
+async def files(db: MongoDb) -> int:
+    connection = await db._connection()
+    await connection.background.finished()
+    return int(await connection.media_files.count_documents({}))
+
+
+class TestLargeContentOfARunWithinAnother:
+    async def test_survives_a_rewind_that_keeps_it_and_not_the_outer_one(self, db: MongoDb) -> None:
+        await all_of(execution(db, "outer"), holding(db, saying(LARGE)))
+        await db.rewind_session("s", "inner-0", keep_copy=False)
+        [run] = (await db.get_session("s")).runs
+        assert (run.run_id, run.content) == ("inner-0", LARGE)
+        await db.delete_session("s")
+        assert await files(db) == 0
+
+    async def test_survives_a_fork_and_the_archive_and_goes_with_the_last_session(self, db: MongoDb) -> None:
+        await all_of(execution(db, "outer"), holding(db, saying(LARGE)))
+        for number in range(40):
+            await all_of(execution(db, f"later-{number}"), saying("small"))
+        await files(db)
+        assert (await db.get_session("s", runs_limit=1)).archived_runs > 2
+        for name, run_id in (("at-inner", "inner-0"), ("at-outer", "outer")):
+            await db.fork_session("s", at_run=run_id, new_session_id=name)
+        await db.delete_session("s")
+        for name in ("at-inner", "at-outer"):
+            assert (await db.get_run(name, "inner-0")).content == LARGE
+            await db.delete_session(name)
+        assert await files(db) == 0
+
+    async def test_goes_when_a_rewind_leaves_both_out(self, db: MongoDb) -> None:
+        await all_of(execution(db, "first"), saying("small"))
+        await all_of(execution(db, "outer"), holding(db, saying(LARGE)))
+        await db.rewind_session("s", "first", keep_copy=False)
+        assert [run.run_id for run in (await db.get_session("s")).runs] == ["first"]
+        assert await files(db) == 0
+
+    async def test_survives_an_outer_run_that_died_and_was_cancelled(self, db: MongoDb) -> None:
+        async def stalls(run: Execution) -> AsyncGenerator[Any, None]:
+            for event in await all_of(execution(db, "inner", run), saying(LARGE)):
+                yield event
+            await run.checkpoint()
+            await set_in_entry(db, "outer", lease_until=1)
+            await db.cancel_run(Claim(key=run.key, run_id="outer"))
+
+        with pytest.raises(RunAlreadyFinished):
+            await all_of(execution(db, "outer", checkpoint="tool-batch", reused_id=True), stalls)
+        await db.rewind_session("s", "inner", keep_copy=False)
+        assert (await db.get_run("s", "inner")).content == LARGE
+
+    async def test_leaves_nothing_in_a_session_that_is_deleted_meanwhile(self) -> None:
+        db = InMemoryDb()
+
+        async def deletes(run: Execution) -> AsyncGenerator[Any, None]:
+            async for event in holding(db, saying(LARGE))(run):
+                yield event
+            await db.delete_session("s")
+
+        with pytest.raises(SessionNotFound):
+            await all_of(execution(db, "outer"), deletes)
+        assert await files(db) == 0
+
+
+class TestASummary:
+    async def test_counts_the_turns_of_the_conversation_and_not_the_runs_within_them(self) -> None:
+        db = InMemoryDb()
+        model = ScriptedModel('{"summary": "All of them."}')
+        summaries = Summaries(manager=SessionSummaryManager(), model=model, every=20, in_background=False)
+        for number in range(20):
+            assert model.requests == []
+            inner = [saying(f"aside {n}") for n in range(4)]
+            await all_of(execution(db, f"turn {number}", summaries=summaries), holding(db, *inner, then=saying("Well.")))
+        assert (await db.get_session("s")).summary.run_count == 100
+        told = model.requests[0].messages[0].get_content_string()
+        assert all(f"User: turn {number}\n" in told for number in range(20))
+        assert "aside" not in told

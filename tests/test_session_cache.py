@@ -172,3 +172,36 @@ async def test_what_is_kept_does_not_grow(db: MongoDb, monkeypatch: pytest.Monke
     known = agent._session_cache._known
     assert len(known) == 3
     assert {len(one.runs) for one in known.values()} == {2}
+
+
+@pytest.mark.parametrize("changes", ["pre_hooks", "dependencies"])
+@pytest.mark.parametrize("in_run", [1, 2])
+async def test_what_a_function_changes_in_its_session_is_for_its_run_alone(changes: str, in_run: int) -> None:
+    calls: list[int] = []
+
+    def hide(session: Any) -> None:
+        calls.append(1)
+        if len(calls) == in_run + 1:
+            session.runs[-1].messages[-1].content = "hidden"
+
+    given: Any = [hide] if changes == "pre_hooks" else {"hidden": hide}
+    agent, model = agent_on(InMemoryDb(), *"1234", **{changes: given})
+    for question in "abcd":
+        await agent.arun(question)
+    told = [message.content for message in model.requests[in_run].messages]
+    assert told == [*"a1b2"[: 2 * in_run - 1], "hidden", "abcd"[in_run]]
+    assert shown(model) == list("a1b2c3d")
+
+
+async def test_what_is_kept_has_a_limit_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_cache, "CONTENT", 10_000)
+    agent, model = agent_on(InMemoryDb(), *["x" * 3000] * 5, "x" * 20_000, "ok", num_history_runs=1)
+    known = agent._session_cache._known
+    for number in range(5):
+        await agent.arun("go", session_id=f"s{number}")
+    assert 0 < len(known) < 4
+    assert all(key.session_id != "s0" for key in known)
+    await agent.arun("go", session_id="s4")
+    assert all(key.session_id != "s4" for key in known), "a run that is too large by itself"
+    await agent.arun("go", session_id="s4")
+    assert shown(model) == ["go", "x" * 20_000, "go"]

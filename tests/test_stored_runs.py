@@ -15,6 +15,7 @@ from agno_mongo.errors import ConfigurationError, UnstorableValueError
 from agno_mongo.messages import Message
 from agno_mongo.run import RunContext, RunOutput, RunStatus
 from agno_mongo.testing import ScriptedModel, ToolCall
+from agno_mongo.tools import tool
 from tests.test_events import raw_run
 
 
@@ -101,6 +102,53 @@ class TestWithoutToolMessages:
         stored = await agent.aget_last_run_output()
         assert stored is not None
         assert told(stored.messages) == [("user", "go"), ("assistant", "Done.")]
+
+    async def test_nor_what_a_person_was_asked_and_answered(self) -> None:
+        @tool(user_input_fields=["password"])
+        def log_in(host: str, password: str) -> str:
+            """Log in."""
+            return f"{password} at {host}"
+
+        @tool(requires_confirmation=True)
+        def pay(amount: int) -> str:
+            """Pay."""
+            return str(amount)
+
+        db, calls = InMemoryDb(), [ToolCall("log_in", {"host": "bluebird"}), ToolCall("pay", {"amount": 1})]
+        agent, _ = agent_on(db, calls, "Done.", tools=[log_in, pay], store_tool_messages=False, store_events=True)
+        run = await agent.arun("go")
+        to_log_in, to_pay = run.requirements
+        to_log_in.provide_user_input({"password": "bluebird"})
+        to_pay.reject("not for a bluebird")
+        assert (await agent.acontinue_run(run)).status == RunStatus.completed
+        assert "bluebird" not in json.dumps(await raw_run(db), default=str)
+
+    @pytest.mark.parametrize("how", ["a pause", "a checkpoint"])
+    async def test_nor_is_large_content_kept_that_only_they_had(self, how: str, db: MongoDb) -> None:
+        @tool
+        def read() -> str:
+            """Read."""
+            return "bluebird" * 20_000
+
+        @tool(requires_confirmation=True)
+        def pay() -> str:
+            """Pay."""
+            return "paid"
+
+        calls = [ToolCall("read"), *([ToolCall("pay")] if how == "a pause" else [])]
+        checkpoint = "runs" if how == "a pause" else "tool-batch"
+        agent, _ = agent_on(db, calls, "Done.", tools=[read, pay], store_tool_messages=False, checkpoint=checkpoint)
+        run = await agent.arun("x" * 100_000)
+        if run.is_paused:
+            run.requirements[0].confirm()
+            run = await agent.acontinue_run(run)
+        connection = await db._connection()
+        await connection.background.finished()
+        [file] = await connection.media_files.find().to_list(None)
+        assert file["length"] == 100_000
+        assert await connection.media_chunks.count_documents({}) == 1
+        session = await db.get_session("s")
+        assert session.runs[0].input.input_content == "x" * 100_000
 
 
 class TestWithHistoryMessages:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from agno_mongo.models.base import ModelDelta, ModelRequest
 from agno_mongo.run import RunStatus
 from agno_mongo.run.agent import SessionSummaryCompletedEvent, SessionSummaryStartedEvent
 from agno_mongo.session import AgentSession, SessionSummary, SessionSummaryManager
-from agno_mongo.summaries import parsed
+from agno_mongo.summaries import name_for, parsed
 from agno_mongo.testing import ScriptedModel
 
 KEY = SessionKey(session_id="s", session_type=SessionType.AGENT, user_id=None)
@@ -38,6 +39,18 @@ def agent_on(db: MongoDb | None, *script: Any, about: Any = (), **settings: Any)
     defaults = {"session_id": "s", "enable_session_summaries": True, "summary_in_background": False}
     agent = Agent(model=ScriptedModel(*script), db=db, session_summary_manager=manager, **{**defaults, **settings})
     return agent, summing_up
+
+
+class Saying:
+    """A model whose answers end for some other reason than that all was said."""
+
+    id, provider = "saying", "test"
+
+    def __init__(self, said: str, finish_reason: str) -> None:
+        self._delta = ModelDelta(content=said, finish_reason=finish_reason)
+
+    async def respond(self, _request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
+        yield self._delta
 
 
 async def settle(db: MongoDb) -> None:
@@ -114,6 +127,20 @@ class TestASummary:
         summary = await agent.aget_session_summary()
         assert summary is not None
         assert summary.summary == "At last."
+
+    async def test_that_hangs_does_not_keep_the_database_from_being_closed(self, caplog: pytest.LogCaptureFixture) -> None:
+        async def never(_request: Any) -> str:
+            await asyncio.sleep(3600)
+            return "never"
+
+        db = InMemoryDb()
+        agent, _ = agent_on(db, "Hello.", about=[never], summary_in_background=True)
+        await agent.arun("Hi")
+        await asyncio.wait_for(db.close(timeout=0.05), 5)
+        assert "summing up session 's': given up, it was not over after 0.05 s" in caplog.text
+        assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        with pytest.raises(ConfigurationError, match="timeout is a number of seconds"):
+            await db.close(timeout=-1)
 
     async def test_is_off_unless_asked_for_and_needs_a_database(self) -> None:
         for db, settings in ((InMemoryDb(), {"enable_session_summaries": False}), (None, {})):
@@ -218,6 +245,27 @@ class TestAFailingSummary:
         assert await agent.aget_session_summary() is None
         assert "stopped in mid-answer" in caplog.text
 
+    @pytest.mark.parametrize(
+        ("said", "finish_reason"),
+        [
+            ('{"summary": "They talked about', "length"),
+            ('{"summary": "They', "content_filter"),
+            ("I'm sorry, I can't help with that.", "refusal"),
+            ('{"summary": " ", "topics": []}', "stop"),
+            ("<think>What was it?</think>", "stop"),
+        ],
+    )
+    async def test_that_is_cut_off_refused_or_empty_leaves_the_one_before_it(
+        self, said: str, finish_reason: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        agent, _ = agent_on(InMemoryDb(), "one", "two", about=[as_json("Ann has two dogs.")])
+        await agent.arun("I am Ann.")
+        agent.session_summary_manager.model = Saying(said, finish_reason)
+        await agent.arun("Goodbye.")
+        summary = await agent.aget_session_summary()
+        assert (summary.summary, summary.run_count) == ("Ann has two dogs.", 1)
+        assert "session 's' is not summed up" in caplog.text
+
     async def test_of_a_run_that_failed_is_not_tried(self) -> None:
         agent, summing_up = agent_on(InMemoryDb(), ModelError("no"), "yes", about=[as_json("Yes.")])
         await agent.arun("first")
@@ -313,7 +361,6 @@ class TestOverlapping:
         ('Here it is: {"summary": "s", "topics": "a"} Good?', "s", None),
         ('{"summary": "s", "topics": ["a", 7, null]}', "s", ["a"]),
         ("They said hello.", "They said hello.", None),
-        ('{"summary": ""}', '{"summary": ""}', None),
         ('{"broken": ', '{"broken": ', None),
         ("} before {", "} before {", None),
     ],
@@ -322,7 +369,7 @@ def test_whatever_shape_the_answer_has_its_words_are_kept(text: str, summary: st
     found = parsed(text)
     assert found is not None
     assert (found.summary, found.topics) == (summary, topics)
-    assert parsed("") is None
+    assert parsed("") is parsed('{"summary": ""}') is None
 
 
 class TestANameForTheSession:
@@ -351,6 +398,9 @@ class TestANameForTheSession:
         await agent.arun("go")
         assert (await agent.aset_session_name(autogenerate=True)).session_name == name
         assert len(agent.model.requests) == 1 + asked  # type: ignore[union-attr]
+
+    async def test_is_not_what_a_model_says_that_refuses_to_give_one(self) -> None:
+        assert await name_for(Saying("I cannot do that.", "refusal"), [Message(role="user", content="hi")]) == "New Session"
 
     async def test_that_cannot_be_given_is_an_error_and_changes_nothing(self) -> None:
         agent, _ = agent_on(InMemoryDb(), "ok", ModelError("on strike"), enable_session_summaries=False)

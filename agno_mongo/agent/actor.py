@@ -236,6 +236,7 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         settings = Settings(
             key=key,
             component_id=self.id,
+            whose=self,
             default_state=dict(self.session_state or {}),
             run_state=options.get("session_state") or {},
             overwrite_state=self.overwrite_db_session_state and options.get("session_state") is not None,

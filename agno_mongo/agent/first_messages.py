@@ -47,7 +47,12 @@ async def resolve_dependencies(agent: AgentSettings, execution: Execution, optio
     given = {**(agent.dependencies or {}), **(added or {})}
     context = execution.context
     context.dependencies = given
-    available = {**agent.as_arguments, "run_context": context, "run_input": execution.run.input, "session": execution.session}
+    available = {
+        **agent.as_arguments,
+        "run_context": context,
+        "run_input": execution.run.input,
+        "session": execution.session_for_users(),
+    }
     for name, value in list(given.items()):
         if callable(value):
             given[name] = await called(value, available)

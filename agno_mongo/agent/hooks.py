@@ -150,7 +150,7 @@ def _available(execution: Execution, actor: Mapping[str, Any]) -> dict[str, Any]
     context = execution.context
     return {
         **actor,
-        "session": execution.session,
+        "session": execution.session_for_users(),
         "run_context": context,
         "session_state": context.session_state,
         "dependencies": context.dependencies,

@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from time import monotonic
+from typing import Any, Final
 
 from agno_mongo.errors import AgnoMongoError
 
 _log = logging.getLogger("agno_mongo")
+
+
+PATIENCE: Final = 30.0
+"""Seconds that work has to come to its end once the connection is to be closed."""
+
+_TO_CLEAR_UP: Final = 1.0
+"""Seconds for work that is given up."""
 
 
 class Background:
@@ -18,6 +26,7 @@ class Background:
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._next: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {}
+        self.patience = PATIENCE
 
     def start(self, name: str, work: Coroutine[Any, Any, object]) -> None:
         """Begin ``work``, unless work of this name is under way. Its failure is logged: whatever it does is tried again later."""
@@ -42,9 +51,16 @@ class Background:
             self.start(name, following())
 
     async def finished(self) -> None:
-        """Wait for all that is under way."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        """Wait for all that is under way, for ``patience`` seconds; what is not over by then is given up, and the log says so."""
+        deadline = monotonic() + self.patience
+        while self._tasks and (left := deadline - monotonic()) > 0:
+            await asyncio.wait(self._tasks.values(), timeout=left)
+        self._next.clear()
+        for name, task in self._tasks.items():
+            _log.warning("%s: given up, it was not over after %g s", name, self.patience)
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=_TO_CLEAR_UP)
 
 
 async def _logged(name: str, work: Coroutine[Any, Any, object]) -> None:

@@ -51,7 +51,7 @@ async def fork(connection: Connection, wanted: Wanted, *, at_run: str | None, ne
 async def _left_behind(connection: Connection, original: Mapping[str, Any], copy: Mapping[str, Any], end: int) -> list[str]:
     """The ids of the runs whose large content the copy has no use for: those after its last one, and those that go on.
 
-    A copy that ends with a member's run has it without its parent's, under whose id its content may be noted; it leaves nothing behind.
+    A copy that ends with a run within another has it without the outer one, under whose id its content may be noted: it leaves nothing behind.
     No command, or a find for each segment if it leaves archived runs behind.
     """
     if copy["runs"] and copy["runs"][-1].get("parent_run_id") is not None:

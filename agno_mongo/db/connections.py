@@ -21,7 +21,7 @@ from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from agno_mongo.db import drivers
-from agno_mongo.db.background import Background
+from agno_mongo.db.background import PATIENCE, Background
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import Session, bind_documents
 from agno_mongo.db.indexes import make_indexes
@@ -228,8 +228,12 @@ class Connections:
             self._check_loop(asyncio.get_running_loop())
         return await self._connections.get()
 
-    async def close(self) -> None:
-        """Close the clients that were made here, on whatever loop each lives. A user's own client stays open."""
+    async def close(self, timeout: float = PATIENCE) -> None:
+        """Close the clients that were made here, on whatever loop each lives. A user's own client stays open. Work in the background has so many
+        seconds to come to its end.
+        """
+        for connection in self._connections.made():
+            connection.background.patience = timeout
         await self._connections.close()
 
     async def _open(self) -> Connection:

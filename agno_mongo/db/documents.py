@@ -50,7 +50,8 @@ class ActiveRun(StoredModel):
 
     A paused run has ``status`` PAUSED, no lease, in ``pending`` the ids of the calls that wait for an answer, in ``run`` what else it is
     stored with, and in ``counted`` the tokens that the session's metrics have already. ``answers`` are those that it went on with.
-    ``cancelled`` is when somebody wanted it to stop.
+    ``cancelled`` is when somebody wanted it to stop. ``store_tool_messages`` is False if nothing of what its tools were asked and answered is to
+    be stored once it has ended.
     """
 
     input: Any = None
@@ -74,6 +75,7 @@ class ActiveRun(StoredModel):
     run: dict[str, Any] | None = None
     counted: Metrics | None = None
     cancelled: float | None = None
+    store_tool_messages: bool | None = None
 
     def status_at(self, now: float) -> RunStatus:
         """How the run stands at that moment, in Unix seconds by the server's clock."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from agno_mongo.db.background import PATIENCE
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import DEFAULT_SESSION_TABLE
 from agno_mongo.db.embedded_server import EmbeddedServer
@@ -74,7 +75,7 @@ class EmbeddedMongoDb(MongoDb):
                 f"{error}. The embedded mongod is gone (its log: {self._server.log_path}); the next call starts it again"
             ) from error
 
-    async def close(self) -> None:
-        """Close the clients, and stop the server if nobody else uses it. May be repeated; the next call starts it again."""
-        await super().close()
+    async def close(self, timeout: float = PATIENCE) -> None:
+        """Close the clients, and stop the server if nobody else uses it. May be repeated; the next call starts it again. See MongoDb.close."""
+        await super().close(timeout)
         await asyncio.to_thread(self._server.release)

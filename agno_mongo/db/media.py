@@ -252,6 +252,11 @@ def references_in(value: Any) -> list[DBRef]:
     return [reference for part in parts if isinstance(part, (dict, list, DBRef)) for reference in references_in(part)]
 
 
+def files_in(value: Any) -> tuple[ObjectId, ...]:
+    """The files that a stored value refers to."""
+    return tuple({reference.id for reference in references_in(value)})
+
+
 async def restored(connection: Connection, value: Any, *, session_id: str) -> Any:
     """A session's stored value with its large parts in their places.
 
@@ -344,6 +349,20 @@ async def free_runs(connection: Connection, key: SessionKey, run_ids: Sequence[s
     which = {"metadata.sessions": [key.session_id], **_owned(key), "metadata.runs": {"$in": list(run_ids)}}
     if run_ids and await connection.media_files.find_one(which, projection={"_id": 1}) is not None:
         await connection.media_files.update_many(which, {"$pullAll": {"metadata.runs": list(run_ids)}})
+        await _delete(connection, {"metadata.sessions": [key.session_id], "metadata.runs": []})
+
+
+async def also_of(connection: Connection, run_id: str, needed: Collection[ObjectId]) -> None:
+    """Note that these files, which another run has, are this one's too. One update; none for no files."""
+    if needed:
+        await connection.media_files.update_many({"_id": {"$in": list(needed)}}, {"$addToSet": {"metadata.runs": run_id}})
+
+
+async def free_unneeded(connection: Connection, key: SessionKey, run_id: str, needed: Collection[ObjectId]) -> None:
+    """Let go of what was stored for this run but for these files; what no other run refers to is deleted. A find; five more if there is any."""
+    which = {"metadata.sessions": [key.session_id], **_owned(key), "metadata.runs": run_id, "_id": {"$nin": list(needed)}}
+    if await connection.media_files.find_one(which, projection={"_id": 1}) is not None:
+        await connection.media_files.update_many(which, {"$pull": {"metadata.runs": run_id}})
         await _delete(connection, {"metadata.sessions": [key.session_id], "metadata.runs": []})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from agno_mongo import checks
 from agno_mongo.blocking import Blocking
-from agno_mongo.db import archive, branches, drivers, open_runs, retired, runs, sessions, store, summaries, users, values
+from agno_mongo.db import archive, branches, drivers, media, open_runs, retired, runs, sessions, store, summaries, users, values
 from agno_mongo.db import retention as retentions
 from agno_mongo.db.arguments import (
     Total,
@@ -31,6 +31,7 @@ from agno_mongo.db.arguments import (
     session_type_of,
     total_of,
 )
+from agno_mongo.db.background import PATIENCE
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection, Connections, check_url
@@ -168,6 +169,9 @@ class MongoDb:
         if ended.tail_overflows:
             what = f"moving older runs of session {end.key.session_id!r} to the archive"
             connection.background.start(what, self._move(connection, end, what))
+        if ended.needed is not None:
+            what = f"freeing what run {end.run_id!r} of session {end.key.session_id!r} does not need any more"
+            connection.background.start(what, self._free(connection, end, ended.needed, what))
         if ended.margin_worn:
             what = f"keeping archive and media of session {end.key.session_id!r}"
             connection.background.start(what, self._keep_parts(connection, end.key, what))
@@ -193,6 +197,10 @@ class MongoDb:
         with self._translated(what):
             await retired.retire(connection, end.key)
             await archive.move(connection, end.key, history_runs=end.history_runs)
+
+    async def _free(self, connection: Connection, end: RunEnd, needed: Collection[Any], what: str) -> None:
+        with self._translated(what):
+            await media.free_unneeded(connection, end.key, end.run_id, needed)
 
     async def _apply_where_missing(self, connection: Connection) -> None:
         with self._translated("applying the retention"):
@@ -254,12 +262,12 @@ class MongoDb:
         with self._translated(f"taking back run {claim.run_id!r} of session {claim.key.session_id!r}"):
             await open_runs.leave(connection, claim, paused=paused)
 
-    async def cancel_run(self, claim: Claim, *, store_tool_messages: bool = True) -> bool:
+    async def cancel_run(self, claim: Claim) -> bool:
         """Stop a run, whoever has it; False if it has finished. See :func:`agno_mongo.db.open_runs.cancel`."""
         self._check_run(claim.key, claim.run_id)
         connection = await self._connection()
         with self._translated(f"cancelling run {claim.run_id!r} of session {claim.key.session_id!r}"):
-            return await open_runs.cancel(connection, claim, store_tool_messages=store_tool_messages)
+            return await open_runs.cancel(connection, claim)
 
     # Sessions.
 
@@ -742,11 +750,14 @@ class MongoDb:
     async def _connection(self) -> Connection:
         return await self._connections.get()
 
-    async def close(self) -> None:
+    async def close(self, timeout: float = PATIENCE) -> None:
         """Close the clients that were made here, on every loop. A client given by the user stays open. May be repeated; the next
         call connects again.
+
+        Summaries, moves to the archive and other work in the background have ``timeout`` seconds to come to their end. What takes longer is
+        given up, and the log says so; it is done after one of the session's next runs.
         """
-        await self._connections.close()
+        await self._connections.close(checks.seconds("timeout", timeout))
 
     async def __aenter__(self) -> Self:
         return self

@@ -37,12 +37,13 @@ from agno_mongo.run import RunStatus
 @dataclass(frozen=True)
 class Renewed:
     """What came of a renewal: true if the run is open and ours. ``cancelled``: somebody wants it to stop. ``expires_at`` is when
-    the session expires.
+    the session expires. ``has_media``: a checkpoint that was stored with it refers to content that is stored apart.
     """
 
     alive: bool
     cancelled: bool = False
     expires_at: datetime | None = None
+    has_media: bool = False
 
     def __bool__(self) -> bool:
         return self.alive
@@ -111,7 +112,7 @@ async def checkpoint(connection: Connection, point: Checkpoint) -> Renewed:
     found = await _update_entry(connection, point.claim, point.claim.held, point.update(connection.now()))
     if found is None and await still_open(connection, point.claim) is not None:
         raise StoreError(f"another call has run {point.claim.run_id!r} of session {point.claim.key.session_id!r}")
-    return _renewed(point.claim, found)
+    return replace(_renewed(point.claim, found), has_media=point.has_media)
 
 
 async def _stored_apart(connection: Connection, point: Checkpoint) -> Checkpoint:
@@ -159,7 +160,8 @@ async def take_over(connection: Connection, claim: Claim, begin: RunBegin) -> Ru
     now, asked = connection.now(), connection.clock.local()
     answered = None if begin.answers is None else [answer["tool_call_id"] for answer in begin.answers]
     which = claim.to_take_over(now, answered)
-    to_set = {"lease_until": now + begin.lease, "continued_by": claim.continued_by, "status": RunStatus.running.value}
+    to_set: dict[str, Any] = {"lease_until": now + begin.lease, "continued_by": claim.continued_by, **begin.wishes}
+    to_set["status"] = RunStatus.running.value
     update = {**touch(now), "$set": {f"{claim.entry}.{name}": value for name, value in to_set.items()}}
     if begin.answers is not None:
         update["$set"] |= await _answers_to_set(connection, claim, which, begin.answers)
@@ -174,9 +176,10 @@ async def take_over(connection: Connection, claim: Claim, begin: RunBegin) -> Ru
     active_runs = document["active_runs"]
     ahead = Ahead.of(active_runs, claim.name, now, came_again=True) if begin.yields else NOBODY
     entry = active_runs[claim.name]
-    if document.get("has_media"):
+    has_media = bool(document.get("has_media") and media.references_in(entry))
+    if has_media:
         entry = await media.restored(connection, entry, session_id=claim.key.session_id)
-    return replace(await begun_of(connection, document, ahead), entry=entry)
+    return replace(await begun_of(connection, document, ahead), entry=entry, has_media=has_media)
 
 
 async def _answers_to_set(
@@ -190,9 +193,8 @@ async def _answers_to_set(
     return {f"{claim.entry}.answers": kept} | ({"has_media": True} if media.references_in(kept) else {})
 
 
-async def cancel(connection: Connection, claim: Claim, *, store_tool_messages: bool = True) -> bool:
-    """Stop a run: one that goes on is asked to, one that waits or was interrupted is stored as cancelled, without what was said between
-    model and tools if that is not to be stored. False if it has finished.
+async def cancel(connection: Connection, claim: Claim) -> bool:
+    """Stop a run: one that goes on is asked to, one that waits or was interrupted is stored as cancelled. False if it has finished.
 
     One findAndModify by ``session_id`` for a run that goes on, one and a find more for another, and up to four finds to say why it was
     refused. A run that goes on hears of it when it renews its lease or stores a checkpoint. Raises SessionNotFound, RunNotFound,
@@ -204,7 +206,7 @@ async def cancel(connection: Connection, claim: Claim, *, store_tool_messages: b
         wish = {"$set": {f"{claim.entry}.cancelled": now}}
         if await _update_entry(connection, claim, alive, wish) is not None:
             return True
-        done = await retired.cancel(connection, claim.key, claim.name, store_tool_messages=store_tool_messages)
+        done = await retired.cancel(connection, claim.key, claim.name)
         if done is None:
             reason = await _why_not(connection, claim, None)
             if isinstance(reason, RunAlreadyFinished):

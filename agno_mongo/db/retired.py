@@ -7,16 +7,24 @@ A run that nobody has may also be cancelled, and goes the same way with status C
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
+
+import pymongo.errors
 
 from agno_mongo.db import archive, media
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.documents import RUN_CLASSES
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.db.state import is_number
+from agno_mongo.db.summaries import METRICS
+from agno_mongo.db.translation import NOT_VIABLE
 from agno_mongo.db.values import decode_key
 from agno_mongo.media import NAMES
+from agno_mongo.messages import TOKEN_COUNTERS
 from agno_mongo.run import RunStatus
 from agno_mongo.run.stored import without_tool_messages
 
@@ -56,17 +64,16 @@ async def _retire(
     connection: Connection, key: SessionKey, session: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]
 ) -> int:
     runs = [
-        record
+        await _as_wanted(connection, key, entry, _run(key, session, name, entry, RunStatus.interrupted))
         for name, entry in entries.items()
-        for record in _with_inner(key, entry, _run(key, session, name, entry, RunStatus.interrupted))
     ]
     return len(entries) if await _put_among_runs(connection, key, entries, runs) else 0
 
 
-async def cancel(connection: Connection, key: SessionKey, name: str, *, store_tool_messages: bool) -> bool | None:
+async def cancel(connection: Connection, key: SessionKey, name: str) -> bool | None:
     """Store the run of this entry as cancelled if nobody has it; False if somebody does, None if there is no such entry.
 
-    One find, one findAndModify, and a find more for large content that is not to be stored.
+    One find, one findAndModify, and a find more for large content that is not to be stored, and what :func:`media.free_unneeded` says.
     """
     fields = (f"active_runs.{name}", "agent_id", "team_id", "workflow_id")
     session = await connection.collection.find_one(key.filter, projection=dict.fromkeys(fields, 1))
@@ -75,30 +82,67 @@ async def cancel(connection: Connection, key: SessionKey, name: str, *, store_to
         return None
     if (entry.get("lease_until") or 0) > connection.now():
         return False
-    run = _run(key, session, name, entry, RunStatus.cancelled)
-    if not store_tool_messages:
+    records = await _as_wanted(connection, key, entry, _run(key, session, name, entry, RunStatus.cancelled))
+    return await _put_among_runs(connection, key, {name: entry}, [records])
+
+
+async def _as_wanted(
+    connection: Connection, key: SessionKey, entry: Mapping[str, Any], run: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The run with what had finished within it, and without what was said between model and tools if its agent wanted that."""
+    if entry.get("store_tool_messages") is False:
         run = without_tool_messages(await media.restored(connection, run, session_id=key.session_id))
         run = await media.stored_apart(connection, key, str(run["run_id"]), run)
-    return await _put_among_runs(connection, key, {name: entry}, _with_inner(key, entry, run))
+    inner = entry.get("inner") or ()
+    for record in inner:
+        # It was stored apart for the run that goes with it.
+        await media.also_of(connection, str(record.get("run_id")), media.files_in(record))
+    return RUN_CLASSES[key.session_type].with_inner(run, inner)
 
 
 async def _put_among_runs(
-    connection: Connection, key: SessionKey, entries: Mapping[str, Mapping[str, Any]], runs: list[dict[str, Any]]
+    connection: Connection, key: SessionKey, entries: Mapping[str, Mapping[str, Any]], records: Sequence[list[dict[str, Any]]]
 ) -> bool:
-    """False if somebody has touched one of the entries since they were read."""
+    """False if somebody has touched one of the entries since they were read. ``records`` are what is stored for each of them."""
+    runs = list(chain.from_iterable(records))
     untouched = {f"active_runs.{name}.{field}": entry.get(field) for name, entry in entries.items() for field in _TOLD_APART_BY}
+    counted = {"run_count": len(runs), "tail_bytes": sum(map(archive.size_of, runs)), "revision": 1}
     update: dict[str, Any] = {
         "$push": {"runs": {"$each": runs}},
         "$unset": {f"active_runs.{name}": "" for name in entries},
-        "$inc": {"run_count": len(runs), "tail_bytes": sum(map(archive.size_of, runs)), "revision": 1},
+        "$inc": counted | _tokens(entries.values()),
     }
-    done = await connection.collection.find_one_and_update({**key.filter, **untouched}, update, projection={"_id": 1})
-    return done is not None
+    which = {**key.filter, **untouched}
+    try:
+        done = await connection.collection.find_one_and_update(which, update, projection={"_id": 1})
+    except (pymongo.errors.WriteError, pymongo.errors.OperationFailure) as error:
+        if error.code not in NOT_VIABLE:
+            raise
+        # Metrics that are stored as something else than numbers cannot be added to.
+        done = await connection.collection.find_one_and_update(which, {**update, "$inc": counted}, projection={"_id": 1})
+    if done is None:
+        return False
+    for (name, entry), kept in zip(entries.items(), records, strict=True):
+        if media.references_in(entry):
+            await media.free_unneeded(connection, key, decode_key(name), media.files_in(kept))
+    return True
 
 
-def _with_inner(key: SessionKey, entry: Mapping[str, Any], run: dict[str, Any]) -> list[dict[str, Any]]:
-    """The run with what had finished within it."""
-    return RUN_CLASSES[key.session_type].with_inner(run, entry.get("inner") or ())
+def _tokens(entries: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """What is to be added to the session's metrics: what the runs and those within them have used, less what was counted when they paused."""
+    added: Counter[str] = Counter()
+    for entry in entries:
+        records = (entry, *(entry.get("inner") or ()))
+        for record in records:
+            added.update(_numbers(record.get("metrics")))
+        added.subtract(_numbers(entry.get("counted")))
+    return {f"{METRICS}.{name}": amount for name, amount in added.items() if amount}
+
+
+def _numbers(metrics: Any) -> dict[str, float]:
+    """What adds up over the runs of a session, as far as it is a number."""
+    stored = metrics if isinstance(metrics, Mapping) else {}
+    return {name: stored[name] for name in (*TOKEN_COUNTERS, "cost") if is_number(stored.get(name))}
 
 
 def _run(key: SessionKey, session: Mapping[str, Any], name: str, entry: Mapping[str, Any], status: RunStatus) -> dict[str, Any]:

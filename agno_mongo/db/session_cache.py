@@ -6,9 +6,11 @@ nobody has written to the session since (``_id`` and ``revision``). So the cache
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from pydantic import BaseModel
 
 from agno_mongo.db import values
 from agno_mongo.db.documents import AnyRun, Session, run_from_dict
@@ -18,15 +20,21 @@ from agno_mongo.history import told_runs
 SESSIONS: Final = 64
 """Sessions that one cache holds; the one that was not used for the longest time makes room."""
 
+CONTENT: Final = 32 * 1024 * 1024
+"""Characters and bytes that their runs may have together. What is too large by itself is not held."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class KnownRuns:
-    """The newest runs of the session ``id`` at ``revision``, oldest first; ``wanted`` is how many a run may ask for that is given them."""
+    """The newest runs of the session ``id`` at ``revision``, oldest first; ``wanted`` is how many a run may ask for that is given them,
+    ``sizes`` how many characters and bytes each has.
+    """
 
     id: Any
     revision: int
     wanted: int
     runs: tuple[AnyRun, ...]
+    sizes: tuple[int, ...]
 
     def projection(self, wanted: int, *, with_active_runs: bool) -> dict[str, Any]:
         """What a write asks to have back of the session: its newest ``wanted`` runs only if it was not the first since. For a server."""
@@ -55,17 +63,44 @@ class SessionCache:
         return found if found is not None and 0 < wanted <= found.wanted else None
 
     def ended(
-        self, key: SessionKey, session: Session, stored: Sequence[dict[str, Any]], *, revision: int | None, wanted: int
+        self,
+        key: SessionKey,
+        session: Session,
+        before: Sequence[AnyRun] | None,
+        stored: Sequence[dict[str, Any]],
+        *,
+        revision: int | None,
+        wanted: int,
     ) -> None:
-        """A run that began with ``session`` has ended: ``stored`` are the runs that it added, encoded, and ``revision`` what it made of
-        the session's. If others wrote meanwhile, what is known is forgotten.
+        """A run that began with ``session`` has ended: ``before`` are the session's runs as it found them, ``stored`` those that it added, encoded,
+        and ``revision`` what it made of the session's. If others wrote meanwhile, what is known is forgotten.
         """
-        self._known.pop(key, None)
-        if wanted and session.runs is not None and revision == session.revision + 1:
-            runs = (*session.runs, *(run_from_dict(values.decode(run)) for run in stored))
-            self._known[key] = KnownRuns(id=session.id, revision=revision, wanted=wanted, runs=_newest(runs, wanted))
-            for oldest in list(self._known)[:-SESSIONS]:
-                self._known.pop(oldest, None)
+        old = self._known.pop(key, None)
+        if wanted and before is not None and revision == session.revision + 1:
+            measured = {} if old is None else {id(run): size for run, size in zip(old.runs, old.sizes, strict=True)}
+            runs = _newest((*before, *(run_from_dict(values.decode(run)) for run in stored)), wanted)
+            sizes = tuple(measured.get(id(run)) or _content(run) for run in runs)
+            if sum(sizes) <= CONTENT:
+                self._known[key] = KnownRuns(id=session.id, revision=revision, wanted=wanted, runs=runs, sizes=sizes)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        left = CONTENT
+        for number, (key, known) in enumerate(reversed(list(self._known.items()))):
+            left -= sum(known.sizes)
+            if left < 0 or number >= SESSIONS:
+                self._known.pop(key, None)
+
+
+def _content(value: Any) -> int:
+    """How many characters and bytes stand in a run, about."""
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    if isinstance(value, BaseModel):
+        # Of a run that was read back with its events these name what the run has.
+        return sum(_content(part) for name, part in vars(value).items() if name != "events")
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return sum(map(_content, parts))
 
 
 def _newest(runs: tuple[AnyRun, ...], wanted: int) -> tuple[AnyRun, ...]:

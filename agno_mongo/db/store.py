@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -52,7 +52,7 @@ class RunBegin:
     the newest runs to load. ``reused_id`` says that ``run_id`` came from outside and may have been used before, ``has_media`` that
     ``input`` refers to content that is stored apart, ``yields`` that the run wants to know who is ahead of it. ``attempt`` tells
     calls apart that were given the same ``run_id``. ``answers`` are those that a paused run goes on with, encoded. ``known`` are the
-    newest runs as the caller last saw them.
+    newest runs as the caller last saw them. ``store_tool_messages`` is kept with the run, for whoever stores it if this process does not.
     """
 
     key: SessionKey
@@ -72,6 +72,12 @@ class RunBegin:
     known: KnownRuns | None = None
     first_runs: Sequence[dict[str, Any]] = ()
     answers: Sequence[dict[str, Any]] | None = None
+    store_tool_messages: bool = True
+
+    @property
+    def wishes(self) -> dict[str, Any]:
+        """What its entry says of how the run is to be stored. Nothing, as a rule."""
+        return {} if self.store_tool_messages else {"store_tool_messages": False}
 
     @property
     def claim(self) -> Claim:
@@ -83,7 +89,7 @@ class RunBegin:
 class RunBegun:
     """The session as ``begin_run`` found it, with its newest runs; ``state`` is encoded, as stored. ``ahead`` are the runs that were
     going on, if the run yields to them; ``entry`` is what a run that is continued has stored, encoded. ``is_guest`` says that another
-    call with the same run id lives, whose entry stays as it is.
+    call with the same run id lives, whose entry stays as it is. ``has_media``: the run's entry refers to content that is stored apart.
     """
 
     session: Session
@@ -92,6 +98,7 @@ class RunBegun:
     ahead: Ahead = NOBODY
     entry: Mapping[str, Any] | None = None
     is_guest: bool = False
+    has_media: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +106,8 @@ class RunEnd:
     """What ``finish_run`` writes. ``runs`` are encoded, members before their parent; ``changes`` are to the state;
     ``counters`` are added to the session's metrics. ``attempt`` and ``continued_by``: see Claim. ``history_runs`` is how many runs a
     move to the archive should leave within reach. ``retention`` is the session's own, in seconds. With ``pause`` the run has not
-    finished, and waits for a person: these fields, encoded, are put under its entry, and there are no ``runs``.
+    finished, and waits for a person: these fields, encoded, are put under its entry, and there are no ``runs``. ``entry_has_media``: there may be
+    content that was stored apart for the run's entry, and that its record does not need.
     """
 
     key: SessionKey
@@ -114,6 +122,7 @@ class RunEnd:
     history_runs: int = 0
     retention: float | None = None
     pause: Mapping[str, Any] | None = None
+    entry_has_media: bool = False
 
     @property
     def claim(self) -> Claim:
@@ -126,7 +135,7 @@ class RunEnded:
     """``conflicts`` are the dotted names of state keys that another run had changed meanwhile; ``tail_overflows`` says that older
     runs are to be moved to the archive, ``margin_worn`` that its archive and media are to be kept for longer. ``revision`` is the session's
     with the run, None if another attempt had stored it; ``run_count`` how many runs it has by now, 0 then. ``cancelled``: somebody wanted a run
-    cancelled that has paused.
+    cancelled that has paused. ``needed`` are the files that the stored run refers to, None if nothing else can have been stored for it.
     """
 
     conflicts: tuple[str, ...] = field(default=())
@@ -135,6 +144,7 @@ class RunEnded:
     revision: int | None = None
     run_count: int = 0
     cancelled: bool = False
+    needed: tuple[Any, ...] | None = None
 
 
 async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
@@ -175,7 +185,7 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
     begun = await begun_of(connection, document, ahead)
     if begin.known is not None and begin.known.is_of(begun.session):
         begun.session.runs = list(begin.known.runs)
-    return replace(begun, is_guest=True) if is_guest else begun
+    return replace(begun, is_guest=is_guest, has_media=begin.has_media) if is_guest or begin.has_media else begun
 
 
 async def begun_of(connection: Connection, document: dict[str, Any], ahead: Ahead = NOBODY) -> RunBegun:
@@ -262,7 +272,7 @@ def _begin_update(begin: RunBegin, now: float) -> dict[str, Any]:
         "tail_bytes": sum(map(archive.size_of, begin.first_runs)),
         "schema_version": SCHEMA_VERSION,
     }
-    active = {"input": begin.input, **begin.media, "started_at": now, "lease_until": now + begin.lease}
+    active = {"input": begin.input, **begin.media, "started_at": now, "lease_until": now + begin.lease, **begin.wishes}
     if begin.attempt is not None:
         active["attempt"] = begin.attempt
     return {
@@ -335,8 +345,9 @@ async def finish_run(connection: Connection, end: RunEnd) -> RunEnded:
             worn = await retention.after_run(connection, end.key, done, end.retention, new_media=has_media)
             entry = (done.get("active_runs") or {}).get(end.claim.name) or {}
             counts = done.get("revision"), done.get("run_count", 0)
-            return RunEnded(tuple(conflicts), _overflows(done, end.history_runs), worn, *counts, "cancelled" in entry)
-        stored = await still_open(connection, end.claim)
+            needed = media.files_in(end.runs) if end.entry_has_media and end.pause is None else None
+            return RunEnded(tuple(conflicts), _overflows(done, end.history_runs), worn, *counts, "cancelled" in entry, needed)
+        stored = await still_open(connection, end.claim, end.runs)
         if stored is None:
             break
         theirs = (stored.get("session_data") or {}).get("session_state") or {}
@@ -358,7 +369,8 @@ async def _stored_apart(connection: Connection, end: RunEnd) -> tuple[RunEnd, in
     size, has_media = 0, False
     for run in end.runs:
         whole = archive.size_of(run)
-        kept = await media.stored_apart(connection, end.key, end.run_id, run, size=whole)
+        # Each under its own id: one may be kept when the other goes.
+        kept = await media.stored_apart(connection, end.key, str(run.get("run_id") or end.run_id), run, size=whole)
         runs.append(kept)
         has_media = has_media or kept is not run
         size += whole if kept is run else archive.size_of(kept)
@@ -454,10 +466,10 @@ def _beginning_anew(update: Mapping[str, Any], refused: Collection[str]) -> dict
     return {**update, "$inc": added, "$set": {**update.get("$set", {}), **counted}}
 
 
-async def still_open(connection: Connection, claim: Claim) -> dict[str, Any] | None:
+async def still_open(connection: Connection, claim: Claim, runs: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any] | None:
     """The state as it is stored by now; None if this run is stored already, or has paused. One read, three at most.
 
-    Raises SessionNotFound if the session was deleted, RunTakenOver and RunAlreadyFinished if another process went on with the run.
+    What was stored apart for it, and for these ``runs``, goes if the session has gone. Raises SessionNotFound if the session was deleted, RunTakenOver and RunAlreadyFinished if another process went on with the run.
     """
     key, active = claim.key, claim.entry
     fields = (states.STATE, "state_revision", *(f"{active}.{name}" for name in ("started_at", "continued_by", "status")))
@@ -479,7 +491,7 @@ async def still_open(connection: Connection, claim: Claim) -> dict[str, Any] | N
             if finished.get("attempt") != claim.attempt:
                 raise finished_already(key, claim.run_id)
             return None
-    await media.free_runs(connection, key, [claim.run_id])
+    await media.free_runs(connection, key, [claim.run_id, *(str(run.get("run_id")) for run in runs)])
     raise SessionNotFound(
         f"session {key.session_id!r} was deleted while run {claim.run_id!r} went on; the run was not stored",
         session_id=key.session_id,

@@ -42,7 +42,7 @@ class FallbackConfig:
             chosen = self.on_rate_limit or self.on_error
         elif isinstance(error, ContextWindowExceeded):
             chosen = self.on_context_overflow or self.on_error
-        elif _is_own_mistake(error):
+        elif is_own_mistake(error):
             chosen = ()
         return [model for model in chosen if not isinstance(model, str)]
 
@@ -54,6 +54,7 @@ def models_of(name: str, given: Sequence[Model | str] | None) -> list[Model | st
     return [get_model(model, setting=f"{name}[{index}]") for index, model in enumerate(given or ())]
 
 
-def _is_own_mistake(error: ModelError) -> bool:
+def is_own_mistake(error: ModelError) -> bool:
+    """True for what another model would only cover up: a refused key or request."""
     refused = error.status_code is not None and 400 <= error.status_code < 500  # noqa: PLR2004 - HTTP's client errors
     return isinstance(error, ModelAuthenticationError) or (refused and not error.temporary)

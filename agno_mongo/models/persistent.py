@@ -15,7 +15,7 @@ from typing import Any
 from agno_mongo.errors import IncompleteResponse, ModelError
 from agno_mongo.messages import Metrics
 from agno_mongo.models.base import FailedRequest, Model, ModelDelta, ModelRequest
-from agno_mongo.models.fallback import FallbackConfig
+from agno_mongo.models.fallback import FallbackConfig, is_own_mistake
 
 LONGEST_WAIT = 60.0
 """Seconds. A provider that asks for more is not waited for, and delays are not doubled beyond it."""
@@ -65,7 +65,7 @@ class PersistentModel:
 
     A request is only repeated while nothing of its answer has been handed on as it came: an answer that breaks off before the reader's eyes is an
     error. The model that answered is asked first from then on, so that one run does not go through the same failures in each of its
-    rounds. When all have failed, the first one's error is raised. ``id`` and ``provider`` are those of the model that is asked first.
+    rounds; should it fail later, the others are asked again, the run's own model before all. When all have failed, the error of the one that was asked first is raised. ``id`` and ``provider`` are those of the model that is asked first.
     """
 
     def __init__(self, model: Model, *, policy: RetryPolicy, fallbacks: FallbackConfig, fitted: Fitted | None = None) -> None:
@@ -118,9 +118,8 @@ class PersistentModel:
         )
 
     def _next(self, error: ModelError, asked: list[Model]) -> Model | None:
-        following = next(
-            (model for model in self._fallbacks.models_for(error) if not any(model is known for known in asked)), None
-        )
+        others = [] if is_own_mistake(error) else [self._first, *self._fallbacks.models_for(error)]
+        following = next((model for model in others if not any(model is known for known in asked)), None)
         if following is not None and self._fallbacks.callback is not None:
             try:
                 self._fallbacks.callback(asked[-1].id, following.id, error)
@@ -129,8 +128,8 @@ class PersistentModel:
         return following
 
     def _signed(self, delta: ModelDelta, model: Model) -> ModelDelta:
-        """The piece, with the name of who answers where it is not the model that the run began with."""
-        if model is self._first or delta.model is not None:
+        """The piece, with the name of who answers where it is not the model that the run began with, or has come back to."""
+        if model is self._model is self._first or delta.model is not None:
             return delta
         return replace(delta, model=model.id, provider=model.provider)
 

@@ -157,7 +157,7 @@ def _event_without_tools(event: Any) -> Any:
     return kept
 
 
-_SAID: Final = ("tool_args", "result", "shown")
+_SAID: Final = ("tool_args", "result", "shown", "user_input_schema", "confirmation_note")
 
 
 def _without(record: dict[str, Any], *names: str) -> dict[str, Any]:

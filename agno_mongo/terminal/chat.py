@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from contextlib import aclosing, contextmanager
 from functools import partial
 from time import time
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 from uuid import uuid4
 
 from rich.console import Console
@@ -55,6 +55,7 @@ _COMMAND = re.compile(r"/(\w+)(?:\s+(.*))?$", re.DOTALL)
 class Talker(Protocol):
     """What a chat needs of an agent."""
 
+    SESSION_TYPE: ClassVar[SessionType]
     db: MongoDb | None
     id: str | None
 
@@ -290,9 +291,11 @@ class Chat:
 
     async def _newest_sessions(self) -> list[Session]:
         if self._talker.db is None:
-            raise ConfigurationError("this agent has no db, so it keeps no sessions; pass db=MongoDb(…) to Agent()")
+            raise ConfigurationError(
+                f"this {self._talker.SESSION_TYPE.value} has no db, so it keeps no sessions; pass db=MongoDb(…)"
+            )
         found: list[Session] = await self._talker.db.get_sessions(
-            SessionType.AGENT, user_id=owner_of(self._user_id), component_id=self._talker.id, limit=LISTED
+            self._talker.SESSION_TYPE, user_id=owner_of(self._user_id), component_id=self._talker.id, limit=LISTED
         )
         return found
 

@@ -346,6 +346,17 @@ def text_of(value: Any) -> str:
     return f"<{type(value).__qualname__}>"
 
 
+def readable(text: str) -> str:
+    """The text with U+FFFD for every lone surrogate, which UTF-8 has no code for; two that belong together become their character."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def plain_data(model: BaseModel, *, exclude_none: bool = False) -> Any:
     """A pydantic model as it is stored: in JSON's types, under the names by which it can be read back. Text, where its class cannot be dumped."""
     try:

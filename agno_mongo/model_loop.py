@@ -126,13 +126,14 @@ class ModelLoop:
         try:
             async with aclosing(self.model.respond(request)) as deltas:
                 async for delta in deltas:
-                    if delta.content and self._shown and not answer.begun:
+                    begins = bool(self._shown) and not answer.begun
+                    text, thoughts = answer.add(delta)
+                    if text and begins:
                         yield self.event(RunContentEvent, content=BETWEEN_PARTS)
-                    answer.add(delta)
                     if delta.failed is not None:
                         yield self._failed(delta.failed)
-                    if delta.content or delta.reasoning_content:
-                        yield self.event(RunContentEvent, content=delta.content, reasoning_content=delta.reasoning_content)
+                    if text or thoughts:
+                        yield self.event(RunContentEvent, content=text, reasoning_content=thoughts)
             answer.check_complete(self.model.id)
         finally:
             used = self._take(answer)
@@ -168,7 +169,10 @@ class ModelLoop:
         message.tool_calls = told_apart(message.tool_calls, self.messages)
         if answer.complete or message.content or message.reasoning_content:
             self.messages.append(message)
-        self.run.content, self.run.reasoning_content = message.content, message.reasoning_content
+        self.run.content = message.content
+        if message.reasoning_content:
+            thoughts = (self.run.reasoning_content, message.reasoning_content)
+            self.run.reasoning_content = BETWEEN_PARTS.join(part for part in thoughts if part)
         if answer.model is not None:
             self.run.model, self.run.model_provider = answer.model, answer.provider
         if self._shown:

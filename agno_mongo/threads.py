@@ -46,8 +46,7 @@ class Bridge:
     def wait_for(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **named: Any) -> T:
         """Run a coroutine function on the loop and give back what comes of it. Raises AbandonedError once nobody waits for this thread."""
         with self._lock:
-            if self._closed:
-                raise AbandonedError("the run that called this function is over")
+            self.check_open()
             future = asyncio.run_coroutine_threadsafe(function(*arguments, **named), self._loop)
             self._awaited.add(future)
         try:
@@ -55,6 +54,11 @@ class Bridge:
         finally:
             with self._lock:
                 self._awaited.discard(future)
+
+    def check_open(self) -> None:
+        """Raise AbandonedError once nobody waits for this thread."""
+        if self._closed:
+            raise AbandonedError("the run that called this function is over")
 
     def close(self) -> None:
         """Cancel what the thread waits for, and let it wait for nothing more."""

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from agno_mongo.errors import AgentRunException
 from agno_mongo.media import Media
-from agno_mongo.messages import Message, Metrics, ToolExecution
+from agno_mongo.messages import Message, Metrics, ToolExecution, readable
 from agno_mongo.run.agent import (
     CustomEvent,
     RunContentEvent,
@@ -225,6 +225,8 @@ class ToolRound:
             execution.result, execution.tool_call_error = f"{call.name} was cancelled.", True
         except BaseException as failure:  # noqa: BLE001 - raised again where the run is read, which would wait for ever
             call.failure = failure
+        # The name of a file, say, may have what neither provider nor database takes.
+        execution.result = None if execution.result is None else readable(execution.result)
         execution.stop_after_tool_call = call.stops
         execution.metrics = Metrics(duration=perf_counter() - started)
         await happenings.put(call)
@@ -355,8 +357,14 @@ def _as_sent(arguments: str | None) -> dict[str, Any] | None:
         sent = json.loads(arguments or "{}")
     except (TypeError, ValueError, RecursionError):
         return None
-    # Null is what the tool takes for no arguments.
-    return sent if isinstance(sent, dict) else {} if sent is None else None
+    if sent is None:
+        # Null is what the tool takes for no arguments.
+        return {}
+    if not isinstance(sent, dict):
+        return None
+    # Half a character may hide in an escape.
+    mended: dict[str, Any] = json.loads(readable(json.dumps(sent, ensure_ascii=False))) if "\\u" in (arguments or "") else sent
+    return mended
 
 
 def _tool_message(call: _Call) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from base64 import b64decode
@@ -277,6 +278,51 @@ class TestSettingsOfATool:
         assert "had not finished" in told(model)[0]
         let_go.set()
         await asyncio.sleep(0.01)
+
+    @pytest.mark.parametrize("kind", ["plain", "async", "async and shut to cancelling"])
+    async def test_a_generator_ends_with_its_time(self, kind: str) -> None:
+        made: list[int] = []
+        ended = threading.Event()
+
+        def plain() -> Iterator[str]:
+            try:
+                while True:
+                    made.append(1)
+                    time.sleep(0.001)
+                    yield "x"
+            finally:
+                ended.set()
+
+        async def waits_for_nothing() -> AsyncIterator[str]:
+            try:
+                while True:
+                    made.append(1)
+                    yield "x"
+            finally:
+                ended.set()
+
+        async def stubborn() -> AsyncIterator[str]:
+            try:
+                while True:
+                    made.append(1)
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.sleep(0.01)
+                    yield "x"
+            finally:
+                ended.set()
+
+        if kind.endswith("cancelling") and not hasattr(asyncio.Task, "cancelling"):
+            pytest.skip("Python 3.10 does not tell a task that it was cancelled")
+        generator = {"plain": plain, "async": waits_for_nothing}.get(kind, stubborn)
+        agent, model = agent_with(
+            Function.from_callable(generator, name="endless"), script=(ToolCall("endless"), "ok"), tool_timeout=0.05
+        )
+        assert (await agent.arun("go")).content == "ok"
+        assert "endless had not finished" in told(model)[0]
+        assert await asyncio.to_thread(ended.wait, 5)
+        so_far = len(made)
+        await asyncio.sleep(0.05)
+        assert len(made) == so_far
 
     async def test_a_time_out_of_the_tools_own_is_an_error_like_others(self) -> None:
         @tool(timeout=30)
@@ -729,7 +775,67 @@ class TestWhatToolsMayBe:
         assert words in str(caught.value)
 
 
+class TestTextThatUtf8HasNoCodeFor:
+    async def test_is_told_of_a_result_and_of_an_error_with_a_replacement(self) -> None:
+        def names() -> list[str]:
+            return ["caf\udce9.txt"]
+
+        def one() -> str:
+            return "caf\udce9.txt"
+
+        def missing() -> None:
+            raise OSError("no such file: caf\udce9.txt")
+
+        calls = [ToolCall("names"), ToolCall("one"), ToolCall("missing")]
+        agent, model = agent_with(names, one, missing, script=(calls, "ok"), db=InMemoryDb(), session_id="s")
+        run = await agent.arun("go")
+        assert run.content == "ok"
+        assert told(model) == ['["caf\ufffd.txt"]', "caf\ufffd.txt", "OSError: no such file: caf\ufffd.txt"]
+        assert [tool.result for tool in (await stored_run(agent)).tools or ()] == told(model)
+
+    async def test_of_a_models_answer_and_arguments_is_replaced_and_halves_that_come_apart_are_joined(self) -> None:
+        @tool
+        def say(text: str) -> str:
+            return text
+
+        class Halves(ScriptedModel):
+            async def respond(self, request: ModelRequest) -> Any:
+                self.requests.append(request)
+                if len(self.requests) == 1:
+                    said = {"name": "say", "arguments": '{"text": "\\ud83d and \\ud83d\\ude00"}'}
+                    call = {"id": "c", "type": "function", "function": said}
+                    yield ModelDelta(tool_calls=[call], reasoning_content="hm\udce9", finish_reason="tool_calls")
+                    return
+                for piece in ("so \ud83d", "\ude00 it \udce9 is", "\ud83d"):
+                    yield ModelDelta(content=piece)
+                yield ModelDelta(finish_reason="stop")
+
+        agent = Agent(model=Halves(), tools=[say], db=InMemoryDb(), session_id="s")
+        events = [event async for event in agent.arun("go", stream=True)]
+        assert [event.content for event in events if isinstance(event, RunContentEvent) and event.content] == [
+            "so ", "\U0001f600 it \ufffd is",
+        ]  # fmt: skip
+        run = await stored_run(agent)
+        assert (run.content, run.reasoning_content) == ("so \U0001f600 it \ufffd is\ufffd", "hm\ufffd")
+        assert (run.tools or [])[0].tool_args == {"text": "\ufffd and \U0001f600"}
+
+
 class TestWhatModelsDoWrong:
+    async def test_thoughts_beside_tool_calls_are_the_runs_too(self) -> None:
+        class Thinking(ScriptedModel):
+            async def respond(self, request: ModelRequest) -> Any:
+                self.requests.append(request)
+                if len(self.requests) == 1:
+                    call = {"id": "c", "type": "function", "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}}
+                    yield ModelDelta(tool_calls=[call], reasoning_content="I must add.", finish_reason="tool_calls")
+                    return
+                yield ModelDelta(
+                    content="3", reasoning_content="Now I know." if len(self.requests) == 3 else None, finish_reason="stop"
+                )
+
+        run = await Agent(model=Thinking(), tools=[add]).arun("go")
+        assert (run.content, run.reasoning_content) == ("3", "I must add.")
+
     async def test_a_call_that_is_none_is_answered_too(self) -> None:
         class Odd(ScriptedModel):
             async def respond(self, request: ModelRequest) -> Any:

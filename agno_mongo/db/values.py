@@ -28,6 +28,7 @@ from bson.binary import ALL_UUID_SUBTYPES, UUID_SUBTYPE
 from pydantic import BaseModel
 
 from agno_mongo.errors import UnstorableValueError
+from agno_mongo.messages import readable
 
 MAX_DEPTH = 90
 """Levels of nesting that a value may have. The server takes 180; the rest is ours and its own."""
@@ -87,12 +88,7 @@ def _encode_parts(value: Any, path: str, errors: list[UnstorableValueError], ins
         if isinstance(value, (list, tuple)) and unstorable.steps:
             return [_encode_parts(part, f"{path}[{index}]", errors, inside) for index, part in enumerate(value)]
         errors.append(_public_error(unstorable, path))
-        return _readable(value) if isinstance(value, str) else None
-
-
-def _readable(text: str) -> str:
-    """The text with U+FFFD for every lone surrogate; two that belong together become their character."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return readable(value) if isinstance(value, str) else None
 
 
 def _storable_key(key: str, path: str, errors: list[UnstorableValueError]) -> bool:

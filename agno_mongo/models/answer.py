@@ -7,8 +7,36 @@ from typing import Any
 from uuid import uuid4
 
 from agno_mongo.errors import IncompleteResponse
-from agno_mongo.messages import Message, Metrics
+from agno_mongo.messages import Message, Metrics, readable
 from agno_mongo.models.base import ModelDelta
+
+
+class _Pieces:
+    """Text that comes in pieces. Some servers cut a character in two, so that its first half comes at the end of a piece."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._half = ""
+
+    @property
+    def any(self) -> bool:
+        """True once some text came."""
+        return bool(self._pieces)
+
+    def add(self, piece: str | None) -> str | None:
+        """Take a piece, and give what can be shown of it: half a character waits for the other."""
+        if not piece:
+            return None
+        if self._half or not piece.isascii():
+            piece = self._half + piece
+            self._half = piece[-1] if "\ud800" <= piece[-1] <= "\udbff" else ""
+            piece = readable(piece[:-1] if self._half else piece)
+        self._pieces.append(piece)
+        return piece
+
+    def whole(self) -> str | None:
+        """All of it; None if there is none."""
+        return "".join((*self._pieces, readable(self._half))) or None
 
 
 class Answer:
@@ -16,8 +44,8 @@ class Answer:
 
     def __init__(self) -> None:
         self._started = perf_counter()
-        self._texts: list[str] = []
-        self._reasoning: list[str] = []
+        self._texts = _Pieces()
+        self._reasoning = _Pieces()
         self._tool_calls: list[dict[str, Any]] = []
         self._metrics = Metrics()
         self._provider_data: dict[str, Any] = {}
@@ -25,14 +53,11 @@ class Answer:
         self.model: str | None = None
         self.provider: str | None = None
 
-    def add(self, delta: ModelDelta) -> None:
-        """Take in the next piece."""
+    def add(self, delta: ModelDelta) -> tuple[str | None, str | None]:
+        """Take in the next piece, and give its text and its thoughts as they can be shown."""
         if (delta.content or delta.reasoning_content) and self._metrics.time_to_first_token is None:
             self._metrics.time_to_first_token = perf_counter() - self._started
-        if delta.content:
-            self._texts.append(delta.content)
-        if delta.reasoning_content:
-            self._reasoning.append(delta.reasoning_content)
+        shown = self._texts.add(delta.content), self._reasoning.add(delta.reasoning_content)
         # Some servers give their calls no id. Without one a result cannot be told to belong to its call, now or as history.
         self._tool_calls.extend({**call, "id": call.get("id") or f"call_{uuid4().hex}"} for call in delta.tool_calls)
         if delta.metrics is not None:
@@ -42,16 +67,17 @@ class Answer:
         if delta.model is not None:
             self.model, self.provider = delta.model, delta.provider
         self.finish_reason = delta.finish_reason or self.finish_reason
+        return shown
 
     @property
     def text(self) -> str:
         """What was said so far."""
-        return "".join(self._texts)
+        return self._texts.whole() or ""
 
     @property
     def begun(self) -> bool:
         """True once a piece came with text."""
-        return bool(self._texts)
+        return self._texts.any
 
     @property
     def complete(self) -> bool:
@@ -67,7 +93,7 @@ class Answer:
         """Raise IncompleteResponse without a finish reason, or if nothing can be done with what came before the answer was cut off."""
         if not self.complete:
             raise IncompleteResponse(f"{model} stopped in mid-answer: the stream ended without a finish reason", model=model)
-        if self.finish_reason in _CUT_OFF and (self._tool_calls or not self._texts):
+        if self.finish_reason in _CUT_OFF and (self._tool_calls or not self._texts.any):
             where = "within its tool calls" if self._tool_calls else "before it said anything"
             raise IncompleteResponse(
                 f"{model} was cut off {where} ({_CUT_OFF[self.finish_reason]}, finish reason {self.finish_reason!r})", model=model
@@ -85,7 +111,7 @@ class Answer:
         return Message(
             role="assistant",
             content=self.text or None,
-            reasoning_content="".join(self._reasoning) or None,
+            reasoning_content=self._reasoning.whole(),
             tool_calls=self._tool_calls or None,
             provider_data=self._provider_data or None,
             finish_reason=None if self.finish_reason in _ENDS else self.finish_reason,

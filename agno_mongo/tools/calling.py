@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
@@ -215,9 +215,14 @@ class Calling:
         if not isinstance(result, Iterator):
             return result
         pieces = _Pieces()
-        for item in result:
-            if (out := self._sent_out(pieces.add(item), item)) is not None:
-                bridge.wait_for(self.emit, out)
+        try:
+            for item in result:
+                bridge.check_open()
+                if (out := self._sent_out(pieces.add(item), item)) is not None:
+                    bridge.wait_for(self.emit, out)
+        finally:
+            if isinstance(result, Generator):
+                result.close()
         return pieces.text()
 
     async def _agathered(self, result: AsyncIterator[Any]) -> str:
@@ -226,6 +231,9 @@ class Calling:
             async for item in result:
                 if (out := self._sent_out(pieces.add(item), item)) is not None:
                     await self.emit(out)
+                # A generator that waits for nothing would keep everybody else from the loop, and from stopping it.
+                await asyncio.sleep(0)
+                _check_not_cancelled()
         finally:
             if isinstance(result, AsyncGenerator):
                 await result.aclose()
@@ -270,6 +278,13 @@ async def ended(*tasks: asyncio.Future[Any]) -> None:
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
     if going_on:
         await asyncio.wait(going_on, timeout=_GRACE)
+
+
+def _check_not_cancelled() -> None:
+    """Raise CancelledError if this task was cancelled and what it waited for has swallowed that. Python 3.10 does not say so."""
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)
+    if cancelling is not None and cancelling():
+        raise asyncio.CancelledError
 
 
 def _is_async(function: Any) -> bool:

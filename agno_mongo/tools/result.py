@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from agno_mongo.media import Audio, File, Image, Media, Video, all_loaded
-from agno_mongo.messages import text_of
+from agno_mongo.messages import readable, text_of
 from agno_mongo.run.base import BaseRunOutput
 
 
@@ -51,10 +51,12 @@ def result_text(result: Any) -> str:
     """A tool's result as text for the model.
 
     Text as it is; pydantic models, dataclasses and plain data as JSON; a ToolResult's or a run's content; media as a note; dates, UUIDs and the like without
-    quotes around them; bytes as the text they are, or as a note; anything else by ``str``. It always gives one.
+    quotes around them; bytes as the text they are, or as a note; anything else by ``str``. It always gives one, which can be sent and stored.
     """
-    if isinstance(result, str):
-        return result
+    return readable(result if isinstance(result, str) else _text_of(result))
+
+
+def _text_of(result: Any) -> str:
     if isinstance(result, (ToolResult, BaseRunOutput)):
         return result_text(result.content)
     if media := media_in(result):

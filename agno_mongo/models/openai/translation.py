@@ -30,7 +30,7 @@ def translated(model: str, *, within_answer: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except (openai.OpenAIError, json.JSONDecodeError, httpx2.HTTPError) as error:
+    except (openai.OpenAIError, json.JSONDecodeError, UnicodeEncodeError, httpx2.HTTPError) as error:
         raise _ours(error, model, within_answer=within_answer) from error
 
 
@@ -39,6 +39,8 @@ def _ours(error: Exception, model: str, *, within_answer: bool) -> ModelError:
         return ModelTimeout(f"{model} did not answer in time", model=model)
     if isinstance(error, json.JSONDecodeError):
         return IncompleteResponse(f"{model} sent a piece that is no JSON; the answer is not whole: {error}", model=model)
+    if isinstance(error, UnicodeEncodeError):
+        return ModelError(f"{model} cannot be sent text with a lone surrogate, which UTF-8 has no code for: {error}", model=model)
     if isinstance(error, openai.APIStatusError):
         return _refused(error, model)
     if isinstance(error, (openai.APIConnectionError, httpx2.HTTPError)):

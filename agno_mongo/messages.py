@@ -59,6 +59,9 @@ class Metrics(StoredModel):
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     cost: float | None = None
+    details: Any = None
+    additional_metrics: dict[str, Any] | None = None
+    provider_metrics: dict[str, Any] | None = None
     duration: float | None = None
     time_to_first_token: float | None = None
 

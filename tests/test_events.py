@@ -38,6 +38,7 @@ from agno_mongo.run.agent import (
     run_output_event_from_dict,
 )
 from agno_mongo.testing import ScriptedModel, ToolCall
+from agno_mongo.tools import tool
 
 
 class Weather(BaseModel):
@@ -61,6 +62,15 @@ class TestAnEvent:
         assert type(event) is RUN_EVENT_TYPE_REGISTRY[name]
         assert (event.event, event.run_id) == (name, "r")
         assert (event.content, event.tools) == (None, None)
+        # What a usual loop over Agno's events looks at.
+        assert (event.citations, event.references, event.reasoning_steps, event.response_audio) == (None,) * 4
+        assert not event.reasoning_content
+        assert (
+            event.tools_requiring_confirmation
+            == event.tools_requiring_user_input
+            == event.tools_awaiting_external_execution
+            == []
+        )
         assert event.is_paused is (name == "RunPaused")
         assert event.is_cancelled is (name == "RunCancelled")
 
@@ -462,3 +472,57 @@ async def raw_run(db: Any) -> dict[str, Any]:
 def test_an_input_in_an_event_is_a_run_input() -> None:
     event = run_output_event_from_dict({"event": "PreHookCompleted", "run_input": {"input_content": "hi"}})
     assert event.run_input == RunInput(input_content="hi")  # type: ignore[attr-defined]
+
+
+class TestWhatAgnoHasAndNoRunHere:
+    """A program that was written for Agno looks at it; it reads None."""
+
+    def test_is_none_of_a_run_its_metrics_and_its_last_event(self) -> None:
+        run, metrics, event = RunOutput(), Metrics(), RunCompletedEvent()
+        names = (
+            "citations",
+            "references",
+            "reasoning_steps",
+            "reasoning_messages",
+            "response_audio",
+            "additional_input",
+            "model_provider_data",
+        )
+        assert [getattr(run, name) for name in (*names, "followups")] == [None] * 8
+        assert [getattr(event, name) for name in (*names, "images", "videos", "audio", "files")] == [None] * 11
+        assert (metrics.details, metrics.additional_metrics, metrics.provider_metrics) == (None, None, None)
+        assert set(run.to_dict()) == {"created_at", "status", "content_type"}
+        assert metrics.to_dict() == {}
+
+    def test_is_read_where_agno_has_stored_it(self) -> None:
+        stored = {
+            "run_id": "r",
+            "followups": ["and?"],
+            "citations": {"urls": []},
+            "response_audio": {"id": "a", "content": "cGluZw=="},
+        }
+        run = RunOutput.from_dict(stored)
+        assert (run.followups, run.citations) == (["and?"], {"urls": []})
+        assert run.response_audio is not None
+        assert run.response_audio.content == b"ping"
+        assert run.to_dict().items() >= stored.items()
+
+    async def test_a_pause_says_what_it_waits_for_by_kind(self) -> None:
+        @tool(requires_confirmation=True)
+        def pay() -> None:
+            """Pay."""
+
+        agent = Agent(model=ScriptedModel(ToolCall("pay")), tools=[pay])
+        (paused,) = [event async for event in agent.arun("go", stream=True, stream_events=True) if event.is_paused]
+        assert [call.tool_name for call in paused.tools_requiring_confirmation] == ["pay"]
+        assert paused.tools_requiring_user_input == paused.tools_awaiting_external_execution == []
+
+    async def test_messages_of_a_session_can_be_asked_for_by_agent(self) -> None:
+        db = InMemoryDb()
+        for name in ("One", "Two"):
+            await Agent(name=name, model=ScriptedModel(name), db=db, session_id="s").arun("go")
+        session = await db.get_session("s")
+        assert session is not None
+        assert [message.content for message in session.get_messages(agent_id="two")] == ["go", "Two"]
+        assert session.get_messages(team_id="two") == []
+        assert len(session.get_messages()) == 4

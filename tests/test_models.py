@@ -240,12 +240,16 @@ async def test_a_spoken_answer_is_its_transcript_and_the_sound_is_kept(stream: b
         model = chat(server.url, modalities=["text", "audio"], audio={"voice": "ash", "format": "pcm16"})
         agent = Agent(model=model, db=InMemoryDb(), session_id="s")
         if stream:
-            _ = [event async for event in agent.arun("go", stream=True)]
+            done: Any = [event async for event in agent.arun("go", stream=True, stream_events=True)][-1]
         else:
-            await agent.arun("go")
+            done = await agent.arun("go")
         stored = await agent.aget_last_run_output()
     assert stored is not None
     assert stored.content == "Hello there"
+    for spoken in (stored.response_audio, done.response_audio):
+        assert spoken is not None
+        assert (spoken.content, spoken.format, spoken.transcript) == (b"pingpong", "pcm16", "Hello there")
+        assert (spoken.id, spoken.expires_at) == ("audio_1", 9)
     sound = ((stored.messages or ())[-1].provider_data or {})["audio"]
     assert (sound["type"], sound["id"], sound["expires_at"], sound["format"]) == ("audio", "audio_1", 9, "pcm16")
     assert b64decode(sound["data"]) == b"pingpong"
@@ -260,6 +264,8 @@ async def test_a_sound_is_not_stored_where_media_are_not() -> None:
     assert stored is not None
     kept = ((stored.messages or ())[-1].provider_data or {})["audio"]
     assert kept["text"].startswith("[audio/wav, 8 bytes, sha256 ")
+    assert stored.response_audio is not None
+    assert (stored.response_audio.content, stored.response_audio.not_stored) == (None, kept["text"])
 
 
 async def test_a_sound_that_is_none_is_an_error() -> None:

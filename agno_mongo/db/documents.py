@@ -253,14 +253,16 @@ class Session(Document):
         skip_roles: Collection[str] | None = None,
         skip_statuses: Collection[RunStatus | str] | None = None,
         skip_history_messages: bool = True,
+        agent_id: str | None = None,
+        team_id: str | None = None,
     ) -> list[Message]:
-        """The messages of the loaded top-level runs, oldest first, the system message once.
+        """The messages of the loaded top-level runs, oldest first, the system message once; of one agent or team where it is named.
 
         ``last_n_runs`` and ``limit`` count from the newest. Runs that never came to an answer are left out unless
         ``skip_statuses`` says otherwise.
         """
         return history.conversation(
-            self.runs or (),
+            [run for run in self.runs or () if _is_of(run, agent_id=agent_id, team_id=team_id)],
             last_n_runs=last_n_runs,
             limit=limit,
             skip_roles=skip_roles or (),
@@ -357,6 +359,11 @@ async def bind_documents(database: Any, collection_name: str) -> dict[SessionTyp
         cls.set_collection_name(collection_name)
         cls.set_collection(database[collection_name])  # type: ignore[no-untyped-call]
     return bound
+
+
+def _is_of(run: Any, **wanted: str | None) -> bool:
+    """True if the run is that of the agent or the team that is named, if any is."""
+    return all(value is None or getattr(run, name, None) == value for name, value in wanted.items())
 
 
 def _subclass(cls: type[SessionT]) -> type[SessionT]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 from typing_extensions import Self
 
+from agno_mongo.media import Audio, File, Image, Video
 from agno_mongo.messages import Metrics, ToolExecution
 from agno_mongo.run.base import RunInput
 
@@ -49,16 +50,52 @@ class RunEvent(str, Enum):
     session_summary_started = "SessionSummaryStarted"
     session_summary_completed = "SessionSummaryCompleted"
     state_conflict = "StateConflict"
+    reasoning_started = "ReasoningStarted"
+    reasoning_step = "ReasoningStep"
+    reasoning_content_delta = "ReasoningContentDelta"
+    reasoning_completed = "ReasoningCompleted"
+    memory_update_started = "MemoryUpdateStarted"
+    memory_update_completed = "MemoryUpdateCompleted"
+    compression_started = "CompressionStarted"
+    compression_completed = "CompressionCompleted"
+    compaction_started = "CompactionStarted"
+    compaction_completed = "CompactionCompleted"
+    followups_started = "FollowupsStarted"
+    followups_completed = "FollowupsCompleted"
     custom_event = "CustomEvent"
 
 
 class BaseRunOutputEvent:
-    """What can be asked of every event, whatever it has to say."""
+    """What can be asked of every event, whatever it has to say. What no run here has is None."""
 
     content: Any = None
     tools: Any = None
     is_paused: bool = False
     is_cancelled: bool = False
+    reasoning_content: Any = None
+    response_audio: Any = None
+    image: Any = None
+    citations: Any = None
+    references: Any = None
+    reasoning_steps: Any = None
+    reasoning_messages: Any = None
+    additional_input: Any = None
+    model_provider_data: Any = None
+
+    @property
+    def tools_requiring_confirmation(self) -> list[ToolExecution]:
+        """The calls that wait for a yes or no."""
+        return [tool for tool in self.tools or () if tool.requires_confirmation]
+
+    @property
+    def tools_requiring_user_input(self) -> list[ToolExecution]:
+        """The calls that wait for input."""
+        return [tool for tool in self.tools or () if tool.requires_user_input]
+
+    @property
+    def tools_awaiting_external_execution(self) -> list[ToolExecution]:
+        """The calls that are executed outside, and have no result yet."""
+        return [tool for tool in self.tools or () if tool.external_execution_required]
 
     def to_dict(self) -> dict[str, Any]:
         """The event as plain values, without the fields that are None: models and dataclasses become dicts."""
@@ -150,12 +187,17 @@ class RunContentCompletedEvent(BaseAgentRunEvent):
 
 @dataclass(kw_only=True)
 class RunCompletedEvent(BaseAgentRunEvent):
-    """The run is stored."""
+    """The run is stored. ``images``, ``videos``, ``audio`` and ``files`` are what its tools made, ``response_audio`` what its model said."""
 
     event: str = RunEvent.run_completed.value
     content: Any = None
     content_type: str = "str"
     reasoning_content: str | None = None
+    images: list[Image] | None = None
+    videos: list[Video] | None = None
+    audio: list[Audio] | None = None
+    files: list[File] | None = None
+    response_audio: Audio | None = None
     metadata: dict[str, Any] | None = None
     metrics: Metrics | None = None
     session_state: dict[str, Any] | None = None
@@ -334,6 +376,109 @@ class StateConflictEvent(BaseAgentRunEvent):
     paths: tuple[str, ...] = ()
 
 
+class _OfOtherRuns(BaseAgentRunEvent):
+    """An event of Agno's that no run here has: a usual loop over events names it, a run that Agno has stored may have it."""
+
+
+@dataclass(kw_only=True)
+class ReasoningStartedEvent(_OfOtherRuns):
+    """A reasoning agent begins."""
+
+    event: str = RunEvent.reasoning_started.value
+
+
+@dataclass(kw_only=True)
+class ReasoningStepEvent(_OfOtherRuns):
+    """A step of a reasoning agent."""
+
+    event: str = RunEvent.reasoning_step.value
+    content: Any = None
+    content_type: str = "str"
+    reasoning_content: str = ""
+
+
+@dataclass(kw_only=True)
+class ReasoningContentDeltaEvent(_OfOtherRuns):
+    """A piece of what a reasoning agent says to itself. What a model does is in RunContentEvent's ``reasoning_content``."""
+
+    event: str = RunEvent.reasoning_content_delta.value
+    reasoning_content: str = ""
+
+
+@dataclass(kw_only=True)
+class ReasoningCompletedEvent(_OfOtherRuns):
+    """A reasoning agent has ended."""
+
+    event: str = RunEvent.reasoning_completed.value
+    content: Any = None
+    content_type: str = "str"
+
+
+@dataclass(kw_only=True)
+class MemoryUpdateStartedEvent(_OfOtherRuns):
+    """Memories are being made."""
+
+    event: str = RunEvent.memory_update_started.value
+
+
+@dataclass(kw_only=True)
+class MemoryUpdateCompletedEvent(_OfOtherRuns):
+    """Memories were made."""
+
+    event: str = RunEvent.memory_update_completed.value
+    memories: list[Any] | None = None
+
+
+@dataclass(kw_only=True)
+class CompressionStartedEvent(_OfOtherRuns):
+    """Results of tools are being shortened."""
+
+    event: str = RunEvent.compression_started.value
+
+
+@dataclass(kw_only=True)
+class CompressionCompletedEvent(_OfOtherRuns):
+    """Results of tools were shortened."""
+
+    event: str = RunEvent.compression_completed.value
+    tool_results_compressed: int | None = None
+    original_size: int | None = None
+    compressed_size: int | None = None
+
+
+@dataclass(kw_only=True)
+class CompactionStartedEvent(_OfOtherRuns):
+    """The conversation is being shortened."""
+
+    event: str = RunEvent.compaction_started.value
+
+
+@dataclass(kw_only=True)
+class CompactionCompletedEvent(_OfOtherRuns):
+    """The conversation was shortened."""
+
+    event: str = RunEvent.compaction_completed.value
+    messages_compacted: int | None = None
+    tokens_before: int | None = None
+    tokens_after: int | None = None
+    archived: bool | None = None
+
+
+@dataclass(kw_only=True)
+class FollowupsStartedEvent(_OfOtherRuns):
+    """Proposals of what to ask next are being made."""
+
+    event: str = RunEvent.followups_started.value
+
+
+@dataclass(kw_only=True)
+class FollowupsCompletedEvent(_OfOtherRuns):
+    """Proposals of what to ask next."""
+
+    event: str = RunEvent.followups_completed.value
+    followups: list[str] | None = None
+
+
 @dataclass(kw_only=True)
 class CustomEvent(BaseAgentRunEvent):
     """An event of the user's own, which a tool yields: a subclass with fields, or this class with any values by name.
@@ -390,6 +535,18 @@ RunOutputEvent: TypeAlias = (
     | SessionSummaryStartedEvent
     | SessionSummaryCompletedEvent
     | StateConflictEvent
+    | ReasoningStartedEvent
+    | ReasoningStepEvent
+    | ReasoningContentDeltaEvent
+    | ReasoningCompletedEvent
+    | MemoryUpdateStartedEvent
+    | MemoryUpdateCompletedEvent
+    | CompressionStartedEvent
+    | CompressionCompletedEvent
+    | CompactionStartedEvent
+    | CompactionCompletedEvent
+    | FollowupsStartedEvent
+    | FollowupsCompletedEvent
     | CustomEvent
 )
 
@@ -434,6 +591,11 @@ _REVIVED: Final[dict[str, Callable[[Any], Any]]] = {
     "run_input": RunInput.model_validate,
     "tools": lambda tools: [ToolExecution.model_validate(tool) for tool in tools],
     "paths": tuple,
+    "images": lambda images: [Image.model_validate(image) for image in images],
+    "videos": lambda videos: [Video.model_validate(video) for video in videos],
+    "audio": lambda sounds: [Audio.model_validate(sound) for sound in sounds],
+    "files": lambda files: [File.model_validate(file) for file in files],
+    "response_audio": Audio.model_validate,
 }
 
 

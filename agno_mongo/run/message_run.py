@@ -10,7 +10,7 @@ from pydantic import BaseModel, PrivateAttr, model_validator
 from typing_extensions import Self
 
 from agno_mongo import media
-from agno_mongo.media import Audios, Files, Images, Videos
+from agno_mongo.media import Audio, Audios, Files, Images, Videos
 from agno_mongo.messages import Message, ToolExecution, plain_data
 from agno_mongo.run.base import BaseRunOutput
 from agno_mongo.run.events import run_output_event_from_dict
@@ -33,6 +33,15 @@ class MessageRunOutput(BaseRunOutput):
     videos: Videos | None = None
     files: Files | None = None
 
+    # What runs of Agno's may have, and none here.
+    citations: Any = None
+    references: Any = None
+    reasoning_steps: Any = None
+    reasoning_messages: Any = None
+    followups: Any = None
+    additional_input: Any = None
+    model_provider_data: Any = None
+
     _DUMPED_APART: ClassVar[frozenset[str]] = frozenset({"messages", "metrics", "session_state", "events"})
     _keeps_history: bool = PrivateAttr(default=False)
 
@@ -43,6 +52,21 @@ class MessageRunOutput(BaseRunOutput):
         """
         last = self.messages[-1] if self.messages else None
         return last.finish_reason if last is not None and last.role == "assistant" else None
+
+    @property
+    def response_audio(self) -> Audio | None:
+        """The sound of a spoken answer, with its ``transcript``; None for one that was only written. It is the last message's, and stored with it."""
+        stored = (self.model_extra or {}).get("response_audio")
+        if stored is not None:
+            return Audio.from_dict(stored)
+        last = self.messages[-1] if self.messages else None
+        spoken = None if last is None or last.role != "assistant" else (last.provider_data or {}).get("audio")
+        if last is None or not isinstance(spoken, dict):
+            return None
+        if spoken.get("type") != "audio":
+            return Audio(not_stored=str(spoken.get("text")), transcript=last.content)
+        own = {name: spoken.get(name) for name in ("id", "expires_at", "format")}
+        return Audio(content=spoken.get("data"), transcript=last.content, **own)
 
     @property
     def active_requirements(self) -> list[RunRequirement]:
@@ -74,7 +98,8 @@ class MessageRunOutput(BaseRunOutput):
 
     def completed_data(self) -> dict[str, Any]:
         """What the event says that the run has come to its answer."""
-        return super().completed_data() | {"reasoning_content": self.reasoning_content}
+        own = ("reasoning_content", "response_audio", "images", "videos", "audio", "files")
+        return super().completed_data() | {name: getattr(self, name) for name in own}
 
     def close(self) -> None:
         """Say what the run waits for, now that it goes no further."""

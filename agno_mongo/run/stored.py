@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
+from agno_mongo.media import NAMES
 from agno_mongo.messages import ToolExecution
 from agno_mongo.run.events import BaseRunOutputEvent, CustomEvent, RunEvent, plain
 
@@ -53,7 +54,16 @@ def without_tool_messages(record: dict[str, Any]) -> dict[str, Any]:
 _COMPONENT_IDS: Final = frozenset({"agent_id", "team_id", "workflow_id"})
 _OF_THE_RUN: Final[dict[str, Mapping[str, str]]] = {
     RunEvent.run_completed.value: {
-        name: name for name in ("content", "content_type", "reasoning_content", "metrics", "metadata")
+        name: name
+        for name in (
+            "content",
+            "content_type",
+            "reasoning_content",
+            "metrics",
+            "metadata",
+            "response_audio",
+            *sorted(NAMES - {"audios"}),
+        )
     },
     RunEvent.run_error.value: {"content": "content"},
     RunEvent.run_paused.value: {"requirements": "requirements"},

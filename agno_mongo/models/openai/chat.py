@@ -29,8 +29,8 @@ class OpenAIChat(OpenAIClient):
     Settings that are None are not sent; what they mean is told by the provider. Those that all models of OpenAI share are explained at
     :class:`~agno_mongo.models.openai.client.OpenAIClient`.
 
-    With ``modalities=["text", "audio"]`` and ``audio={"voice": …, "format": …}`` the model speaks: the transcript is the answer's text, the sound is in
-    the message's ``provider_data["audio"]``, and so are ``logprobs`` there if they are asked for.
+    With ``modalities=["text", "audio"]`` and ``audio={"voice": …, "format": …}`` the model speaks: the transcript is the answer's text, the sound is
+    ``run.response_audio``, kept in the message's ``provider_data["audio"]``, where are ``logprobs`` too if they are asked for.
     """
 
     name: str = "OpenAIChat"

@@ -10,12 +10,13 @@ import pytest
 from pydantic import BaseModel
 
 from agno_mongo.agent import Agent
-from agno_mongo.errors import ConfigurationError
+from agno_mongo.errors import ConfigurationError, ModelError
 from agno_mongo.exceptions import CheckTrigger, InputCheckError
-from agno_mongo.guardrails import PIIDetectionGuardrail, PromptInjectionGuardrail
+from agno_mongo.guardrails import OpenAIModerationGuardrail, PIIDetectionGuardrail, PromptInjectionGuardrail
 from agno_mongo.messages import Message
 from agno_mongo.run import RunInput, RunStatus
 from agno_mongo.testing import ScriptedModel
+from tests.saying import Said, saying
 
 
 class Person(BaseModel):
@@ -122,3 +123,42 @@ def test_phrases_may_be_ones_own() -> None:
     assert caught.value.check_trigger is CheckTrigger.PROMPT_INJECTION
     with pytest.raises(ConfigurationError, match="takes a list of phrases"):
         PromptInjectionGuardrail("open sesame")
+
+
+class TestModeration:
+    """OpenAI's own, asked over HTTP."""
+
+    @staticmethod
+    def judgement(*flagged: str) -> Said:
+        categories = {name: name in flagged for name in ("violence", "self-harm/intent")}
+        scores = {name: float(value) for name, value in categories.items()}
+        result = {
+            "flagged": bool(flagged),
+            "categories": categories,
+            "category_scores": scores,
+            "category_applied_input_types": {},
+        }
+        return Said({"id": "m", "model": "omni-moderation-latest", "results": [result]})
+
+    @pytest.mark.parametrize(
+        ("flagged", "counted", "refused"),
+        [((), None, False), (("violence",), None, True), (("violence",), ["violence"], True), (("violence",), ["self-harm/intent"], False)],
+    )  # fmt: skip
+    async def test_refuses_what_is_flagged_and_counts(
+        self, flagged: Any, counted: Any, refused: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with saying(self.judgement(*flagged)) as server:
+            monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+            agent = Agent(
+                model=ScriptedModel("ok"), pre_hooks=[OpenAIModerationGuardrail(raise_for_categories=counted, api_key="k")]
+            )
+            run = await agent.arun("go")
+        assert run.status == (RunStatus.error if refused else RunStatus.completed)
+        assert server.asked[0] == {"model": "omni-moderation-latest", "input": "go"}
+
+    async def test_that_cannot_be_asked_lets_nothing_pass(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with saying(*[Said({"error": {"message": "no such key"}}, status=401)] * 3) as server:
+            monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+            agent = Agent(model=ScriptedModel(), pre_hooks=[OpenAIModerationGuardrail(api_key="k")], raise_model_errors=True)
+            with pytest.raises(ModelError, match="no such key"):
+                await agent.arun("go")

@@ -17,6 +17,7 @@ from agno_mongo.messages import Message
 from agno_mongo.models import get_model
 from agno_mongo.models.base import Model, ModelDelta, ModelRequest
 from agno_mongo.models.demo import DemoModel
+from agno_mongo.models.ollama import Ollama
 from agno_mongo.models.openai import OpenAIChat, OpenAILike, OpenAIResponses, OpenResponses
 from agno_mongo.testing import ScriptedModel
 from tests.saying import at, chunk, completion, saying
@@ -45,7 +46,7 @@ async def answer(model: Model, *, stream: bool = False) -> list[ModelDelta]:
         (" OpenAI-Chat : ft:gpt-4o:acme ", OpenAIChat, "ft:gpt-4o:acme"),
         ("openai-like:qwen", OpenAILike, "qwen"),
         ("open-responses:qwen", OpenResponses, "qwen"),
-        ("ollama:llama3.2:1b", OpenAILike, "llama3.2:1b"),
+        ("ollama:llama3.2:1b", Ollama, "llama3.2:1b"),
         ("demo:demo", DemoModel, "demo"),
     ],
 )

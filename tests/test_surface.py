@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+from importlib import import_module
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import agno_mongo
 from agno_mongo.agent import Agent
@@ -49,6 +53,104 @@ def test_import_paths_mirror_agnos() -> None:
     )
     assert all((RunCompletedEvent, RunOutputEvent, TeamSession, WorkflowSession, Function, Toolkit, ToolResult, tool))
     assert all((CheckTrigger, InputCheckError, OutputCheckError, BaseGuardrail, PIIDetectionGuardrail, PromptInjectionGuardrail))
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("agent", "Agent RunOutput RunEvent Message Function Toolkit FallbackConfig AgentSession"),
+        ("db.base", "BaseDb AsyncBaseDb SessionType"),
+        ("exceptions", "ModelProviderError ModelRateLimitError ModelAuthenticationError ContextWindowExceededError AgnoError"),
+        ("exceptions", "RunCancelledException RunNotFoundError SessionBusyError StopAgentRun RetryAgentRun AgentRunException"),
+        ("guardrails", "BaseGuardrail OpenAIModerationGuardrail PIIDetectionGuardrail PromptInjectionGuardrail"),
+        ("guardrails.base", "BaseGuardrail"),
+        ("guardrails.openai", "OpenAIModerationGuardrail"),
+        ("guardrails.pii", "PIIDetectionGuardrail"),
+        ("guardrails.prompt_injection", "PromptInjectionGuardrail"),
+        ("hooks", "hook"),
+        ("metrics", "Metrics RunMetrics SessionMetrics MessageMetrics ModelMetrics"),
+        ("models.metrics", "Metrics"),
+        ("models.response", "ToolExecution UserInputField"),
+        ("models.llama_cpp", "LlamaCpp"),
+        ("models.lmstudio", "LMStudio"),
+        ("models.ollama", "Ollama"),
+        ("models.openrouter", "OpenRouter"),
+        ("models.vllm", "VLLM"),
+        ("run.agent", "ReasoningStepEvent ReasoningStartedEvent MemoryUpdateStartedEvent"),
+        ("session.agent", "AgentSession"),
+        ("session.summary", "SessionSummary SessionSummaryManager"),
+        ("session.team", "TeamSession"),
+        ("session.workflow", "WorkflowSession"),
+        ("tools.function", "Function FunctionCall ToolResult UserInputField"),
+        ("utils.log", "logger log_debug log_info log_warning log_error log_exception"),
+        ("utils.media", "download_image save_base64_data"),
+        ("utils.pprint", "pprint_run_response apprint_run_response"),
+    ],
+)
+def test_what_programs_for_agno_import_is_there(module: str, names: str) -> None:
+    found = import_module(f"agno_mongo.{module}")
+    assert [name for name in names.split() if getattr(found, name, None) is None] == []
+
+
+def test_agnos_names_of_errors_and_databases_are_those_that_are_raised_and_used() -> None:
+    from agno_mongo.db.base import BaseDb
+    from agno_mongo.errors import ModelError, ModelRateLimited
+    from agno_mongo.exceptions import ModelProviderError, ModelRateLimitError
+
+    assert isinstance(InMemoryDb(), BaseDb)
+    with pytest.raises(ModelProviderError) as caught:
+        raise ModelRateLimited("too many", model="m")
+    assert isinstance(caught.value, ModelRateLimitError)
+    assert ModelProviderError is ModelError
+
+
+def test_servers_know_their_address_and_are_never_sent_openais_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    from agno_mongo.models.ollama import Ollama
+    from agno_mongo.models.openrouter import OpenRouter
+    from agno_mongo.models.utils import get_model
+    from agno_mongo.models.vllm import VLLM
+
+    monkeypatch.setenv("OPENAI_API_KEY", "openais-own")
+    for made in (Ollama(id="m"), OpenRouter(id="m"), VLLM(id="m")):
+        assert made.api_key == "not-provided"
+    assert Ollama(id="m", host="gpu:11434").base_url == "http://gpu:11434/v1"
+    assert get_model("ollama:m") == Ollama(id="m")
+    monkeypatch.setenv("VLLM_BASE_URL", "http://there/v1")
+    monkeypatch.setenv("OPENROUTER_API_KEY", "theirs")
+    assert VLLM(id="m").base_url == "http://there/v1"
+    assert OpenRouter(id="m").api_key == "theirs"
+
+
+async def test_a_decorated_hook_is_the_function_that_it_was() -> None:
+    from agno_mongo.hooks import hook
+
+    seen = []
+
+    @hook
+    def one(run_input: Any) -> None:
+        seen.append(run_input.input_content)
+
+    @hook(run_in_background=True)
+    async def two(run_output: Any) -> None:
+        seen.append(run_output.content)
+
+    await Agent(model=ScriptedModel("ok"), pre_hooks=[one], post_hooks=[two]).arun("go")
+    assert seen == ["go", "ok"]
+
+
+@pytest.mark.parametrize("kind", ["a run", "a stream", "an async stream"])
+async def test_a_run_is_printed_under_agnos_name(kind: str) -> None:
+    from agno_mongo.utils.pprint import apprint_run_response, pprint_run_response
+
+    console = Console(file=StringIO(), width=60)
+    agent = Agent(model=ScriptedModel("It is **red**."))
+    if kind == "a run":
+        pprint_run_response(await agent.arun("go"), markdown=True, console=console)
+    elif kind == "a stream":
+        await asyncio.to_thread(lambda: pprint_run_response(agent.run("go", stream=True), markdown=True, console=console))
+    else:
+        await apprint_run_response(agent.arun("go", stream=True), markdown=True, console=console)
+    assert "It is red." in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_importing_an_agent_imports_no_optional_extra() -> None:

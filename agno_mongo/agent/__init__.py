@@ -3,6 +3,7 @@
 from agno_mongo.agent.agent import Agent
 from agno_mongo.db.documents import AgentSession
 from agno_mongo.messages import Message
+from agno_mongo.models.fallback import FallbackConfig
 from agno_mongo.run.agent import (
     RunCancelledEvent,
     RunCompletedEvent,
@@ -19,10 +20,12 @@ from agno_mongo.run.agent import (
     ToolCallStartedEvent,
 )
 from agno_mongo.tools.function import Function
+from agno_mongo.tools.toolkit import Toolkit
 
 __all__ = [
     "Agent",
     "AgentSession",
+    "FallbackConfig",
     "Function",
     "Message",
     "RunCancelledEvent",
@@ -38,4 +41,5 @@ __all__ = [
     "ToolCallCompletedEvent",
     "ToolCallErrorEvent",
     "ToolCallStartedEvent",
+    "Toolkit",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from enum import Enum
+from importlib import import_module
+from typing import Any
 
 
 class SessionType(str, Enum):
@@ -21,3 +23,10 @@ class SessionType(str, Enum):
     def data_field(self) -> str:
         """The field that describes the component: ``agent_data``, ``team_data`` or ``workflow_data``."""
         return f"{self.value}_data"
+
+
+def __getattr__(name: str) -> Any:
+    # Agno's classes for annotations and isinstance; there is one class of databases here, which stands above this module.
+    if name in {"BaseDb", "AsyncBaseDb"}:
+        return import_module("agno_mongo.db.mongo").MongoDb
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

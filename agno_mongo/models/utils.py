@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, cast
 
@@ -19,13 +19,11 @@ class _Provider:
 
     module: str = "agno_mongo.models.openai"
     model_class: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
     key_variable: str | None = None
 
 
-def _like(provider: str, base_url: str, key_variable: str | None = None) -> _Provider:
-    settings = {"provider": provider, "base_url": base_url}
-    return _Provider(model_class="OpenAILike", settings=settings, key_variable=key_variable)
+def _server(model_class: str, key_variable: str | None = None) -> _Provider:
+    return _Provider(module="agno_mongo.models.openai.servers", model_class=model_class, key_variable=key_variable)
 
 
 PROVIDERS: Mapping[str, _Provider] = {
@@ -34,11 +32,11 @@ PROVIDERS: Mapping[str, _Provider] = {
     "openai-chat": _Provider(model_class="OpenAIChat"),
     "open-responses": _Provider(model_class="OpenResponses"),
     "openai-like": _Provider(model_class="OpenAILike"),
-    "openrouter": _like("OpenRouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
-    "llama-cpp": _like("LlamaCpp", "http://127.0.0.1:8080/v1"),
-    "lmstudio": _like("LMStudio", "http://127.0.0.1:1234/v1"),
-    "ollama": _like("Ollama", "http://127.0.0.1:11434/v1"),
-    "vllm": _like("VLLM", "http://localhost:8000/v1"),
+    "openrouter": _server("OpenRouter", "OPENROUTER_API_KEY"),
+    "llama-cpp": _server("LlamaCpp"),
+    "lmstudio": _server("LMStudio"),
+    "ollama": _server("Ollama"),
+    "vllm": _server("VLLM"),
     "demo": _Provider(module="agno_mongo.models.demo", model_class="DemoModel"),
 }
 """What may stand before the colon. ``openai`` is the Responses API, as in Agno."""
@@ -67,9 +65,9 @@ def _named(name: str, setting: str) -> Model:
     provider = PROVIDERS.get(key.lower())
     if provider is None:
         raise ConfigurationError(f"{setting}={name!r}: there is no provider {key!r}; known are {', '.join(PROVIDERS)}")
-    settings = {"id": id_, **provider.settings}
+    settings = {"id": id_}
     if provider.key_variable is not None:
-        settings["api_key"] = os.environ.get(provider.key_variable)
+        settings["api_key"] = os.environ.get(provider.key_variable, "")
         if not settings["api_key"]:
             raise ConfigurationError(f"{setting}={name!r}: set the environment variable {provider.key_variable} to your key")
     model_class = getattr(import_module(provider.module), provider.model_class)

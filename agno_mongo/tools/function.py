@@ -18,12 +18,13 @@ from typing_extensions import Self
 
 from agno_mongo import checks
 from agno_mongo.errors import ConfigurationError
+from agno_mongo.messages import UserInputField
 from agno_mongo.tools.cache import FileCache, MemoryCache
 from agno_mongo.tools.result import ToolResult
 from agno_mongo.tools.same_code import NotPlainError, told_apart_by
 from agno_mongo.tools.signature import FILLED_IN_TYPES, Signature, allows_null, as_strict, name_of, signature_of, without
 
-__all__ = ["BadToolArgumentsError", "Function", "FunctionCall", "ToolResult"]
+__all__ = ["BadToolArgumentsError", "Function", "FunctionCall", "ToolResult", "UserInputField"]
 
 _log = logging.getLogger("agno_mongo")
 

@@ -1,0 +1,1 @@
+"""Small things under Agno's import paths."""

@@ -317,7 +317,7 @@ class TestARunThatWaitsForInput:
         shop = Shop(requires_user_input=True)
         run = await paused(db, shop, ToolCall("pay", {}, id="pay"))
         agent = agent_on(db, shop, "done")
-        with pytest.raises(RunIsPaused, match="the calls 'pay' have no answer"):
+        with pytest.raises(RunIsPaused, match=r"the call of 'pay' \('pay'\) has no answer"):
             await agent.acontinue_run(run)
         [requirement] = run.active_requirements
         with pytest.raises(ConfigurationError, match="has no field 'amnt'; it has amount, note"):
@@ -585,3 +585,33 @@ def test_a_paused_run_goes_on_behind_a_blocking_call() -> None:
     run = agent.run("Buy it.")
     run.active_requirements[0].reject()
     assert [getattr(event, "content", None) for event in agent.continue_run(run, stream=True)] == ["all ", "done"]
+
+
+class TestInputOfAPerson:
+    @staticmethod
+    async def paused() -> tuple[Agent, RunOutput]:
+        @tool(requires_user_input=True)
+        def book(seats: int, day: str) -> str:
+            """Book."""
+            return f"{seats} on {day}"
+
+        agent = Agent(model=ScriptedModel(ToolCall("book"), "ok"), tools=[book], db=InMemoryDb(), session_id="s")
+        return agent, await agent.arun("go")
+
+    async def test_that_was_refused_can_be_given_anew_on_the_same_requirement(self) -> None:
+        agent, run = await self.paused()
+        asked = run.active_requirements[0]
+        asked.provide_user_input({"seats": "many", "day": "Monday"})
+        with pytest.raises(RunIsPaused, match="seats"):
+            await agent.acontinue_run(run)
+        asked.provide_user_input({"seats": 5})
+        run = await agent.acontinue_run(run)
+        assert [call.result for call in run.tools or ()] == ["5 on Monday"]
+        with pytest.raises(ConfigurationError, match="waits for no input"):
+            (run.requirements or [])[0].provide_user_input({"seats": 6})
+
+    async def test_that_is_missing_is_told_by_tool_and_field(self) -> None:
+        agent, run = await self.paused()
+        run.active_requirements[0].provide_user_input({"seats": 5})
+        with pytest.raises(RunIsPaused, match=r"the call of 'book' \(.*\) has no answer: it needs .*day"):
+            await agent.acontinue_run(run)

@@ -227,6 +227,7 @@ async def _why_not(connection: Connection, claim: Claim, answered: Collection[st
             "session_type": 1,
             "user_id": 1,
             **{f"{claim.entry}.{name}": 1 for name in ("lease_until", "status", "pending")},
+            **{f"{claim.entry}.tools.{name}": 1 for name in ("tool_call_id", "tool_name", "user_input_schema")},
             **archive.ARCHIVE_FIELDS,
         },
     )
@@ -254,6 +255,15 @@ async def _why_not(connection: Connection, claim: Claim, answered: Collection[st
     )
 
 
+def _unanswered(call_id: str, called: Any) -> str:
+    """Which call it is that has no answer, and what it needs."""
+    tool = next((tool for tool in called if isinstance(tool, Mapping) and tool.get("tool_call_id") == call_id), {})
+    fields = [field for field in tool.get("user_input_schema") or () if isinstance(field, Mapping)]
+    needed = [str(field.get("name")) for field in fields if field.get("required", True) and field.get("value") is None]
+    name = f"of {tool['tool_name']!r} ({call_id!r})" if tool.get("tool_name") else repr(call_id)
+    return f"the call {name} has no answer" + (f": it needs {', '.join(needed)}" if needed else "")
+
+
 def _not_the_answers(
     claim: Claim, entry: Mapping[str, Any], answered: Collection[str] | None
 ) -> SessionError | ConfigurationError:
@@ -264,7 +274,8 @@ def _not_the_answers(
         return ConfigurationError(f"{where} was interrupted and waits for no answer; continue it without requirements")
     missing = tuple(call for call in pending if call not in (answered or ()))
     unknown = tuple(call for call in answered or () if call not in pending)
-    faults = [f"the calls {', '.join(map(repr, missing))} have no answer"] if missing else []
+    called = entry.get("tools") if isinstance(entry.get("tools"), list) else []
+    faults = [_unanswered(call, called) for call in missing]
     faults += [f"the calls {', '.join(map(repr, unknown))} do not wait for one"] if unknown else []
     return RunIsPaused(
         f"{where} is paused: {'; '.join(faults) or 'it was paused in this moment'}. It stays so; continue_run(requirements=…) takes the "

@@ -121,8 +121,10 @@ class RunRequirement(StoredModel):
         self.confirmation_note = self.tool_execution.confirmation_note = note
 
     def provide_user_input(self, values: Mapping[str, Any]) -> None:
-        """Fill in fields by their names. It is answered once every field that is required has a value."""
-        if not self.needs_user_input or self.tool_execution is None:
+        """Fill in fields by their names. It is answered once every field that is required has a value; until the run goes on, values can be
+        given anew.
+        """
+        if self.tool_execution is None or not self.tool_execution.requires_user_input:
             raise ConfigurationError(f"{self._named()} waits for no input")
         fields = {field.name: field for field in self.user_input_schema or ()}
         if unknown := [name for name in values if name not in fields]:

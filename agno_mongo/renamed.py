@@ -96,6 +96,14 @@ _INSTEAD: Final[Mapping[str, str]] = {
 }
 """What to do instead of a setting of Agno's agents: the names that have no counterpart here."""
 
+_INSTEAD_OF_MODELS: Final[Mapping[str, str]] = {
+    "pass async_client=, an AsyncOpenAI; there is no blocking one": "client",
+    "say it in Agent(instructions=…)": "system_prompt instructions",
+    "answers are not cached": "cache_response cache_ttl cache_dir",
+    "say it to run(): stream=True": "stream streaming",
+    "Agent() has it": "tools tool_choice tool_call_limit response_format output_schema markdown",
+}
+
 _OTHER_TABLES = "sessions, archive and media are all that is stored; session_table= names them"
 
 MISSING: Final[Mapping[str, Mapping[str, str]]] = {
@@ -103,7 +111,10 @@ MISSING: Final[Mapping[str, Mapping[str, str]]] = {
     "run()": {
         "debug_mode": "the package logs to logging.getLogger('agno_mongo'); set its level",
         "knowledge_filters": "knowledge bases are not there; give the model a tool that searches yours",
+        "run_context": "a run makes its own, of session_state=, dependencies= and metadata=",
+        "background": "asyncio.create_task(agent.arun(…)) goes on beside the caller",
     },
+    "model": {name: reason for reason, names in _INSTEAD_OF_MODELS.items() for name in names.split()},
     "MongoDb": {
         f"{kind}_collection": _OTHER_TABLES
         for kind in ("memory", "metrics", "eval", "knowledge", "culture", "traces", "spans", "runs")
@@ -114,22 +125,45 @@ MISSING: Final[Mapping[str, Mapping[str, str]]] = {
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
 
-def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
+def refuse_unknown(
+    owner: str, given: Iterable[str], known: Iterable[str], *, table: str | None = None, component: type | None = None
+) -> None:
     """Raise TypeError for a name that is none, with what to do instead or with the nearest name there is.
 
-    ``owner`` is what the error calls the function: a class, or a method such as ``run()``.
+    ``owner`` is what the error calls the function: a class, or a method such as ``run()``, of ``component``, which may have a setting of that name.
+    ``table`` is where older names are looked up, if that does not follow from ``owner``.
     """
     for name in given:
         if name not in known:
-            table = _table_of(owner)
-            reason = MISSING.get(table, {}).get(name)
-            if reason is None:
-                nearest = difflib.get_close_matches(name, [*known, *OLDER.get(table, ())], n=1, cutoff=0.75)
-                reason = f"did you mean {nearest[0]!r}?" if nearest else None
+            reason = _reason(table or _table_of(owner), name, known, component)
             raise TypeError(f"{owner} has no setting {name!r}" + (f"; {reason}" if reason else ""))
 
 
-def older_names_accepted(function: Callable[P, T], *, owner: str | None = None) -> Callable[P, T]:
+def _reason(table: str, name: str, known: Iterable[str], component: type | None = None) -> str | None:
+    """What to do instead of a name that is none."""
+    if (told := MISSING.get(table, {}).get(name)) is not None:
+        return told
+    if name in getattr(component, "__dataclass_fields__", ()):
+        return f"it is a setting of {getattr(component, '__name__', '')}(…)"
+    nearest = difflib.get_close_matches(name, [*known, *OLDER.get(table, ())], n=1, cutoff=0.75)
+    return f"did you mean {nearest[0]!r}?" if nearest else None
+
+
+def assigned(owner: str, name: str, known: Iterable[str]) -> str:
+    """The name of the attribute that is meant where ``name``, which is no setting, is assigned: today's of an older one, else itself.
+
+    An attribute of the user's own is nobody's business; one that is nearly a setting, or a setting of Agno's that is not there, is warned of.
+    """
+    today = OLDER.get(owner, {}).get(name)
+    if today is not None:
+        _warn(f"{owner}.{name}", f"{owner}.{today}")
+        return today
+    if reason := _reason(owner, name, known):
+        _warn_caller(f"{owner} has no setting {name!r}; {reason} It is kept as an attribute of your own.", UserWarning)
+    return name
+
+
+def older_names_accepted(function: Callable[P, T], *, owner: str | None = None, table: str | None = None) -> Callable[P, T]:
     """Take older settings too, each with a DeprecationWarning that names today's.
 
     A setting that never was is a TypeError with the nearest name that is; a function with ``**options`` sees to those itself. ``owner`` is
@@ -139,14 +173,14 @@ def older_names_accepted(function: Callable[P, T], *, owner: str | None = None) 
     known = {name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD}
     has_options = len(known) < len(parameters)
     named = owner or function.__qualname__.removesuffix(".__init__")
-    older = OLDER.get(_table_of(named), {})
+    older = OLDER.get(table or _table_of(named), {})
 
     @functools.wraps(function)
     def renaming(*args: P.args, **kwargs: P.kwargs) -> T:
         if not older.keys().isdisjoint(kwargs):
             _rename(named, {name: today for name, today in older.items() if has_options or today in known}, known, kwargs)
         if not has_options and not known.issuperset(kwargs):
-            refuse_unknown(named, kwargs, known)
+            refuse_unknown(named, kwargs, known, table=table)
         return function(*args, **kwargs)
 
     return renaming
@@ -166,6 +200,13 @@ def older_settings_accepted(component: type[ComponentT]) -> type[ComponentT]:
     settings = older_names_accepted(component.__init__, owner=component.__name__)
     component.__init__ = settings  # type: ignore[method-assign]
     return component
+
+
+def model_settings_told(model: type[ComponentT]) -> type[ComponentT]:
+    """The class of a model, whose constructor says what to do instead of a setting that is none."""
+    settings = older_names_accepted(model.__init__, owner=model.__name__, table="model")
+    model.__init__ = settings  # type: ignore[method-assign]
+    return model
 
 
 def older_options_accepted(method: Callable[P, T]) -> Callable[P, T]:
@@ -198,8 +239,12 @@ def _table_of(owner: str) -> str:
 
 
 def _warn(older: str, today: str) -> None:
+    _warn_caller(f"{older} is an older name of {today}", DeprecationWarning)
+
+
+def _warn_caller(text: str, category: type[Warning]) -> None:
     # The caller's line, however many of our own frames are between: the blocking twins have more than the others.
     frame, level = sys._getframe(), 1  # noqa: SLF001 - what warnings itself counts by
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame, level = frame.f_back, level + 1
-    warnings.warn(f"{older} is an older name of {today}", DeprecationWarning, stacklevel=level)
+    warnings.warn(text, category, stacklevel=level)

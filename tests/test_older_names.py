@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import io
 import warnings
@@ -21,6 +22,8 @@ from agno_mongo.db.embedded import EmbeddedMongoDb
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError
+from agno_mongo.models.ollama import Ollama
+from agno_mongo.models.openai import OpenAIChat, OpenAIResponses
 from agno_mongo.renamed import MISSING, OLDER
 from agno_mongo.testing import ScriptedModel
 
@@ -30,6 +33,7 @@ TODAY = {
     "run()": {*RunOptions.__annotations__, "input", "stream_events", "yield_run_output"},
     "MongoDb": set(inspect.signature(MongoDb.__init__).parameters),
     "methods": set(dir(Agent)),
+    "model": set(inspect.signature(OpenAIChat).parameters),
 }
 
 AGNOS = [
@@ -158,7 +162,7 @@ def test_every_older_name_leads_to_one_that_is_there(table: str, older: str, tod
 
 @pytest.mark.parametrize("table", MISSING)
 def test_what_is_said_to_be_missing_is_missing(table: str) -> None:
-    assert not set(MISSING[table]) & (TODAY[table] | set(OLDER[table]))
+    assert not set(MISSING[table]) & (TODAY[table] | set(OLDER.get(table, ())))
 
 
 @pytest.mark.parametrize("setting", AGNOS)
@@ -271,6 +275,108 @@ def test_a_setting_that_is_none_is_refused_with_what_to_do_instead(setting: str,
     with pytest.raises(TypeError) as caught:
         Agent(model=ScriptedModel(), **{setting: 1})
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda: OpenAIChat(streaming=True), r"OpenAIChat has no setting 'streaming'; say it to run\(\): stream=True"),  # type: ignore[call-arg]
+        (lambda: OpenAIChat(client=1), "async_client"),  # type: ignore[call-arg]
+        (lambda: OpenAIChat(temprature=1), "did you mean 'temperature'"),  # type: ignore[call-arg]
+        (lambda: OpenAIResponses(system_prompt="x"), r"Agent\(instructions=…\)"),  # type: ignore[call-arg]
+        (lambda: Ollama(cache_response=True), "Ollama has no setting 'cache_response'; answers are not cached"),  # type: ignore[call-arg]
+    ],
+)
+def test_a_models_setting_that_is_none_is_refused_with_what_to_do_instead(made: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        made()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"markdown": True}, r"run\(\) has no setting 'markdown'; it is a setting of Agent\(…\)"),
+        ({"retries": 3}, r"it is a setting of Agent\(…\)"),
+        ({"tools": []}, r"it is a setting of Agent\(…\)"),
+        ({"run_context": None}, "a run makes its own"),
+    ],
+)
+async def test_a_setting_that_is_given_to_a_run_is_refused_with_whose_it_is(option: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        await Agent(model=ScriptedModel()).arun("go", **option)
+
+
+def print_nothing() -> None:
+    """Print nothing."""
+
+
+class TestAssigning:
+    """What is assigned to an agent that is there already."""
+
+    @pytest.mark.parametrize(
+        ("name", "value", "words"),
+        [
+            ("num_history_runs", 0, "whole number from 1"),
+            ("tool_choice", "foo", "tool_choice"),
+            ("retries", -1, "whole number from 0"),
+            ("markdown", "yes", "True or False"),
+            ("db", "mongodb://localhost", "db= takes a MongoDb"),
+            ("model", ScriptedModel, "takes a model"),
+            ("output_schema", 7, "output_schema"),
+        ],
+    )
+    def test_is_checked_like_a_setting_of_the_constructor(self, name: str, value: Any, words: str) -> None:
+        agent = Agent(model=ScriptedModel())
+        before = getattr(agent, name)
+        with pytest.raises(ConfigurationError, match=words):
+            setattr(agent, name, value)
+        assert getattr(agent, name) is before
+
+    async def test_takes_what_the_constructor_takes(self) -> None:
+        agent = Agent(model=ScriptedModel())
+        agent.model, agent.markdown, agent.num_history_runs, agent.db = ScriptedModel("ok"), True, 7, InMemoryDb()
+        agent.session_state = None
+        agent.tools = [print_nothing]
+        assert (agent.num_history_runs, agent.session_state) == (7, {})
+        assert (await agent.arun("go")).content == "ok"
+
+    def test_under_an_older_name_is_todays_with_a_warning(self) -> None:
+        agent: Any = Agent(model=ScriptedModel())
+        with pytest.warns(
+            DeprecationWarning, match=r"Agent.num_history_responses is an older name of Agent.num_history_runs"
+        ) as caught:
+            agent.num_history_responses = 7
+        assert caught[0].filename == __file__
+        assert agent.num_history_runs == 7
+
+    def test_of_what_is_nearly_a_setting_or_is_not_there_warns(self) -> None:
+        agent: Any = Agent(model=ScriptedModel())
+        with pytest.warns(UserWarning, match="no setting 'num_history_run'; did you mean 'num_history_runs'"):
+            agent.num_history_run = 3
+        with pytest.warns(UserWarning, match="knowledge bases are not there"):
+            agent.knowledge = object()
+
+    def test_of_ones_own_is_nobodys_business(self) -> None:
+        class Clerk(Agent):
+            desk: str
+            num_history_run = 1
+
+            def __init__(self, **settings: Any) -> None:
+                self.num_history_rungs = 2
+                super().__init__(**settings)
+
+            @property
+            def retrys(self) -> int:
+                return 0
+
+            @retrys.setter
+            def retrys(self, value: int) -> None:
+                self._retrys = value
+
+        clerk: Any = Clerk(model=ScriptedModel())
+        clerk.desk, clerk.num_history_run, clerk.num_history_rungs, clerk.retrys, clerk.favourite_colour = "A", 2, 3, 4, "red"
+        assert (clerk.desk, clerk.num_history_run, clerk.num_history_rungs, clerk._retrys) == ("A", 2, 3, 4)
+        assert copy.copy(clerk).favourite_colour == "red"
 
 
 async def test_an_option_that_is_none_is_refused_with_what_to_do_instead() -> None:

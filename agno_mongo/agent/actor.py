@@ -219,7 +219,9 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
     ) -> Execution:
         """The bracket of a run on ``given``, or of the run ``continued``, which goes on."""
         known = ContinueOptions if continued is not None else RunOptions
-        renamed.refuse_unknown("run()" if continued is None else "continue_run()", options, known.__annotations__)
+        renamed.refuse_unknown(
+            "run()" if continued is None else "continue_run()", options, known.__annotations__, component=type(self)
+        )
         check_options(options)
         key = within.key if within is not None else self._key_of(options, continued)
         run_id = options.get("run_id") if continued is None else continued.run_id
@@ -361,7 +363,7 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
 
         The options are those of ``arun`` and PrintOptions.
         """
-        await terminal.print_response(self, input, _known("print_response()", options, PrintOptions))
+        await terminal.print_response(self, input, _known("print_response()", options, PrintOptions, type(self)))
 
     print_response = blocking(aprint_response)
 
@@ -374,12 +376,12 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         ``arun`` and ChatOptions. See docs/terminal.md.
         """
         await terminal.load_chat()
-        await terminal.chat_with(self, self._whose(_known("cli_app()", options, ChatOptions))).arun(input)
+        await terminal.chat_with(self, self._whose(_known("cli_app()", options, ChatOptions, type(self)))).arun(input)
 
     @renamed.older_options_accepted
     def cli_app(self, input: str | None = None, **options: Unpack[ChatOptions]) -> None:  # noqa: A002
         """``acli_app``, blocking: what is typed is read in this thread."""
-        terminal.chat_with(self, self._whose(_known("cli_app()", options, ChatOptions))).run(input)
+        terminal.chat_with(self, self._whose(_known("cli_app()", options, ChatOptions, type(self)))).run(input)
 
     def _whose(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options with the session and the user that they mean."""
@@ -387,8 +389,8 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         return {**options, "user_id": user_id, "session_id": self._session_for(options.get("session_id"), user_id)}
 
 
-def _known(method: str, options: Mapping[str, Any], known: Any) -> Mapping[str, Any]:
-    renamed.refuse_unknown(method, options, known.__annotations__)
+def _known(method: str, options: Mapping[str, Any], known: Any, component: type) -> Mapping[str, Any]:
+    renamed.refuse_unknown(method, options, known.__annotations__, component=component)
     return options
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, ClassVar, cast
 
 from agno_mongo import checks
 from agno_mongo.agent import own_past
+from agno_mongo.agent.assigning import Assignable, checks_of
 from agno_mongo.agent.hooks import checked_hooks
 from agno_mongo.agent.input_schema import checked_input_schema
 from agno_mongo.agent.output_schema import Schema, output_schema
@@ -37,8 +38,15 @@ from agno_mongo.tools.function import Function
 from agno_mongo.tools.toolbox import Tools
 
 
+def checked_database(name: str, value: Any) -> MongoDb | None:
+    """A database, or None; else ConfigurationError."""
+    if value is not None and not isinstance(value, MongoDb):
+        raise ConfigurationError(f"{name}= takes a MongoDb, EmbeddedMongoDb or InMemoryDb, not {type(value).__name__}")
+    return value
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
-class AgentSettings(HasTools):
+class AgentSettings(Assignable, HasTools):
     """What an agent is made of. Every field may be given to ``Agent()`` by its name."""
 
     # Who answers, and who is asked: agno_mongo.models.
@@ -153,6 +161,8 @@ class AgentSettings(HasTools):
     show_tool_calls: bool = True
 
     _checked: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
+        "model": lambda name, value: default_model() if value is None else get_model(value, setting=name),
+        "db": checked_database,
         "name": lambda name, value: checks.instance_of(name, value, str),
         "id": lambda name, value: checks.instance_of(name, value, str),
         "session_id": lambda name, value: None if value is None else check_id(name, value),
@@ -210,20 +220,17 @@ class AgentSettings(HasTools):
         return None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            check = checks.flag if field.type == "bool" else self._checked.get(field.name)
+        for name, check in checks_of(type(self)).items():
             if check is not None:
-                setattr(self, field.name, check(field.name, getattr(self, field.name)))
-        self.model = default_model() if self.model is None else get_model(self.model)
+                vars(self)[name] = check(name, getattr(self, name))
         if self.fallback_models and self.fallback_config is not None:
             raise ConfigurationError(
                 "fallback_models and fallback_config were both given; fallback_config(on_error=…) takes the models too"
             )
-        if self.db is not None and not isinstance(self.db, MongoDb):
-            raise ConfigurationError(f"db= takes a MongoDb, EmbeddedMongoDb or InMemoryDb, not {type(self.db).__name__}")
         self.id = self.id or _slug(self.name or "agent")
         self.set_tools(self.tools or ())
         self._session_cache = SessionCache()
+        self._is_made = True
 
     @property
     def _model(self) -> Model:

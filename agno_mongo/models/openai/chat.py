@@ -13,6 +13,7 @@ from openai import AsyncOpenAI, AsyncStream
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import Choice
 
+from agno_mongo import renamed
 from agno_mongo.errors import IncompleteResponse, ModelError
 from agno_mongo.messages import Message
 from agno_mongo.models.base import ModelDelta, ModelRequest
@@ -22,6 +23,7 @@ from agno_mongo.models.openai.translation import translated
 from agno_mongo.models.openai.usage import of_completion
 
 
+@renamed.model_settings_told
 @dataclass
 class OpenAIChat(OpenAIClient):
     """A chat model of OpenAI, or of a server that speaks the same API (``base_url``).

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from agno_mongo import renamed
 from agno_mongo.models.openai.chat import OpenAIChat
 
 
+@renamed.model_settings_told
 @dataclass
 class OpenAILike(OpenAIChat):
     """A model at any server that speaks OpenAI's chat completions: give its ``base_url`` and the ``id`` that it knows the model by.

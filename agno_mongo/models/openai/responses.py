@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from openai import APIStatusError, AsyncOpenAI
 
+from agno_mongo import renamed
 from agno_mongo.errors import ConfigurationError, IncompleteResponse, ModelError
 from agno_mongo.messages import Message
 from agno_mongo.models.base import ModelDelta, ModelRequest
@@ -23,6 +24,7 @@ _ENCRYPTED = "reasoning.encrypted_content"
 _REASONING_MODELS = re.compile(r"(?:^|/)(?:o\d|gpt-(?:[5-9]|\d\d))(?!.*-chat)")
 
 
+@renamed.model_settings_told
 @dataclass
 class OpenAIResponses(OpenAIClient):
     """A model of OpenAI by the Responses API, or of a server that speaks it (``base_url``).
@@ -186,6 +188,7 @@ class OpenAIResponses(OpenAIClient):
         return {"text": text} if text else {}
 
 
+@renamed.model_settings_told
 @dataclass
 class OpenResponses(OpenAIResponses):
     """A model at any server that speaks the Responses API: give its ``base_url`` and the ``id`` that it knows the model by.

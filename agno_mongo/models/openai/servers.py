@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from agno_mongo import renamed
 from agno_mongo.models.openai.like import OpenAILike
 
 
+@renamed.model_settings_told
 @dataclass
 class Ollama(OpenAILike):
     """A model of Ollama. ``host`` is where it is, if that is not this machine: ``http://gpu:11434``."""
@@ -25,6 +27,7 @@ class Ollama(OpenAILike):
         super().__post_init__()
 
 
+@renamed.model_settings_told
 @dataclass
 class LMStudio(OpenAILike):
     """A model of LM Studio."""
@@ -34,6 +37,7 @@ class LMStudio(OpenAILike):
     base_url: str | None = "http://127.0.0.1:1234/v1"
 
 
+@renamed.model_settings_told
 @dataclass
 class LlamaCpp(OpenAILike):
     """A model of llama.cpp's server, which has one and takes any ``id``."""
@@ -43,6 +47,7 @@ class LlamaCpp(OpenAILike):
     base_url: str | None = "http://127.0.0.1:8080/v1"
 
 
+@renamed.model_settings_told
 @dataclass
 class VLLM(OpenAILike):
     """A model of vLLM. Address and key may come from ``VLLM_BASE_URL`` and ``VLLM_API_KEY``."""
@@ -58,6 +63,7 @@ class VLLM(OpenAILike):
         super().__post_init__()
 
 
+@renamed.model_settings_told
 @dataclass
 class OpenRouter(OpenAILike):
     """A model at openrouter.ai. The key is ``api_key`` or ``OPENROUTER_API_KEY``."""

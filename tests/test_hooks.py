@@ -624,7 +624,9 @@ class TestARedactedAnswer:
         def fetch() -> str:
             return "SECRET"
 
-        agent, model = agent_with(ToolCall("fetch"), "There.", "ok", tools=[fetch], post_hooks=[redact], add_history_to_context=True)
+        agent, model = agent_with(
+            ToolCall("fetch"), "There.", "ok", tools=[fetch], post_hooks=[redact], add_history_to_context=True
+        )
         await agent.arun("go")
         await agent.arun("again")
         assert "SECRET" not in repr(model.requests[2].messages)

@@ -200,8 +200,14 @@ class TestARunThatWaitsForConfirmation:
 
     @pytest.mark.parametrize("instructions", [None, "Be brief."])
     async def test_keeps_the_system_messages_of_its_input(self, instructions: str | None, db: MongoDb) -> None:
-        agent = agent_on(db, Shop(), [PAY], [PAY], "ok", instructions=instructions, output_schema={"type": "object"}, parse_response=False)
-        latin = [{"role": "system", "content": "Answer in Latin."}, Message(role="user", content="Pay."), {"role": "developer", "content": "Be quick."}]
+        agent = agent_on(
+            db, Shop(), [PAY], [PAY], "ok", instructions=instructions, output_schema={"type": "object"}, parse_response=False
+        )
+        latin = [
+            {"role": "system", "content": "Answer in Latin."},
+            Message(role="user", content="Pay."),
+            {"role": "developer", "content": "Be quick."},
+        ]
         run = await agent.arun(latin, output_schema=None)
         for _ in range(2):
             assert run.requirements is not None

@@ -40,8 +40,21 @@ async def test_input_that_does_not_fit_is_asked_for_again() -> None:
     agent = agent_of(model, requires_user_input=True, user_input_fields=["amount"])
     text = await chat(agent, "Send Ann some.", "a lot", "7")
     assert text.count("send(to='Ann'): amount?") == 2
-    assert "RunIsPaused: " in text
+    assert "amount is int: " in text
     assert model.requests[-1].messages[-1].content == "7 sent to Ann"
+
+
+async def test_a_field_that_does_not_fit_is_asked_for_again_alone() -> None:
+    model = ScriptedModel(ToolCall("send", {}), "done")
+    text = await chat(agent_of(model, requires_user_input=True), "Send some.", "Ann", "a lot", "7")
+    assert (text.count("send(): to?"), text.count("send(): amount?")) == (1, 2)
+    assert model.requests[-1].messages[-1].content == "7 sent to Ann"
+
+
+async def test_an_answer_that_is_empty_is_said_to_be() -> None:
+    text = io.StringIO()
+    await Agent(model=ScriptedModel("")).aprint_response("go", console=console_on(text))
+    assert "The answer is empty." in text.getvalue()
 
 
 async def test_what_came_of_a_call_outside_is_told() -> None:
@@ -63,7 +76,10 @@ async def test_print_response_says_what_is_waited_for() -> None:
     text = io.StringIO()
     await agent_of(ScriptedModel(CALL), requires_confirmation=True).aprint_response("Send Ann 5.", console=console_on(text))
     assert "Paused" in text.getvalue()
-    assert "yes, no, or why not?" in text.getvalue()
+    shown = " ".join(text.getvalue().replace("│", " ").split())
+    assert "waits for confirmation: send(to='Ann', amount=5)" in shown
+    assert "continue_run() takes the answers" in shown
+    assert "yes, no" not in shown
 
 
 async def test_input_that_the_model_gave_is_agreed_to() -> None:

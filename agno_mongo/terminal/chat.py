@@ -222,6 +222,12 @@ class Chat:
             self._leave_paused()
             self._say("The run stays paused.", "yellow")
             return
+        except ConfigurationError as error:
+            if not self._lines.interactive:
+                raise
+            self._say(str(error), "red")
+            self._ask()
+            return
         self._questions.pop(0)
         if self._questions or self._paused is None:
             self._ask()

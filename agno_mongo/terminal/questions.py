@@ -8,6 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from agno_mongo.errors import ConfigurationError
 from agno_mongo.terminal.parts import printable
 
 
@@ -17,9 +20,13 @@ class NotNowError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question, and what becomes of its answer. Answering raises ConfigurationError if it does not fit, NotNowError if the run is to wait on."""
+    """A question, and what becomes of its answer. Answering raises ConfigurationError if it does not fit, NotNowError if the run is to wait on.
+
+    ``waits`` says the same where nobody is asked.
+    """
 
     text: str
+    waits: str
     answer: Callable[[str], None]
 
 
@@ -33,11 +40,19 @@ def _questions(requirement: Any) -> Iterator[Question]:
     arguments = ", ".join(f"{name}={value!r}" for name, value in (tool.tool_args or {}).items())
     call = printable(f"{tool.tool_name}({arguments})").replace("\n", " ")
     if requirement.needs_confirmation:
-        yield Question(text=f"{call}: yes, no, or why not?", answer=lambda line: _decide(requirement, line))
+        yield Question(
+            text=f"{call}: yes, no, or why not?",
+            waits=f"waits for confirmation: {call}",
+            answer=lambda line: _decide(requirement, line),
+        )
     if requirement.needs_user_input:
         yield from _fields(requirement, call)
     if requirement.needs_external_execution:
-        yield Question(text=f"{call}: what came of it?", answer=requirement.set_external_execution_result)
+        yield Question(
+            text=f"{call}: what came of it?",
+            waits=f"waits for its result: {call}",
+            answer=requirement.set_external_execution_result,
+        )
 
 
 def _decide(requirement: Any, line: str) -> None:
@@ -53,17 +68,34 @@ def _fields(requirement: Any, call: str) -> Iterator[Question]:
     given: dict[str, Any] = {}
     fields = [field for field in requirement.user_input_schema or () if field.value is None]
     if not fields:
-        yield Question(text=f"{call}: may it go on so? yes, or no", answer=lambda line: _agree(requirement, line))
+        yield Question(
+            text=f"{call}: may it go on so? yes, or no",
+            waits=f"waits for input: {call}",
+            answer=lambda line: _agree(requirement, line),
+        )
     for field in fields:
         about = ", ".join(filter(None, (field.description, None if field.required else "- for none")))
-        question = printable(f"{call}: {field.name}{f' ({about})' if about else ''}?")
-        yield Question(text=question, answer=_filling(requirement, field, given, last=field is fields[-1]))
+        asked = printable(f"{field.name}{f' ({about})' if about else ''}")
+        yield Question(
+            text=f"{call}: {asked}?",
+            waits=f"waits for input: {call}: {asked}",
+            answer=_filling(requirement, field, given, last=field is fields[-1]),
+        )
 
 
 def _agree(requirement: Any, line: str) -> None:
     if line.strip().lower() not in {"y", "yes"}:
         raise NotNowError
     requirement.provide_user_input({})
+
+
+def _check(field: Any, value: Any) -> None:
+    """Raise ConfigurationError for what is none of a plain type; of more than that only the tool's own check knows."""
+    if isinstance(field.field_type, type):
+        try:
+            TypeAdapter(field.field_type).validate_python(value)
+        except ValidationError as error:
+            raise ConfigurationError(f"{field.name} is {field.field_type.__name__}: {error.errors()[0]['msg']}.") from error
 
 
 def _filling(requirement: Any, field: Any, given: dict[str, Any], *, last: bool) -> Callable[[str], None]:
@@ -75,6 +107,8 @@ def _filling(requirement: Any, field: Any, given: dict[str, Any], *, last: bool)
             # What is no JSON is text, a date say; the tool's own check decides.
             with suppress(ValueError):
                 value = json.loads(value)
+        if value is not None:
+            _check(field, value)
         given[field.name] = value
         if last:
             requirement.provide_user_input(given)

@@ -89,6 +89,8 @@ class _Sections:
             self._wait(run)
         elif run.status != RunStatus.error:
             self._come_to(run.content)
+            if run.status == RunStatus.completed and "Response" not in self.titles:
+                self._lines("Response", "blue", "dim").add("The answer is empty.")
         elif "Error" not in self.titles:
             self._fail(run.content)
 
@@ -102,8 +104,8 @@ class _Sections:
     def _wait(self, run: Any) -> None:
         """What a paused run waits for. A chat asks it."""
         if self._look.boxes:
-            waits = "\n".join(question.text for question in questions_of(run))
-            self._lines("Paused", "yellow").add(waits)
+            waits = [question.waits for question in questions_of(run)]
+            self._lines("Paused", "yellow").add("\n".join([*waits, "continue_run() takes the answers, and goes on."]))
 
     def _say(self, text: str) -> None:
         if text:

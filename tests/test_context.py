@@ -696,3 +696,11 @@ async def test_all_of_it_crosses_the_wire_in_order(aimock: AIMock) -> None:
         ("user", f"second{added}"),
     ]
     aimock.assert_finished()
+
+
+async def test_texts_in_a_list_stand_on_lines_of_their_own_and_other_data_is_json() -> None:
+    model = ScriptedModel("ok", "ok")
+    agent = Agent(model=model)
+    await agent.arun(["a", "b"])
+    await agent.arun(["a", 1])
+    assert model.asked == ["a\nb", '["a", 1]']

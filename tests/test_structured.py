@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import typing
 from collections.abc import Callable
 from datetime import date, datetime, timezone
 from decimal import Decimal
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, RootModel, field_serializer, field_validator
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from agno_mongo.agent import Agent
 from agno_mongo.agent.output_schema import output_schema
@@ -760,3 +761,27 @@ def re_escaped(words: str) -> str:
     import re
 
     return re.escape(words)
+
+
+class Place(typing.TypedDict, total=False):
+    city: str
+    zip: int
+
+
+class Order(typing.TypedDict):
+    what: str
+    to: list[Place]
+    back: Place | None
+    note: NotRequired[str]
+
+
+async def test_a_typed_dict_of_the_standard_library_is_an_input_schema_on_every_python() -> None:
+    model = ScriptedModel("ok")
+    agent = Agent(model=model, input_schema=Order)
+    order = {"what": "tea", "to": [{"city": "Rome"}, {"city": "Bonn", "zip": "53111"}], "back": None}
+    await agent.arun(order)
+    assert json.loads(model.asked[0]) == {"what": "tea", "to": [{"city": "Rome"}, {"city": "Bonn", "zip": 53111}], "back": None}
+    with pytest.raises(InputSchemaError, match=r"to\.0\.zip"):
+        await agent.arun({"what": "tea", "to": [{"zip": "x"}], "back": None})
+    with pytest.raises(InputSchemaError, match="what"):
+        await agent.arun({"to": [], "back": {}})

@@ -57,7 +57,14 @@ def user_messages(given: Any, *, role: str = "user") -> list[Message]:
     parts = given if isinstance(given, list) else [given]
     if parts and all(is_message(part, role) for part in parts):
         return [part if isinstance(part, Message) else Message.model_validate(dict(part)) for part in parts]
-    return [Message(role=role, content=text_of(given))]
+    return [Message(role=role, content=_text_of_input(given))]
+
+
+def _text_of_input(given: Any) -> str:
+    """Texts in a list stand on lines of their own; other data is JSON."""
+    if isinstance(given, list) and given and all(isinstance(part, str) for part in given):
+        return "\n".join(given)
+    return text_of(given)
 
 
 def stored_input(given: Any) -> Any:

@@ -350,7 +350,6 @@ class TestWhatCannotBeStored:
     [
         ('{"what": {"n": 1180591620717411303424, "m": 1}}', "run.tools[0].tool_args.what.n", {"what": {"n": None, "m": 1}}),
         ('{"what": {"a\\u0000": 1, "m": 1}}', "run.tools[0].tool_args.what.a\x00", {"what": {"m": 1}}),
-        ('{"what": {"s": "x\\ud800y", "m": 1}}', "run.tools[0].tool_args.what.s", {"what": {"s": "x\ufffdy", "m": 1}}),
         ('{"what": {"d": ' + "[" * 300 + "]" * 300 + ', "m": 1}}', "run.tools[0].tool_args.what.d[0][0]", None),
     ],
 )

@@ -228,7 +228,7 @@ def test_older_options_of_a_run_are_taken_in_every_way_to_run() -> None:
         with pytest.warns(DeprecationWarning, match="is an older name of") as caught:
             call()
         assert caught[0].filename == __file__
-    assert model.asked == ["1", '["2"]', "3", "4", "5"]
+    assert model.asked == ["1", "2", "3", "4", "5"]
     with pytest.raises(TypeError, match="'message' is an older name of 'input'; both were given"):
         agent.run(input="a", message="b")
 

@@ -39,7 +39,7 @@ from agno_mongo.errors import (
     StoreError,
     UnstorableValueError,
 )
-from agno_mongo.history import told_runs
+from agno_mongo.history import runs_of, told_runs
 from agno_mongo.messages import Metrics
 from agno_mongo.recording import Recording, paused_entry
 from agno_mongo.resuming import FaultOf, Past, take_up
@@ -530,7 +530,7 @@ class Execution:
             attempt=self._attempt,
             continued_by=self._continued_by,
             on_state_conflict=self._settings.on_state_conflict,
-            history_runs=max(self._settings.history_runs, self.runs_shown),
+            history_runs=max(self._settings.history_runs, self.runs_shown) + len(self._member_records),
             retention=self.session.retention,
             entry_has_media=self._entry_has_media,
         )
@@ -563,10 +563,16 @@ class Execution:
 
     # Runs within this one.
 
-    def begun_within(self, _begin: RunBegin) -> RunBegun:
-        """What a run within this one begins with: the session, and the state as this run has it now."""
+    def begun_within(self, begin: RunBegin) -> RunBegun:
+        """What a run within this one begins with: the session, with those of its runs that the component has run before, and the state as this
+        run has it now.
+        """
         state, _ = encoded_state(self.context.session_state, self._base_state)
-        return RunBegun(session=self.session, state=state, state_revision=None)
+        outermost = self
+        while outermost._within is not None:
+            outermost = outermost._within
+        runs = runs_of(outermost.session.runs or (), begin.component_id) if begin.runs_wanted else []
+        return RunBegun(session=self.session.model_copy(update={"runs": runs}), state=state, state_revision=None)
 
     def adopt(self, records: Sequence[dict[str, Any]], changes: Sequence[states.Change], counters: Mapping[str, float]) -> None:
         """Take over what a run within this one has come to: its record, to be stored before this run's own, and its changes to the state,

@@ -21,7 +21,8 @@ class Recording:
 
     Without ``store_media`` a note stands in the place of images, sounds and files; without ``store_tool_messages`` nothing is stored of what
     tools were asked and answered, with ``store_history_messages`` the history that the run was shown is. With ``store_events`` its events are,
-    but for those named in ``events_to_skip``.
+    but for those named in ``events_to_skip``. Without ``store_member_responses`` a team's run is stored without its members', which are stored
+    beside it.
     """
 
     store_media: bool = True
@@ -29,10 +30,11 @@ class Recording:
     store_history_messages: bool = False
     store_events: bool = False
     events_to_skip: frozenset[str] = frozenset()
+    store_member_responses: bool = True
 
     def noted(self, event: E, run: BaseRunOutput) -> E:
         """The event, which becomes part of ``run`` if its events are stored."""
-        if self.store_events and getattr(event, "event", None) not in self.events_to_skip:
+        if self.store_events and getattr(event, "event", None) not in self.events_to_skip and _is_of(event, run):
             if run.events is None:
                 run.events = []
             run.events.append(event)
@@ -55,6 +57,8 @@ class Recording:
         record: dict[str, Any] = run.to_dict()
         # They are the tools', seen by whoever is to answer.
         record.pop("requirements", None)
+        if not self.store_member_responses:
+            record.pop("member_responses", None)
         if not self.store_media:
             record |= {name: await self.kept(record[name]) for name in ("input", "messages", "events") if name in record}
             record |= await self.kept({name: record[name] for name in media.NAMES.intersection(record)})
@@ -64,6 +68,11 @@ class Recording:
         """``value`` as far as it is wanted stored."""
         # A large image takes its time.
         return value if self.store_media else await asyncio.to_thread(without_media, value)
+
+
+def _is_of(event: Any, run: BaseRunOutput) -> bool:
+    """True for an event of the run itself, and not of one within it, which has its own."""
+    return getattr(event, "run_id", None) in {None, "", run.run_id}
 
 
 def paused_entry(run: Any, record: Mapping[str, Any], *, input_changed: bool) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from agno_mongo.run.agent import (
 from agno_mongo.run.base import RunContext
 from agno_mongo.threads import LeftError
 from agno_mongo.tools import pausing
-from agno_mongo.tools.calling import Calling, ToolTimeoutError, ended
-from agno_mongo.tools.function import BadToolArgumentsError, Function, FunctionCall
+from agno_mongo.tools.calling import Calling, PassedOn, ToolTimeoutError, ended
+from agno_mongo.tools.function import BadToolArgumentsError, Function, FunctionCall, ToldToModelError
 from agno_mongo.tools.result import media_of, result_text
 
 _log = logging.getLogger("agno_mongo")
@@ -211,7 +211,7 @@ class ToolRound:
         try:
             execution.result = await self._result(call, happenings)
             execution.tool_call_error = False
-        except (BadToolArgumentsError, ToolTimeoutError, LeftError) as error:
+        except (ToldToModelError, ToolTimeoutError, LeftError) as error:
             execution.result, execution.tool_call_error = str(error), True
         except AgentRunException as error:
             execution.result, execution.tool_call_error, call.raised = str(error), True, error
@@ -259,6 +259,9 @@ class ToolRound:
     def _events_of(self, happening: Any) -> Iterator[RunOutputEvent]:
         if isinstance(happening, _Call):
             yield self._outcome(happening)
+        elif isinstance(happening[1], PassedOn):
+            yield happening[1].event
+            return
         elif isinstance(happening[1], CustomEvent):
             yield self._own(happening[1], happening[0])
         else:

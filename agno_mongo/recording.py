@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from agno_mongo import media
 from agno_mongo.messages import without_media
 from agno_mongo.run.base import BaseRunOutput
-from agno_mongo.run.stored import without_tool_messages
+from agno_mongo.run.stored import OF_THE_ENTRY, without_tool_messages
 
 E = TypeVar("E")
 
@@ -77,30 +77,11 @@ def _is_of(event: Any, run: BaseRunOutput) -> bool:
 
 def paused_entry(run: Any, record: Mapping[str, Any], *, input_changed: bool) -> dict[str, Any]:
     """What the run's entry has while it waits, beside what it had when it began."""
-    rest = {name: value for name, value in record.items() if name not in _OF_THE_ENTRY}
-    pending = sorted(tool.tool_call_id or "" for tool in run.tools or () if tool.is_paused)
+    rest = {name: value for name, value in record.items() if name not in OF_THE_ENTRY}
     lists = {name: record.get(name) or [] for name in ("messages", "tools")}
     metrics = record.get("metrics") or {}
-    own = {**lists, "metrics": metrics, "counted": metrics, "pending": pending, "run": rest}
+    own = {**lists, "metrics": metrics, "counted": metrics, "pending": run.pending_calls(), "run": rest}
     if not input_changed:
         return own
     given = record.get("input") or {}
     return {**own, "input": given.get("input_content"), **{name: given.get(name) for name in media.OF_INPUT}}
-
-
-_OF_THE_ENTRY = frozenset(
-    {
-        "run_id",
-        "session_id",
-        "user_id",
-        "input",
-        "messages",
-        "tools",
-        "metrics",
-        "created_at",
-        "status",
-        "attempt",
-        "parent_run_id",
-    }
-)
-"""Fields of a run that its entry in ``active_runs`` has by itself, or as whose entry it is."""

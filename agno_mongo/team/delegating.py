@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -11,17 +11,22 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from agno_mongo.agent.actor import RunOptions
+from agno_mongo.agent.continuing import Continuation, ContinueOptions
+from agno_mongo.db import values
 from agno_mongo.execution import Execution
 from agno_mongo.media import NAMES
 from agno_mongo.messages import text_of
+from agno_mongo.resuming import is_waiting
 from agno_mongo.run.base import RunStatus
 from agno_mongo.run.events import RunEvent
+from agno_mongo.run.team import member_run_from_dict
 from agno_mongo.run.team_events import TeamRunEvent
 from agno_mongo.team.interactions import Interaction, earlier_runs, interactions_so_far
 from agno_mongo.team.members import Member, named, roster
 from agno_mongo.team.mode import TeamMode
 from agno_mongo.tools.calling import PassedOn, ended
 from agno_mongo.tools.function import BadToolArgumentsError, Function, FunctionCall, ToldToModelError
+from agno_mongo.tools.pausing import WaitsWithinError
 from agno_mongo.tools.signature import FILLED_IN_TYPES
 
 _CONTENT: Final = frozenset({RunEvent.run_content.value, TeamRunEvent.run_content.value})
@@ -58,6 +63,12 @@ class Delegation:
     interactions: list[Interaction] = field(default_factory=list)
     answered: Any = None
 
+    def __post_init__(self) -> None:
+        past = self.execution.past
+        # Some models use the ids of their calls again; these are the calls that the run goes on with.
+        self._waiting = {tool.tool_call_id for tool in past.paused_round if tool.result is None}
+        self._earlier = list(past.inner)
+
     def member(self, member_id: str) -> Member:
         """The member of this id. Raises BadToolArgumentsError, for the leader, if there is none."""
         for member in self.team.members:
@@ -71,9 +82,11 @@ class Delegation:
 
         Raises MemberFailedError if it came to none.
         """
-        execution, happening = await member.begun_within(
-            self.execution, self._given(member, task), self._options(), stream=self.stream
-        )
+        before = self._run_before(call_id, member)
+        if before is not None and not is_waiting(before):
+            yield _told_again(member, member_run_from_dict(values.decode(before)))
+            return
+        execution, happening = await self._begun(member, task, before)
         run, pieces = execution.run, 0
         self._note(call_id, run)
         routed = self.stream and self.team.mode is TeamMode.route
@@ -87,6 +100,8 @@ class Delegation:
                         yield event.content
         finally:
             self._take(member, task, run)
+        if run.status is RunStatus.paused:
+            raise WaitsWithinError
         if run.status is not RunStatus.completed:
             raise MemberFailedError(_why(member, run))
         self.answered = run
@@ -111,6 +126,8 @@ class Delegation:
         finally:
             await ended(*tasks)
         outcomes = [task.result() for task in tasks]
+        if any(outcome.waits for outcome in outcomes):
+            raise WaitsWithinError
         text = "\n\n".join(
             f"{named(member)}:\n{outcome.text}" for member, outcome in zip(self.team.members, outcomes, strict=True)
         )
@@ -140,11 +157,37 @@ class Delegation:
                         await happenings.put(part)
                     else:
                         texts.append(part)
+        except WaitsWithinError:
+            return Outcome(text="", waits=True)
         except ToldToModelError as error:
             return Outcome(text=str(error), failed=True)
         except Exception as error:  # noqa: BLE001 - whatever a member's tools and hooks raise is for the leader to hear
             return Outcome(text=f"{named(member)} failed: {type(error).__name__}: {error}", failed=True)
         return Outcome(text="".join(texts))
+
+    async def _begun(
+        self, member: Member, task: str, before: Mapping[str, Any] | None
+    ) -> tuple[Execution, AsyncGenerator[Any, None]]:
+        """The member's run, or the one that had paused, which goes on."""
+        if before is None:
+            return await member.begun_within(self.execution, self._given(member, task), self._options(), stream=self.stream)
+        of_continuing = ContinueOptions.__annotations__
+        options: Any = {name: value for name, value in self._options().items() if name in of_continuing}
+        continued: Continuation[Any] = Continuation(run_id=before["run_id"])
+        return await member.begun_within(self.execution, None, options, stream=self.stream, continued=continued)
+
+    def _run_before(self, call_id: str | None, member: Member) -> Mapping[str, Any] | None:
+        """What the member has stored of a run for this call, if the team's run goes on with it after a pause."""
+        if call_id not in self._waiting:
+            return None
+        found = [
+            record
+            for record in self._earlier
+            if record.get("parent_tool_call_id") == call_id
+            and record.get("parent_run_id") == self.execution.run.run_id
+            and member.id in {record.get("agent_id"), record.get("team_id")}
+        ]
+        return found[-1] if found else None
 
     # What a member is given, and what comes of it.
 
@@ -175,7 +218,8 @@ class Delegation:
         return options  # type: ignore[return-value] # put together by name
 
     def _note(self, call_id: str | None, run: Any) -> None:
-        """The leader's call names the run that it led to."""
+        """The leader's call names the run that it led to, and that run the call."""
+        run.parent_tool_call_id = call_id
         for tool in self.execution.run.tools or ():
             if tool.tool_call_id == call_id:
                 tool.child_run_id = run.run_id
@@ -197,6 +241,14 @@ class Outcome:
 
     text: str
     failed: bool = False
+    waits: bool = False
+
+
+def _told_again(member: Member, run: Any) -> str:
+    """What a member had come to before the team's run paused."""
+    if run.status is RunStatus.completed:
+        return str(run.get_content_as_string()) or f"{named(member)} gave no answer."
+    return _why(member, run)
 
 
 def _why(member: Member, run: Any) -> str:

@@ -60,9 +60,11 @@ def members_of(member: Member) -> Sequence[Member] | None:
     return found
 
 
-def everybody(team: Member) -> int:
-    """How many runs one run of the team may have within it, if every member is given one task."""
-    return sum(1 + everybody(member) for member in members_of(team) or ())
+def everyone(team: Member) -> Iterator[Member]:
+    """The members, and theirs, at any depth."""
+    for member in members_of(team) or ():
+        yield member
+        yield from everyone(member)
 
 
 def named(member: Member) -> str:

@@ -8,15 +8,17 @@ from typing import Any, TypeAlias, cast
 
 from agno_mongo import renamed
 from agno_mongo.agent.actor import Actor, RunOptions
+from agno_mongo.agent.tool_settings import HasTools
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import TeamSession
 from agno_mongo.execution import Execution
+from agno_mongo.messages import ToolExecution
 from agno_mongo.recording import Recording
 from agno_mongo.run.agent import RunOutputEvent
 from agno_mongo.run.team import TeamRunOutput, TeamRunOutputEvent
 from agno_mongo.team.delegating import Delegation, delegating_tools, member_information_tool
 from agno_mongo.team.leading import company_of
-from agno_mongo.team.members import check_tree, checked_members, everybody
+from agno_mongo.team.members import check_tree, checked_members, everyone
 from agno_mongo.team.mode import TeamMode
 from agno_mongo.team.settings import TeamSettings
 from agno_mongo.tools.function import Function
@@ -101,8 +103,17 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
         if self.add_team_history_to_members:
             wanted = max(wanted, self.num_team_history_runs)
         of_members = [member._looking_back({})["history_runs"] for member in self.members]  # noqa: SLF001 - an actor as this one
-        at_hand = max(found["runs_at_hand"], *of_members, wanted) * (1 + everybody(self))
+        at_hand = max(found["runs_at_hand"], *of_members, wanted) * (1 + sum(1 for _ in everyone(self)))
         return {"history_runs": wanted, "runs_at_hand": at_hand}
+
+    def _fault_of_input(self, execution: ToolExecution, member_id: str | None = None) -> str | None:
+        """What is wrong with what a person has filled in, for the leader's tools or a member's."""
+        if member_id is None:
+            return super()._fault_of_input(execution)
+        for member in everyone(self):
+            if member.id == member_id:
+                return HasTools._fault_of_input(member, execution)  # noqa: SLF001 - its own tools
+        return None
 
     def _described(self) -> dict[str, Any]:
         members = [{member.SESSION_TYPE.id_field: member.id, "name": member.name} for member in self.members]

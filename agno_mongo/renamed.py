@@ -193,6 +193,11 @@ def older_method(
     return older
 
 
+def older_value(owner: str, setting: str, older: str, today: str) -> None:
+    """Warn of a setting's value that has another name today."""
+    _warn(f"{owner}({setting}={older!r})", f"{owner}({setting}={today!r})")
+
+
 def _table_of(owner: str) -> str:
     return "run()" if owner.endswith("()") else "MongoDb" if owner.endswith("Db") else owner
 

@@ -170,9 +170,9 @@ class Delegation:
     ) -> tuple[Execution, AsyncGenerator[Any, None]]:
         """The member's run, or the one that had paused, which goes on."""
         if before is None:
-            return await member.begun_within(self.execution, self._given(member, task), self._options(), stream=self.stream)
+            return await member.begun_within(self.execution, self._given(member, task), self._options(member), stream=self.stream)
         of_continuing = ContinueOptions.__annotations__
-        options: Any = {name: value for name, value in self._options().items() if name in of_continuing}
+        options: Any = {name: value for name, value in self._options(member).items() if name in of_continuing}
         continued: Continuation[Any] = Continuation(run_id=before["run_id"])
         return await member.begun_within(self.execution, None, options, stream=self.stream, continued=continued)
 
@@ -203,14 +203,14 @@ class Delegation:
             shown += [told] if told else []
         return "\n\n".join((*shown, text_of(given))) if shown else given
 
-    def _options(self) -> RunOptions:
+    def _options(self, member: Member) -> RunOptions:
         context, run_input = self.execution.context, self.execution.run.input
         options: dict[str, Any] = {name: self.options[name] for name in _PASSED_ON if name in self.options}
         if context.dependencies:
             options["dependencies"] = context.dependencies
         if context.metadata:
             options["metadata"] = context.metadata
-        if self.output_schema is not None:
+        if self.output_schema is not None and member.output_schema is None:
             options["output_schema"] = self.output_schema
         if run_input is not None:
             given = {"images": run_input.images, "audio": run_input.audios, "videos": run_input.videos, "files": run_input.files}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, Final
 
+from agno_mongo import renamed
 from agno_mongo.errors import ConfigurationError
 
 
@@ -36,6 +37,7 @@ def mode_of(mode: Any, *, respond_directly: bool, delegate_to_all_members: bool)
     if mode is None:
         return TeamMode.broadcast if delegate_to_all_members else TeamMode.route if respond_directly else TeamMode.coordinate
     if mode in _OLDER:
+        renamed.older_value("Team", "mode", mode, _OLDER[mode].value)
         return _OLDER[mode]
     known = [kind.value for kind in TeamMode]
     if mode not in known:

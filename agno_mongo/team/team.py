@@ -91,8 +91,17 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
         return [*delegating_tools(self._mode), *looking_up, *super()._own_tools()]
 
     def _offered(self, execution: Execution, options: RunOptions, *, stream: bool) -> Mapping[str, Any]:
-        delegation = Delegation(team=cast("Any", self), execution=execution, options=options, stream=stream)
+        schema = self._schema_of(options) if self._mode is TeamMode.route else None
+        delegation = Delegation(
+            team=cast("Any", self), execution=execution, options=options, stream=stream, output_schema=schema
+        )
         return {**super()._offered(execution, options, stream=stream), "delegation": delegation}
+
+    def _take_answer(self, execution: Execution, offered: Mapping[str, Any]) -> None:
+        """In mode route an object that the member has answered is the team's answer."""
+        answered, run = offered["delegation"].answered, execution.run
+        if self._mode is TeamMode.route and answered is not None and run.messages[-1].role == "tool":
+            run.content, run.content_type = answered.content, answered.content_type
 
     def _looking_back(self, options: RunOptions) -> dict[str, Any]:
         """As the leader's own settings say, and as far as members are shown; between the runs that count stand those of the members."""

@@ -42,8 +42,6 @@ class TeamRunEvent(str, Enum):
     task_created = "TeamTaskCreated"
     task_updated = "TeamTaskUpdated"
     task_state_updated = "TeamTaskStateUpdated"
-    task_iteration_started = "TeamTaskIterationStarted"
-    task_iteration_completed = "TeamTaskIterationCompleted"
     custom_event = "CustomEvent"
 
 
@@ -312,25 +310,6 @@ class TaskStateUpdatedEvent(BaseTeamRunEvent):
     completion_summary: str | None = None
 
 
-@dataclass(kw_only=True)
-class TaskIterationStartedEvent(BaseTeamRunEvent):
-    """The leader begins a turn at its tasks."""
-
-    event: str = TeamRunEvent.task_iteration_started.value
-    iteration: int = 0
-    max_iterations: int = 0
-
-
-@dataclass(kw_only=True)
-class TaskIterationCompletedEvent(BaseTeamRunEvent):
-    """The leader has ended a turn at its tasks."""
-
-    event: str = TeamRunEvent.task_iteration_completed.value
-    iteration: int = 0
-    max_iterations: int = 0
-    task_summary: str | None = None
-
-
 TeamRunOutputEvent: TypeAlias = (
     RunStartedEvent
     | RunContinuedEvent
@@ -357,8 +336,6 @@ TeamRunOutputEvent: TypeAlias = (
     | TaskCreatedEvent
     | TaskUpdatedEvent
     | TaskStateUpdatedEvent
-    | TaskIterationStartedEvent
-    | TaskIterationCompletedEvent
     | CustomEvent
 )
 

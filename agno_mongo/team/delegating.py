@@ -51,6 +51,15 @@ class Leading(Protocol):
     stream_member_events: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A task for a member, one of several of a call; ``part`` tells them apart."""
+
+    member: Member
+    task: str
+    part: str | None = None
+
+
 @dataclass(kw_only=True, eq=False)
 class Delegation:
     """What one run of a team gives to its members. ``answered`` is the run of the member that has answered last."""
@@ -77,18 +86,21 @@ class Delegation:
         listed = roster(self.team.members, with_tools=self.team.add_member_tools_to_context)
         raise BadToolArgumentsError(f"There is no member with the id {member_id!r}. The members are:\n{listed}")
 
-    async def to_one(self, call_id: str | None, member: Member, task: str) -> AsyncGenerator[Any, None]:
+    async def to_one(
+        self, call_id: str | None, member: Member, task: str, *, part: str | None = None
+    ) -> AsyncGenerator[Any, None]:
         """Have a member carry out a task. Yields its events, then its answer; in mode route the answer's pieces as they come.
+        ``part`` tells the tasks of one call apart.
 
         Raises MemberFailedError if it came to none.
         """
-        before = self._run_before(call_id, member)
+        before = self._run_before(call_id, part, member)
         if before is not None and not is_waiting(before):
             yield _told_again(member, member_run_from_dict(values.decode(before)))
             return
         execution, happening = await self._begun(member, task, before)
         run, pieces = execution.run, 0
-        self._note(call_id, run)
+        self._note(call_id, part, run)
         routed = self.stream and self.team.mode is TeamMode.route
         try:
             async with aclosing(happening) as events:
@@ -108,13 +120,13 @@ class Delegation:
         if not pieces:
             yield run.get_content_as_string() or f"{named(member)} gave no answer."
 
-    async def to_all(self, call_id: str | None, task: str) -> AsyncGenerator[Any, None]:
-        """Have all members carry out a task at once. Yields their events, then their answers in one text; what failed is told there.
+    async def at_once(self, call_id: str | None, jobs: Sequence[Job]) -> AsyncGenerator[Any, None]:
+        """Have members carry out tasks at once. Yields their events, then the list of Outcomes, in the order of ``jobs``.
 
-        Each may take ``tool_timeout`` seconds. Raises MemberFailedError if none of them came to an answer.
+        Each may take ``tool_timeout`` seconds. Nothing of a member is taken before its last event was read.
         """
         happenings: asyncio.Queue[Any] = asyncio.Queue(1)
-        tasks = [asyncio.ensure_future(self._one_of_all(happenings, call_id, member, task)) for member in self.team.members]
+        tasks = [asyncio.ensure_future(self._one_of_many(happenings, call_id, job)) for job in jobs]
         try:
             unfinished = len(tasks)
             while unfinished:
@@ -125,20 +137,12 @@ class Delegation:
                     unfinished -= 1
         finally:
             await ended(*tasks)
-        outcomes = [task.result() for task in tasks]
-        if any(outcome.waits for outcome in outcomes):
-            raise WaitsWithinError
-        text = "\n\n".join(
-            f"{named(member)}:\n{outcome.text}" for member, outcome in zip(self.team.members, outcomes, strict=True)
-        )
-        if all(outcome.failed for outcome in outcomes):
-            raise MemberFailedError(text)
-        yield text
+        yield [task.result() for task in tasks]
 
-    async def _one_of_all(self, happenings: asyncio.Queue[Any], call_id: str | None, member: Member, task: str) -> Outcome:
+    async def _one_of_many(self, happenings: asyncio.Queue[Any], call_id: str | None, job: Job) -> Outcome:
         limit = self.team.tool_timeout
-        outcome = Outcome(text=f"{named(member)} had not finished after {limit or 0:g} seconds.", failed=True)
-        work = asyncio.ensure_future(self._outcome(happenings, call_id, member, task))
+        outcome = Outcome(text=f"{named(job.member)} had not finished after {limit or 0:g} seconds.", failed=True)
+        work = asyncio.ensure_future(self._outcome(happenings, call_id, job))
         try:
             await asyncio.wait((work,), timeout=limit)
             if work.done():
@@ -148,10 +152,10 @@ class Delegation:
         await happenings.put(None)
         return outcome
 
-    async def _outcome(self, happenings: asyncio.Queue[Any], call_id: str | None, member: Member, task: str) -> Outcome:
+    async def _outcome(self, happenings: asyncio.Queue[Any], call_id: str | None, job: Job) -> Outcome:
         texts: list[str] = []
         try:
-            async with aclosing(self.to_one(call_id, member, task)) as parts:
+            async with aclosing(self.to_one(call_id, job.member, job.task, part=job.part)) as parts:
                 async for part in parts:
                     if isinstance(part, PassedOn):
                         await happenings.put(part)
@@ -162,7 +166,7 @@ class Delegation:
         except ToldToModelError as error:
             return Outcome(text=str(error), failed=True)
         except Exception as error:  # noqa: BLE001 - whatever a member's tools and hooks raise is for the leader to hear
-            return Outcome(text=f"{named(member)} failed: {type(error).__name__}: {error}", failed=True)
+            return Outcome(text=f"{named(job.member)} failed: {type(error).__name__}: {error}", failed=True)
         return Outcome(text="".join(texts))
 
     async def _begun(
@@ -176,14 +180,14 @@ class Delegation:
         continued: Continuation[Any] = Continuation(run_id=before["run_id"])
         return await member.begun_within(self.execution, None, options, stream=self.stream, continued=continued)
 
-    def _run_before(self, call_id: str | None, member: Member) -> Mapping[str, Any] | None:
+    def _run_before(self, call_id: str | None, part: str | None, member: Member) -> Mapping[str, Any] | None:
         """What the member has stored of a run for this call, if the team's run goes on with it after a pause."""
         if call_id not in self._waiting:
             return None
         found = [
             record
             for record in self._earlier
-            if record.get("parent_tool_call_id") == call_id
+            if record.get("parent_tool_call_id") == _of_call(call_id, part)
             and record.get("parent_run_id") == self.execution.run.run_id
             and member.id in {record.get("agent_id"), record.get("team_id")}
         ]
@@ -217,9 +221,9 @@ class Delegation:
             options |= {name: some for name, some in given.items() if some}
         return options  # type: ignore[return-value] # put together by name
 
-    def _note(self, call_id: str | None, run: Any) -> None:
+    def _note(self, call_id: str | None, part: str | None, run: Any) -> None:
         """The leader's call names the run that it led to, and that run the call."""
-        run.parent_tool_call_id = call_id
+        run.parent_tool_call_id = _of_call(call_id, part)
         for tool in self.execution.run.tools or ():
             if tool.tool_call_id == call_id:
                 tool.child_run_id = run.run_id
@@ -233,6 +237,10 @@ class Delegation:
         for name in NAMES:
             if made := getattr(run, name, None):
                 setattr(team_run, name, [*(getattr(team_run, name, None) or ()), *made])
+
+
+def _of_call(call_id: str | None, part: str | None) -> str | None:
+    return call_id if part is None else f"{call_id}/{part}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,9 +286,23 @@ async def delegate_task_to_members(delegation: Delegation, fc: FunctionCall, tas
     Args:
         task: What each member is to do, with all that it needs to know, and what a good answer looks like.
     """
-    async with aclosing(delegation.to_all(fc.call_id, task)) as parts:
+    members = delegation.team.members
+    async with aclosing(delegation.at_once(fc.call_id, [Job(member=member, task=task) for member in members])) as parts:
         async for part in parts:
-            yield part
+            if isinstance(part, PassedOn):
+                yield part
+            else:
+                yield _together(members, part)
+
+
+def _together(members: Sequence[Member], outcomes: Sequence[Outcome]) -> str:
+    """The answers of all members in one text; what failed is told there. Raises MemberFailedError if none of them came to an answer."""
+    if any(outcome.waits for outcome in outcomes):
+        raise WaitsWithinError
+    text = "\n\n".join(f"{named(member)}:\n{outcome.text}" for member, outcome in zip(members, outcomes, strict=True))
+    if all(outcome.failed for outcome in outcomes):
+        raise MemberFailedError(text)
+    return text
 
 
 async def get_member_information(delegation: Delegation) -> str:

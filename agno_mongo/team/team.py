@@ -8,11 +8,13 @@ from typing import Any, TypeAlias, cast
 
 from agno_mongo import renamed
 from agno_mongo.agent.actor import Actor, RunOptions
+from agno_mongo.agent.output_schema import StructuredAnswer
 from agno_mongo.agent.tool_settings import HasTools
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import TeamSession
 from agno_mongo.execution import Execution
 from agno_mongo.messages import ToolExecution
+from agno_mongo.model_loop import AnswerForm
 from agno_mongo.recording import Recording
 from agno_mongo.run.agent import RunOutputEvent
 from agno_mongo.run.team import TeamRunOutput, TeamRunOutputEvent
@@ -21,6 +23,7 @@ from agno_mongo.team.leading import company_of
 from agno_mongo.team.members import check_tree, checked_members, everyone
 from agno_mongo.team.mode import TeamMode
 from agno_mongo.team.settings import TeamSettings
+from agno_mongo.team.task_tools import AnswerAfterTasks, begin_tasks, task_tools
 from agno_mongo.tools.function import Function
 from agno_mongo.tools.signature import FILLED_IN_TYPES
 
@@ -88,7 +91,8 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
 
     def _own_tools(self) -> list[Function]:
         looking_up = [member_information_tool()] if self.get_member_information_tool else []
-        return [*delegating_tools(self._mode), *looking_up, *super()._own_tools()]
+        working = task_tools() if self._mode is TeamMode.tasks else delegating_tools(self._mode)
+        return [*working, *looking_up, *super()._own_tools()]
 
     def _offered(self, execution: Execution, options: RunOptions, *, stream: bool) -> Mapping[str, Any]:
         schema = self._schema_of(options) if self._mode is TeamMode.route else None
@@ -100,8 +104,16 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
     def _take_answer(self, execution: Execution, offered: Mapping[str, Any]) -> None:
         """In mode route an object that the member has answered is the team's answer."""
         answered, run = offered["delegation"].answered, execution.run
-        if self._mode is TeamMode.route and answered is not None and run.messages[-1].role == "tool":
+        is_last = answered is not None and run.messages[-1].role == "tool"
+        if self._mode is TeamMode.route and is_last and not isinstance(answered.content, str):
             run.content, run.content_type = answered.content, answered.content_type
+
+    def _form_of(self, schema: StructuredAnswer | None, execution: Execution) -> AnswerForm | None:
+        """In mode tasks an answer ends the run only once the tasks are done."""
+        if self._mode is not TeamMode.tasks:
+            return schema
+        begin_tasks(execution)
+        return AnswerAfterTasks(context=execution.context, max_iterations=self.max_iterations, schema=schema)
 
     def _looking_back(self, options: RunOptions) -> dict[str, Any]:
         """As the leader's own settings say, and as far as members are shown; between the runs that count stand those of the members."""

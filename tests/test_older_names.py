@@ -22,11 +22,13 @@ from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.renamed import MISSING, OLDER
+from agno_mongo.team.settings import TeamSettings
 from agno_mongo.testing import ScriptedModel
 
 SETTINGS = {field.name for field in fields(AgentSettings)}
 TODAY = {
     "Agent": SETTINGS,
+    "Team": {field.name for field in fields(TeamSettings)},
     "run()": {*RunOptions.__annotations__, "input", "stream_events", "yield_run_output"},
     "MongoDb": set(inspect.signature(MongoDb.__init__).parameters),
     "methods": set(dir(Agent)),

@@ -143,8 +143,7 @@ class TestWhatMembersAreShown:
             await team.arun(f"Question {n}?")
         assert sent(worker) == ["Task 0."]
         assert sent(worker, 3) == [
-            "<team_history_context>\nUser: Question 1?\nTeam: Answer 1.\n\nUser: Question 2?\nTeam: Answer 2.\n"
-            "</team_history_context>\n\nTask 3."
+            "<team_history_context>\nUser: Question 1?\nTeam: Answer 1.\n\nUser: Question 2?\nTeam: Answer 2.\n</team_history_context>\n\nTask 3."
         ]
         assert len(sent(team, 6)) == 2  # the leader itself is shown no history
 

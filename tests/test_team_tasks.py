@@ -45,7 +45,14 @@ def depending(request: ModelRequest) -> ToolCall:
 class TestATeamWithTasks:
     async def test_works_through_its_list_in_the_order_that_the_tasks_need(self, db: MongoDb) -> None:
         finder, writer = member("finder", "The sea is deep."), member("writer", "A poem.")
-        script = [make("Find", "finder", description="About the sea."), depending, execute(1), execute(0), execute(1), "Here it is."]
+        script = [
+            make("Find", "finder", description="About the sea."),
+            depending,
+            execute(1),
+            execute(0),
+            execute(1),
+            "Here it is.",
+        ]
         team = team_of(finder, writer, script=script, db=db, mode="tasks")
         run = await team.arun("A poem.")
         assert run.content == "Here it is."
@@ -70,7 +77,9 @@ class TestATeamWithTasks:
 
     async def test_is_asked_on_while_tasks_are_open_and_not_for_ever(self) -> None:
         worker = member("worker", "ok")
-        team = team_of(worker, script=[make("One", "worker"), "I am done.", "Really.", "Leave me."], mode="tasks", max_iterations=3)
+        team = team_of(
+            worker, script=[make("One", "worker"), "I am done.", "Really.", "Leave me."], mode="tasks", max_iterations=3
+        )
         run = await team.arun("Go.")
         assert run.content == "Leave me."
         assert [str(text).startswith("Not all tasks have ended.") for text in sent(team, 3)].count(True) == 2
@@ -101,7 +110,12 @@ class TestATeamWithTasks:
             ToolCall("execute_task", {"task_id": "x"}),
             ToolCall("update_task_status", {"task_id": "x", "status": "done"}),
         ]
-        team = team_of(member("worker"), script=[calls, [make("One"), make(" one ")], execute(0), "Hm.", "Hm."], mode="tasks", max_iterations=2)
+        team = team_of(
+            member("worker"),
+            script=[calls, [make("One"), make(" one ")], execute(0), "Hm.", "Hm."],
+            mode="tasks",
+            max_iterations=2,
+        )
         run = await team.arun("Go.")
         results = [str(call.result) for call in run.tools or ()]
         assert "There is no member with the id 'nobody'" in results[0]

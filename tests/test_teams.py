@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from typing import Any
 
+import pytest
+from pydantic import BaseModel
+from rich.console import Console
+
+from agno_mongo import stopping
 from agno_mongo.agent import Agent
+from agno_mongo.db.base import SessionType
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
+from agno_mongo.errors import ConfigurationError, ModelError, SessionTypeMismatch
 from agno_mongo.models.base import ModelRequest
 from agno_mongo.run import RunContext, RunOutput, RunStatus, TeamRunOutput
 from agno_mongo.team import Team
 from agno_mongo.testing import ScriptedModel, ToolCall
 from tests.test_commands import Recorder, recorded
+from tests.test_continuing import set_in_entry
 
 __all__ = ["recorded"]
 
@@ -230,8 +239,6 @@ class TestAStream:
 
 class TestAMemberThatComesToNoAnswer:
     async def test_has_failed_and_the_leader_is_told(self, db: MongoDb) -> None:
-        from agno_mongo.errors import ModelError
-
         broken = member("broken", ModelError("overloaded", model="m"))
         team = team_of(broken, script=[give("broken"), "Sorry."], db=db)
         run = await team.arun("Go.")
@@ -290,6 +297,200 @@ class TestAMemberThatComesToNoAnswer:
 
 
 def stopping_runs() -> list[str]:
-    from agno_mongo import stopping
-
     return list(stopping._RUNS)
+
+
+class TestATeamThatCannotBe:
+    def test_has_no_members_or_what_is_none(self) -> None:
+        model = ScriptedModel()
+        with pytest.raises(ConfigurationError, match=r"team 'crew' has no members; pass members=\[Agent\(…\), …\]"):
+            Team(name="crew", model=model)
+        with pytest.raises(ConfigurationError, match="members= takes a list of agents and teams, not Agent"):
+            Team(member("a"), model=model)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match=r"members\[1\] is an Agent or a Team, not str: 'b'"):
+            Team([member("a"), "b"], model=model)
+
+    def test_has_two_members_of_one_id(self) -> None:
+        model, one = ScriptedModel(), member("one")
+        for pair in ([member("a b"), member("A-B")], [Agent(model=model), Agent(model=model)], [one, one]):
+            with pytest.raises(
+                ConfigurationError, match=f"team 'team' has two members with the id '{pair[0].id}'; .* pass id= or name="
+            ):
+                Team(pair, model=model)
+
+    async def test_is_among_its_own_members(self) -> None:
+        db = InMemoryDb()
+        inner = Team([member("a")], name="inner", model=ScriptedModel())
+        team = team_of(inner, script=[], db=db)
+        inner.members.append(team)  # type: ignore[attr-defined]
+        with pytest.raises(ConfigurationError, match="team 'crew' is among its own members: 'crew' → 'inner' → 'crew'"):
+            await team.arun("Go.")
+        assert await db.count_sessions() == 0
+
+    async def test_has_lost_its_members(self) -> None:
+        db = InMemoryDb()
+        team = team_of(member("a"), script=[], db=db)
+        team.members.clear()  # type: ignore[attr-defined]
+        with pytest.raises(ConfigurationError, match="team 'crew' has no members"):
+            await team.arun("Go.")
+        assert await db.count_sessions() == 0
+
+    @pytest.mark.parametrize(
+        ("settings", "error", "words"),
+        [
+            ({"membrs": []}, TypeError, "Team has no setting 'membrs'; did you mean 'members'?"),
+            ({"knowledge": 1}, TypeError, "knowledge bases are not there"),
+            ({"max_iterations": 0}, ConfigurationError, "max_iterations is a whole number from 1"),
+            ({"num_team_history_runs": "3"}, ConfigurationError, "num_team_history_runs is a whole number"),
+            ({"share_member_interactions": 1}, ConfigurationError, "share_member_interactions= takes True or False"),
+            ({"events_to_skip": ["Tea"]}, ConfigurationError, "events_to_skip= names 'Tea', which is no event"),
+            ({"tools": [7]}, ConfigurationError, "tools= takes functions"),
+        ],
+    )
+    def test_has_settings_that_cannot_work(self, settings: dict[str, Any], error: type[Exception], words: str) -> None:
+        with pytest.raises(error) as caught:
+            team_of(member("a"), script=[], **settings)
+        assert words in str(caught.value)
+
+    def test_has_a_tool_of_the_name_of_its_own(self) -> None:
+        def delegate_task_to_member() -> str:
+            return ""
+
+        with pytest.raises(ConfigurationError, match="two tools are named 'delegate_task_to_member'"):
+            team_of(member("a"), script=[], tools=[delegate_task_to_member])
+
+    async def test_a_members_tool_that_runs_its_own_team_is_a_run_of_its_own(self, db: MongoDb) -> None:
+        async def again() -> str:
+            return str((await team.arun("Inner.", session_id="s")).content)
+
+        worker = member("worker", ToolCall("again"), "ok", tools=[again])
+        team = team_of(worker, script=[give("worker"), "From inside.", "From outside."], db=db)
+        assert (await team.arun("Go.")).content == "From outside."
+        assert await tree(db) == [("crew", None, "COMPLETED"), ("worker", "crew", "COMPLETED"), ("crew", None, "COMPLETED")]
+
+
+class TestASessionOfATeam:
+    async def test_is_no_agents(self, db: MongoDb) -> None:
+        team = team_of(member("worker", "ok"), script=["Done."], db=db)
+        await team.arun("Go.")
+        with pytest.raises(SessionTypeMismatch):
+            await Agent(model=ScriptedModel(), db=db, session_id="s").arun("Hi.")
+        assert [session.session_id for session in await db.get_sessions(session_type=SessionType.TEAM)] == ["s"]
+
+    async def test_remembers_through_the_archive(self) -> None:
+        db = InMemoryDb()
+        worker = member("worker", *["ok"] * 30)
+        script = [text for n in range(30) for text in (give("worker"), f"Answer {n}.")]
+        team = team_of(worker, script=script, db=db, add_history_to_context=True, num_history_runs=4)
+        for n in range(30):
+            await team.arun(f"Question {n}?")
+        asked = [text for text in sent(team, -2) if text and str(text).startswith("Question")]
+        assert asked == [f"Question {n}?" for n in range(25, 30)]
+        assert len([run for run in await db.get_runs("s", limit=100) if run.parent_run_id is None]) == 30
+
+    async def test_finds_its_last_run_behind_those_of_many_members(self) -> None:
+        db = InMemoryDb()
+        worker = member("worker", *["ok"] * 90)
+        calls = [give("worker")] * 45
+        team = team_of(worker, script=["first", calls, "second", calls, ModelError("no", model="m")], db=db)
+        await team.arun("1")
+        await team.arun("2")
+        await team.arun("3")
+        assert [run.content for run in await team.aget_runs(limit=2)][:1] == ["second"]
+        assert [run.status.value for run in await team.aget_runs()] == ["COMPLETED", "COMPLETED", "ERROR"]
+        last = await team.aget_last_run_output()
+        assert last is not None
+        assert last.status == RunStatus.error
+
+
+class TestWhatALeaderHasLikeAnAgent:
+    async def test_its_tools_hooks_and_functions_are_given_the_team(self) -> None:
+        seen: list[Any] = []
+
+        def look(team: Team, agent: Any) -> str:
+            seen.append((team.name, agent))
+            return "seen"
+
+        def hook(team: Any, agent: Any = None) -> None:
+            seen.append((team.name, agent))
+
+        def instructions(team: Team) -> str:
+            return f"You are {team.name}."
+
+        team = team_of(
+            member("a"),
+            script=[ToolCall("look"), "Done."],
+            tools=[look],
+            pre_hooks=[hook],
+            post_hooks=[hook],
+            instructions=instructions,
+        )
+        await team.arun("Go.")
+        assert seen == [("crew", None)] * 3
+        assert sent(team)[0].startswith("You are crew.")
+
+    async def test_a_schema_for_its_answer(self) -> None:
+        class Answer(BaseModel):
+            n: int
+
+        team = team_of(member("a", "1"), script=[give("a"), "none", '{"n": 1}'], output_schema=Answer)
+        assert (await team.arun("Go.")).content == Answer(n=1)
+
+    async def test_a_limit_of_calls_and_its_own_past(self, db: MongoDb) -> None:
+        script = ["one", [give("a"), give("a")], ToolCall("get_chat_history"), "two"]
+        team = team_of(member("a", "ok"), script=script, db=db, tool_call_limit=1, read_chat_history=True)
+        await team.arun("first")
+        await team.arun("second")
+        assert "This run may call tools 1 times" in sent(team, 2)[-1]
+        team = team_of(member("a"), script=[ToolCall("get_chat_history"), "three"], db=db, read_chat_history=True)
+        await team.arun("third")
+        assert '"user": "first", "assistant": "one"' in sent(team, 1)[-1]
+
+    async def test_checkpoints_with_the_runs_of_its_members(self, db: MongoDb) -> None:
+        stored: list[Any] = []
+
+        async def look(_request: ModelRequest) -> str:
+            session = await db.get_session("s")
+            stored.extend(session.unfinished_runs)
+            return "Done."
+
+        team = team_of(member("a", "ok"), script=[give("a"), look], db=db, checkpoint="tool-batch")
+        await team.arun("Go.")
+        [unfinished] = stored
+        assert (unfinished.tools[0].result, [run.content for run in unfinished.member_responses]) == ("ok", ["ok"])
+
+    async def test_its_run_goes_on_after_a_crash_with_what_members_had_come_to(self, db: MongoDb) -> None:
+        async def crash(_request: ModelRequest) -> str:
+            reached.set()
+            await asyncio.sleep(60)
+            return "never"
+
+        reached = asyncio.Event()
+        team = team_of(member("a", "from a"), script=[give("a"), crash], db=db, checkpoint="tool-batch")
+        task = asyncio.create_task(team.arun("Go.", run_id="r"))
+        await reached.wait()
+        other = team_of(member("a"), script=["Done."], db=db, checkpoint="tool-batch")
+        await set_in_entry(db, "r", lease_until=1.0)
+        done = await other.acontinue_run(run_id="r")
+        assert (done.content, sent(other)[-1]) == ("Done.", "from a")
+        assert [run.content for run in done.member_responses] == ["from a"]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert await tree(db) == [("a", "crew", "COMPLETED"), ("crew", None, "COMPLETED")]
+
+
+class TestOnTheTerminal:
+    @pytest.mark.parametrize("stream", [True, False])
+    def test_the_members_answers_are_shown_if_asked(self, stream: bool) -> None:
+        def shown(**settings: Any) -> str:
+            text = io.StringIO()
+            team = team_of(member("poet", "Roses."), script=[give("poet", "A poem."), "Here it is."], **settings)
+            team.print_response("Go.", console=Console(file=text, width=90, color_system=None), stream=stream)
+            return text.getvalue()
+
+        plain, full = shown(), shown(show_members_responses=True)
+        for text in (plain, full):
+            assert "delegate_task_to_member(member_id='poet', task='A poem.')" in text
+            assert "Here it is." in text
+        assert "Roses." not in plain
+        assert full.index("Response of poet") < full.index("Roses.") < full.index("Here it is.")

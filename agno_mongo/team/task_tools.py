@@ -24,7 +24,9 @@ from agno_mongo.tools.pausing import WaitsWithinError
 
 _log = logging.getLogger("agno_mongo")
 
-_GO_ON = "Go on with them, change the plan, or call mark_all_complete if the goal is reached or out of reach; then write the answer."
+_GO_ON = (
+    "Go on with them, change the plan, or call mark_all_complete if the goal is reached or out of reach; then write the answer."
+)
 
 
 class TaskFailedError(ToldToModelError):

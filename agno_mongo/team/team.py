@@ -96,9 +96,7 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
 
     def _offered(self, execution: Execution, options: RunOptions, *, stream: bool) -> Mapping[str, Any]:
         schema = self._schema_of(options) if self._mode is TeamMode.route else None
-        delegation = Delegation(
-            team=cast("Any", self), execution=execution, options=options, stream=stream, output_schema=schema
-        )
+        delegation = Delegation(team=cast("Any", self), execution=execution, options=options, stream=stream, output_schema=schema)
         return {**super()._offered(execution, options, stream=stream), "delegation": delegation}
 
     def _take_answer(self, execution: Execution, offered: Mapping[str, Any]) -> None:

@@ -28,11 +28,7 @@ LIBRARY = {
 
 
 def look_up(run_context: RunContext, words: list[str]) -> str:
-    """Look words up in the library. What is found is noted for all members.
-
-    Args:
-        words: Single words, such as "depth".
-    """
+    """Look up single words, such as "depth", in the library. What is found is noted for all members."""
     found = [text for word, text in LIBRARY.items() if word in words]
     run_context.state.append("notes", *found)
     return "\n".join(found) or f"Nothing. There is something on: {', '.join(LIBRARY)}."

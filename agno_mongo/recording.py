@@ -54,11 +54,9 @@ class Recording:
         return media.once(record if self.store_tool_messages else without_tool_messages(record))
 
     async def _plain(self, run: Any) -> dict[str, Any]:
-        record: dict[str, Any] = run.to_dict()
+        record: dict[str, Any] = run.to_dict() if self.store_member_responses else run.own_dict()
         # They are the tools', seen by whoever is to answer.
         record.pop("requirements", None)
-        if not self.store_member_responses:
-            record.pop("member_responses", None)
         if not self.store_media:
             record |= {name: await self.kept(record[name]) for name in ("input", "messages", "events") if name in record}
             record |= await self.kept({name: record[name] for name in media.NAMES.intersection(record)})

@@ -388,6 +388,16 @@ class TestASessionOfATeam:
         assert asked == [f"Question {n}?" for n in range(25, 30)]
         assert len([run for run in await db.get_runs("s", limit=100) if run.parent_run_id is None]) == 30
 
+    async def test_is_forked_and_taken_back_with_the_members_runs(self, db: MongoDb) -> None:
+        team = team_of(member("worker", "ok", "ok"), script=[give("worker"), "one", give("worker"), "two"], db=db)
+        first = await team.arun("1")
+        await team.arun("2")
+        fork = await db.fork_session("s", first.run_id, new_session_id="f")
+        assert [run.parent_run_id is None for run in fork.runs or ()] == [False, True]
+        assert (await team_of(member("a"), script=["three"], db=db, session_id="f").arun("3")).content == "three"
+        back = await db.rewind_session("s", first.run_id)  # type: ignore[arg-type]
+        assert [getattr(run, "content", None) for run in back.runs or ()] == ["ok", "one"]
+
     async def test_finds_its_last_run_behind_those_of_many_members(self) -> None:
         db = InMemoryDb()
         worker = member("worker", *["ok"] * 90)

@@ -146,6 +146,10 @@ class BaseRunOutput(StoredModel):
         """The calls that wait for a person, in this run and in those within it."""
         return []
 
+    def own_dict(self) -> dict[str, Any]:
+        """The run as it is stored, without the runs within it."""
+        return self.to_dict()
+
     def inner_records(self) -> list[dict[str, Any]]:
         """The runs within this one, as far as the run itself has them, each before the one that it belongs to."""
         return []

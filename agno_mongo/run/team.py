@@ -151,6 +151,10 @@ class TeamRunOutput(MessageRunOutput):
         """What the event says that the team has come to its answer."""
         return super().completed_data() | {"member_responses": self.member_responses}
 
+    def own_dict(self) -> dict[str, Any]:
+        """The run as it is stored, without its members'."""
+        return super().to_dict()
+
     def to_dict(self) -> dict[str, Any]:
         """The run as it is stored, with what its members' runs have stored."""
         stored = super().to_dict()
@@ -177,9 +181,8 @@ def _requirements_within(run: RunOutput | TeamRunOutput) -> list[RunRequirement]
 
 
 def _record_of(run: RunOutput | TeamRunOutput) -> dict[str, Any]:
-    record = run.to_dict()
-    for name in ("requirements", "member_responses"):
-        record.pop(name, None)
+    record = run.own_dict()
+    record.pop("requirements", None)
     return record
 
 

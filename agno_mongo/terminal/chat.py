@@ -53,7 +53,7 @@ _COMMAND = re.compile(r"/(\w+)(?:\s+(.*))?$", re.DOTALL)
 
 
 class Talker(Protocol):
-    """What a chat needs of an agent."""
+    """What a chat needs of an agent, or a team."""
 
     SESSION_TYPE: ClassVar[SessionType]
     db: MongoDb | None

@@ -137,7 +137,11 @@ class Delegation:
                     unfinished -= 1
         finally:
             await ended(*tasks)
-        yield [task.result() for task in tasks]
+        outcomes = [task.result() for task in tasks]
+        for outcome in outcomes:
+            if outcome.failure is not None:
+                raise outcome.failure
+        yield outcomes
 
     async def _one_of_many(self, happenings: asyncio.Queue[Any], call_id: str | None, job: Job) -> Outcome:
         limit = self.team.tool_timeout
@@ -147,6 +151,10 @@ class Delegation:
             await asyncio.wait((work,), timeout=limit)
             if work.done():
                 outcome = work.result()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as failure:  # noqa: BLE001 - raised again where the run is read, which would wait for ever
+            outcome = Outcome(text="", failure=failure)
         finally:
             await ended(work)
         await happenings.put(None)
@@ -250,6 +258,7 @@ class Outcome:
     text: str
     failed: bool = False
     waits: bool = False
+    failure: BaseException | None = None
 
 
 def _told_again(member: Member, run: Any) -> str:

@@ -105,6 +105,17 @@ class TestBroadcast:
         run = await team_of(*broken, script=[TO_ALL, "Sorry."], mode="broadcast").arun("Go.")
         assert [call.tool_call_error for call in run.tools or ()] == [True]
 
+    async def test_raises_what_is_no_error_of_a_members_where_the_run_is_read(self) -> None:
+        class Broken(BaseException):
+            pass
+
+        async def fails() -> str:
+            raise Broken
+
+        members = [member("a", ToolCall("fails"), tools=[fails]), member("b", "ok")]
+        with pytest.raises(Broken):
+            await asyncio.wait_for(team_of(*members, script=[TO_ALL], mode="broadcast").arun("Go."), 5)
+
     async def test_streams_all_members_and_stops_all_when_the_reader_leaves(self) -> None:
         db, ended = InMemoryDb(), []
 

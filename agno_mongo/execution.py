@@ -39,10 +39,10 @@ from agno_mongo.errors import (
     StoreError,
     UnstorableValueError,
 )
-from agno_mongo.history import told_runs
+from agno_mongo.history import runs_of, told_runs
 from agno_mongo.messages import Metrics
 from agno_mongo.recording import Recording, paused_entry
-from agno_mongo.resuming import FaultOf, Past, take_up
+from agno_mongo.resuming import FaultOf, Past, entry_of_inner, take_up
 from agno_mongo.run.agent import (
     RunCancelledEvent,
     RunCompletedEvent,
@@ -109,7 +109,7 @@ class Settings:
     checkpoint: CheckpointWhen = "runs"
     continues: bool = False
     answers: tuple[Answer, ...] | None = None
-    fault_of: FaultOf = lambda _: None
+    fault_of: FaultOf = lambda _tool, _of: None
     paused_run: BaseRunOutput | None = None
     recording: Recording = field(default_factory=Recording)
     cache: SessionCache | None = None
@@ -326,12 +326,16 @@ class Execution:
 
     async def _begun(self, begin: RunBegin) -> RunBegun:
         if self._db is None:
-            return _unstored(begin, self._settings) if self._within is None else self._within.begun_within(begin)
+            return _unstored(begin, self._settings) if self._within is None else self._begun_within(self._within, begin)
         claim = Claim(key=begin.key, run_id=begin.run_id, continued_by=self._continued_by, attempt=self._attempt)
         self._upkeep = Upkeep(self._db, claim, begin.lease, self._stopping.request)
         if self._settings.continues:
             return await self._db.take_over_run(claim, begin)
         return await self._db.begin_run(begin)
+
+    def _begun_within(self, outer: Execution, begin: RunBegin) -> RunBegun:
+        begun = outer.begun_within(begin)
+        return replace(begun, entry=outer.handed_over(begin.run_id)) if self._settings.continues else begun
 
     def _take_up(self, entry: Mapping[str, Any]) -> None:
         self.past = take_up(self.run, self._settings.key.session_id, entry, self._settings.fault_of)
@@ -507,6 +511,7 @@ class Execution:
         record, unstorable_parts = values.encode_lenient(await self._settings.recording.last_record(self.run), path="run")
         counters = _added(self._counters, self.run.metrics.counters())
         if self._within is not None:
+            counters = {name: amount - self.past.counted.get(name, 0) for name, amount in counters.items()}
             self._within.adopt([*self._member_records, record], changes, counters)
             return (), [*unstorable, *unstorable_parts]
         return await self._finish_run(record, changes, counters), [*unstorable, *unstorable_parts]
@@ -530,7 +535,7 @@ class Execution:
             attempt=self._attempt,
             continued_by=self._continued_by,
             on_state_conflict=self._settings.on_state_conflict,
-            history_runs=max(self._settings.history_runs, self.runs_shown),
+            history_runs=max(self._settings.history_runs, self.runs_shown) + len(self._member_records),
             retention=self.session.retention,
             entry_has_media=self._entry_has_media,
         )
@@ -563,10 +568,20 @@ class Execution:
 
     # Runs within this one.
 
-    def begun_within(self, _begin: RunBegin) -> RunBegun:
-        """What a run within this one begins with: the session, and the state as this run has it now."""
+    def begun_within(self, begin: RunBegin) -> RunBegun:
+        """What a run within this one begins with: the session, with those of its runs that the component has run before, and the state as this
+        run has it now.
+        """
         state, _ = encoded_state(self.context.session_state, self._base_state)
-        return RunBegun(session=self.session, state=state, state_revision=None)
+        outermost = self
+        while outermost._within is not None:
+            outermost = outermost._within
+        runs = runs_of(outermost.session.runs or (), begin.component_id) if begin.runs_wanted else []
+        return RunBegun(session=self.session.model_copy(update={"runs": runs}), state=state, state_revision=None)
+
+    def handed_over(self, run_id: str) -> dict[str, Any]:
+        """What a run within this one that has paused goes on from. It is that run's from now on, until it is adopted again."""
+        return entry_of_inner(self._member_records, run_id, self.past.answers)
 
     def adopt(self, records: Sequence[dict[str, Any]], changes: Sequence[states.Change], counters: Mapping[str, float]) -> None:
         """Take over what a run within this one has come to: its record, to be stored before this run's own, and its changes to the state,
@@ -605,6 +620,7 @@ def _unstored(begin: RunBegin, settings: Settings) -> RunBegun:
         given = paused.input or RunInput()
         entry |= {"input": given.input_content, **given.media(), "started_at": paused.created_at}
         entry |= {"pending": [], "answers": begin.answers}
+        entry["inner"] = [values.encode_lenient(record, path="run")[0] for record in paused.inner_records()]
         begin = replace(begin, state=values.encode(paused.session_state or {}, path="session_state"))
     session = SESSION_CLASSES[key.session_type](
         session_id=key.session_id,

@@ -45,6 +45,15 @@ def told_runs(
     ]
 
 
+def runs_of(runs: Iterable[BaseRunOutput], component_id: str | None) -> list[BaseRunOutput]:
+    """The runs of a component within those of others, as if each had been a conversation with it."""
+    return [
+        run.model_copy(update={"parent_run_id": None})
+        for run in runs
+        if component_id in {getattr(run, "agent_id", None), getattr(run, "team_id", None)}
+    ]
+
+
 def conversation(
     runs: Iterable[BaseRunOutput],
     *,

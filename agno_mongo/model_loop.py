@@ -29,7 +29,7 @@ class AnswerForm(Protocol):
     """What form an answer must have."""
 
     @property
-    def response_format(self) -> Mapping[str, Any]:
+    def response_format(self) -> Mapping[str, Any] | None:
         """What the model's request says of it."""
         ...
 

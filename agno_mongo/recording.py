@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from agno_mongo import media
 from agno_mongo.messages import without_media
 from agno_mongo.run.base import BaseRunOutput
-from agno_mongo.run.stored import without_tool_messages
+from agno_mongo.run.stored import OF_THE_ENTRY, without_tool_messages
 
 E = TypeVar("E")
 
@@ -21,7 +21,8 @@ class Recording:
 
     Without ``store_media`` a note stands in the place of images, sounds and files; without ``store_tool_messages`` nothing is stored of what
     tools were asked and answered, with ``store_history_messages`` the history that the run was shown is. With ``store_events`` its events are,
-    but for those named in ``events_to_skip``.
+    but for those named in ``events_to_skip``. Without ``store_member_responses`` a team's run is stored without its members', which are stored
+    beside it.
     """
 
     store_media: bool = True
@@ -29,10 +30,11 @@ class Recording:
     store_history_messages: bool = False
     store_events: bool = False
     events_to_skip: frozenset[str] = frozenset()
+    store_member_responses: bool = True
 
     def noted(self, event: E, run: BaseRunOutput) -> E:
         """The event, which becomes part of ``run`` if its events are stored."""
-        if self.store_events and getattr(event, "event", None) not in self.events_to_skip:
+        if self.store_events and getattr(event, "event", None) not in self.events_to_skip and _is_of(event, run):
             if run.events is None:
                 run.events = []
             run.events.append(event)
@@ -52,7 +54,7 @@ class Recording:
         return media.once(record if self.store_tool_messages else without_tool_messages(record))
 
     async def _plain(self, run: Any) -> dict[str, Any]:
-        record: dict[str, Any] = run.to_dict()
+        record: dict[str, Any] = run.to_dict() if self.store_member_responses else run.own_dict()
         # They are the tools', seen by whoever is to answer.
         record.pop("requirements", None)
         if not self.store_media:
@@ -66,32 +68,18 @@ class Recording:
         return value if self.store_media else await asyncio.to_thread(without_media, value)
 
 
+def _is_of(event: Any, run: BaseRunOutput) -> bool:
+    """True for an event of the run itself, and not of one within it, which has its own."""
+    return getattr(event, "run_id", None) in {None, "", run.run_id}
+
+
 def paused_entry(run: Any, record: Mapping[str, Any], *, input_changed: bool) -> dict[str, Any]:
     """What the run's entry has while it waits, beside what it had when it began."""
-    rest = {name: value for name, value in record.items() if name not in _OF_THE_ENTRY}
-    pending = sorted(tool.tool_call_id or "" for tool in run.tools or () if tool.is_paused)
+    rest = {name: value for name, value in record.items() if name not in OF_THE_ENTRY}
     lists = {name: record.get(name) or [] for name in ("messages", "tools")}
     metrics = record.get("metrics") or {}
-    own = {**lists, "metrics": metrics, "counted": metrics, "pending": pending, "run": rest}
+    own = {**lists, "metrics": metrics, "counted": metrics, "pending": run.pending_calls(), "run": rest}
     if not input_changed:
         return own
     given = record.get("input") or {}
     return {**own, "input": given.get("input_content"), **{name: given.get(name) for name in media.OF_INPUT}}
-
-
-_OF_THE_ENTRY = frozenset(
-    {
-        "run_id",
-        "session_id",
-        "user_id",
-        "input",
-        "messages",
-        "tools",
-        "metrics",
-        "created_at",
-        "status",
-        "attempt",
-        "parent_run_id",
-    }
-)
-"""Fields of a run that its entry in ``active_runs`` has by itself, or as whose entry it is."""

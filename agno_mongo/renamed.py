@@ -19,29 +19,40 @@ P = ParamSpec("P")
 T = TypeVar("T")
 ComponentT = TypeVar("ComponentT")
 
+_OF_ACTORS: Final[Mapping[str, str]] = {
+    "storage": "db",
+    "extra_data": "metadata",
+    "context": "dependencies",
+    "add_context": "add_dependencies_to_context",
+    "resolve_context": "resolve_in_context",
+    "add_state_in_messages": "resolve_in_context",
+    "add_messages": "additional_input",
+    "add_history_to_messages": "add_history_to_context",
+    "num_history_responses": "num_history_runs",
+    "add_name_to_instructions": "add_name_to_context",
+    "add_datetime_to_instructions": "add_datetime_to_context",
+    "add_session_summary_references": "add_session_summary_to_context",
+    "search_previous_sessions_history": "search_past_sessions",
+    "search_session_history": "search_past_sessions",
+    "num_history_sessions": "num_past_sessions_to_search",
+    "num_past_session_runs": "num_past_session_runs_in_search",
+    "create_default_system_message": "build_context",
+    "create_default_user_message": "build_user_context",
+    "response_model": "output_schema",
+    "stream_intermediate_steps": "stream_events",
+}
+"""Older names of settings that agents and teams have."""
+
 OLDER: Final[Mapping[str, Mapping[str, str]]] = {
-    "Agent": {
-        "storage": "db",
-        "agent_id": "id",
-        "extra_data": "metadata",
-        "context": "dependencies",
-        "add_context": "add_dependencies_to_context",
-        "resolve_context": "resolve_in_context",
-        "add_state_in_messages": "resolve_in_context",
-        "add_messages": "additional_input",
-        "add_history_to_messages": "add_history_to_context",
-        "num_history_responses": "num_history_runs",
-        "add_name_to_instructions": "add_name_to_context",
-        "add_datetime_to_instructions": "add_datetime_to_context",
-        "add_session_summary_references": "add_session_summary_to_context",
-        "search_previous_sessions_history": "search_past_sessions",
-        "search_session_history": "search_past_sessions",
-        "num_history_sessions": "num_past_sessions_to_search",
-        "num_past_session_runs": "num_past_session_runs_in_search",
-        "create_default_system_message": "build_context",
-        "create_default_user_message": "build_user_context",
-        "response_model": "output_schema",
-        "stream_intermediate_steps": "stream_events",
+    "Agent": {**_OF_ACTORS, "agent_id": "id"},
+    "Team": {
+        **_OF_ACTORS,
+        "team_id": "id",
+        "team_session_state": "session_state",
+        "enable_team_history": "add_history_to_context",
+        "num_of_interactions_from_history": "num_history_runs",
+        "read_team_history": "read_chat_history",
+        "add_member_tools_to_system_message": "add_member_tools_to_context",
     },
     "run()": {
         "message": "input",
@@ -80,7 +91,6 @@ _INSTEAD: Final[Mapping[str, str]] = {
     "the package logs to logging.getLogger('agno_mongo'); set its level": "debug_mode debug_level",
     "a session is named by set_session_name()": "session_name",
     "the input of run() is the user's message": "user_message",
-    "give the agent to a Team(members=[…])": "team",
     "history is limited by num_history_runs, num_history_messages and num_history_tokens": "compaction",
     "results are stored and sent whole; max_tool_calls_from_history limits those of earlier runs": (
         "compress_tool_results compression_manager offload_tool_results"
@@ -106,8 +116,16 @@ _INSTEAD_OF_MODELS: Final[Mapping[str, str]] = {
 
 _OTHER_TABLES = "sessions, archive and media are all that is stored; session_table= names them"
 
+_NOT_THERE: Final[Mapping[str, str]] = {name: reason for reason, names in _INSTEAD.items() for name in names.split()}
+
 MISSING: Final[Mapping[str, Mapping[str, str]]] = {
-    "Agent": {name: reason for reason, names in _INSTEAD.items() for name in names.split()},
+    "Agent": {**_NOT_THERE, "team": "give the agent to a Team(members=[…])"},
+    "Team": {
+        **_NOT_THERE,
+        "parent_team_id": "a team that is a member of another knows it by parent_run_id of its runs",
+        "callable_members_cache_key": "members= is a list",
+        "enable_agentic_context": "share_member_interactions= shows members what others have answered",
+    },
     "run()": {
         "debug_mode": "the package logs to logging.getLogger('agno_mongo'); set its level",
         "knowledge_filters": "knowledge bases are not there; give the model a tool that searches yours",
@@ -232,6 +250,11 @@ def older_method(
 
     older.__name__ = name
     return older
+
+
+def older_value(owner: str, setting: str, older: str, today: str) -> None:
+    """Warn of a setting's value that has another name today."""
+    _warn(f"{owner}({setting}={older!r})", f"{owner}({setting}={today!r})")
 
 
 def _table_of(owner: str) -> str:

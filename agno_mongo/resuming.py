@@ -8,18 +8,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from agno_mongo import media
 from agno_mongo.db import values
 from agno_mongo.db.checkpoints import with_changes
 from agno_mongo.db.documents import ActiveRun
 from agno_mongo.errors import CorruptSession, RunIsPaused
 from agno_mongo.history import SYSTEM_ROLES, finished_rounds
 from agno_mongo.messages import Message, Metrics, ToolExecution, is_message
-from agno_mongo.run.base import BaseRunOutput
-from agno_mongo.run.requirement import Answer, requirements_of, take_answer
+from agno_mongo.run.base import BaseRunOutput, RunStatus
+from agno_mongo.run.requirement import Answer, key_of_call, requirements_of, take_answer
+from agno_mongo.run.stored import OF_THE_ENTRY
 from agno_mongo.tools.result import KINDS
 
-FaultOf = Callable[[ToolExecution], "str | None"]
-"""Says what is wrong with a call that was answered; None if nothing is."""
+FaultOf = Callable[[ToolExecution, "str | None"], "str | None"]
+"""Says what is wrong with a call that was answered; None if nothing is. Of a run within the run the id of its agent or team is given, too."""
 
 
 @dataclass(kw_only=True)
@@ -28,8 +30,8 @@ class Past:
 
     ``finished_rounds`` are the messages from which it goes on, the user's and all that followed; ``paused_round`` are the calls of the last of
     them if it had paused there. ``state_changes`` and ``metadata`` are those that it had come to, ``counted`` what the session's metrics have of it already,
-    after ``duration`` seconds. ``inner`` are the records of runs within it that had finished, with their metrics, ``steps`` a workflow's finished steps, both encoded.
-    ``is_cancelled``: somebody wanted it to stop.
+    after ``duration`` seconds. ``inner`` are the records of runs within it that had finished, with their metrics, ``steps`` a workflow's finished
+    steps, both encoded; among the former runs that wait, for which some of ``answers`` are. ``is_cancelled``: somebody wanted it to stop.
     """
 
     finished_rounds: list[Message] = field(default_factory=list)
@@ -41,6 +43,7 @@ class Past:
     inner: list[dict[str, Any]] = field(default_factory=list)
     inner_metrics: list[Metrics] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
+    answers: Sequence[dict[str, Any]] = ()
     is_cancelled: bool = False
 
 
@@ -63,18 +66,24 @@ def take_up(run: Any, session_id: str, entry: Mapping[str, Any], fault_of: Fault
 def _taken_up(run: Any, session_id: str, entry: Mapping[str, Any], fault_of: FaultOf) -> Past:
     active = ActiveRun.model_validate(values.decode(dict(entry)))
     run.input, run.created_at, run.metrics = active.run_input, int(active.started_at), active.metrics
-    past = _rounds(run, session_id, active, fault_of)
+    answering = _Answering(active.answers or (), run, session_id, fault_of)
+    past = _rounds(run, active, answering)
     if active.counted is not None:
         past.counted, past.duration = active.counted.counters(), active.counted.duration or 0.0
     past.state_changes = entry.get("state_changes") or []
     with_changes({}, past.state_changes)
     past.inner, past.steps = list(entry.get("inner") or ()), list(entry.get("steps") or ())
     past.inner_metrics = [Metrics.model_validate(record.get("metrics") or {}) for record in past.inner]
+    past.answers = entry.get("answers") or ()
+    if past.paused_round:
+        answering.check_inner(past.inner)
+    for name, value in run.inner_fields(run.run_id, [one for one in active.inner or () if not is_waiting(one)]).items():
+        setattr(run, name, value)
     past.is_cancelled = active.cancelled is not None
     return past
 
 
-def _rounds(run: Any, session_id: str, active: ActiveRun, fault_of: FaultOf) -> Past:
+def _rounds(run: Any, active: ActiveRun, answering: _Answering) -> Past:
     said = _without_own_system(active)
     rounds = finished_rounds(said)
     waits = active.pending is not None and len(rounds) < len(said)
@@ -87,7 +96,7 @@ def _rounds(run: Any, session_id: str, active: ActiveRun, fault_of: FaultOf) -> 
     tools = stored.tools or []
     if waits:
         past.paused_round = tools[-len(said[len(rounds)].tool_calls or ()) :]
-        _take_answers(past.paused_round, active.answers or [], run, session_id, fault_of)
+        answering.take(past.paused_round)
     run.tools = [tool for tool in tools if waits or tool.tool_call_id in answered] or None
     run.requirements = requirements_of(run.tools)
     past.metadata = stored.metadata
@@ -109,20 +118,74 @@ def _without_own_system(active: ActiveRun) -> list[Message]:
     return [message for message in active.messages or () if id(message) not in left_out]
 
 
-def _take_answers(
-    waiting: Sequence[ToolExecution], answers: Sequence[dict[str, Any]], run: BaseRunOutput, session_id: str, fault_of: FaultOf
-) -> None:
-    given = {answer["tool_call_id"]: Answer(**answer) for answer in answers}
-    for tool in waiting:
-        if not tool.is_paused:
-            continue
-        call_id = tool.tool_call_id or ""
-        fault = take_answer(tool, given.get(call_id, Answer(tool_call_id=call_id))) or fault_of(tool)
-        if fault:
-            raise RunIsPaused(
-                f"run {run.run_id!r} of session {session_id!r} stays paused: the call {call_id!r} of "
-                f"{tool.tool_name!r} cannot go on: {fault}",
-                session_id=session_id,
-                run_id=run.run_id or "",
-                missing=(call_id,),
-            )
+def is_waiting(record: Mapping[str, Any]) -> bool:
+    """True for the record of a run that waits for a person."""
+    return record.get("status") == RunStatus.paused.value
+
+
+@dataclass(frozen=True)
+class _Answering:
+    """The answers to what a run and the runs within it wait for."""
+
+    answers: Sequence[dict[str, Any]]
+    run: BaseRunOutput
+    session_id: str
+    fault_of: FaultOf
+
+    def take(self, waiting: Sequence[ToolExecution], member_run_id: str | None = None, member_id: str | None = None) -> None:
+        """Let the calls of the run, or of one within it, go on as they were answered. Raises RunIsPaused if an answer is not what its call needs."""
+        given = {answer.tool_call_id: answer for answer in map(_answer, self.answers) if answer.member_run_id == member_run_id}
+        for tool in waiting:
+            if not tool.is_paused:
+                continue
+            call_id = tool.tool_call_id or ""
+            fault = take_answer(tool, given.get(call_id, Answer(tool_call_id=call_id))) or self.fault_of(tool, member_id)
+            if fault:
+                run_id = self.run.run_id
+                raise RunIsPaused(
+                    f"run {run_id!r} of session {self.session_id!r} stays paused: the call {call_id!r} of "
+                    f"{tool.tool_name!r} cannot go on: {fault}",
+                    session_id=self.session_id,
+                    run_id=run_id or "",
+                    missing=(key_of_call(call_id, member_run_id),),
+                )
+
+    def check_inner(self, inner: Sequence[dict[str, Any]]) -> None:
+        """Raise RunIsPaused if a run within the run could not go on as it was answered. Nothing of it is changed."""
+        for record in filter(is_waiting, inner):
+            tools = [ToolExecution.model_validate(values.decode(tool)) for tool in record.get("tools") or ()]
+            self.take(tools, str(record.get("run_id")), record.get("agent_id") or record.get("team_id"))
+
+
+def _answer(stored: Mapping[str, Any]) -> Answer:
+    return Answer(**stored)
+
+
+def entry_of_inner(records: list[dict[str, Any]], run_id: str, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a run within another goes on from, in the shape of an entry of its own. It is taken out of the outer run's ``records``, with the runs
+    within it.
+    """
+    inside = {run_id}
+    for record in reversed(records):
+        if record.get("parent_run_id") in inside:
+            inside.add(str(record.get("run_id")))
+    own = next(record for record in records if record.get("run_id") == run_id)
+    below = [record for record in records if record is not own and record.get("run_id") in inside]
+    records[:] = [record for record in records if record.get("run_id") not in inside]
+    counted = Metrics.model_validate(own.get("metrics") or {})
+    for record in below:
+        counted.add(Metrics.model_validate(record.get("metrics") or {}))
+    given = own.get("input") or {}
+    return {
+        "input": given.get("input_content"),
+        **{name: given[name] for name in media.NAMES.intersection(given)},
+        "started_at": own.get("created_at") or 0,
+        **{name: own.get(name) for name in ("messages", "tools", "metrics")},
+        "run": {name: value for name, value in own.items() if name not in OF_THE_ENTRY},
+        "pending": [],
+        "counted": counted.to_dict(),
+        "inner": below,
+        "answers": [
+            {name: value for name, value in answer.items() if name != "member_run_id" or value != run_id} for answer in answers
+        ],
+    }

@@ -25,8 +25,8 @@ from agno_mongo.run.agent import (
 from agno_mongo.run.base import RunContext
 from agno_mongo.threads import LeftError
 from agno_mongo.tools import pausing
-from agno_mongo.tools.calling import Calling, ToolTimeoutError, ended
-from agno_mongo.tools.function import BadToolArgumentsError, Function, FunctionCall
+from agno_mongo.tools.calling import Calling, PassedOn, ToolTimeoutError, ended
+from agno_mongo.tools.function import BadToolArgumentsError, Function, FunctionCall, ToldToModelError
 from agno_mongo.tools.result import media_of, result_text
 
 _log = logging.getLogger("agno_mongo")
@@ -66,6 +66,7 @@ class _Call:
     execution: ToolExecution
     function: Function | None
     refused: bool = False
+    waits_within: bool = False
     shown: list[str] = field(default_factory=list)
     unshown: list[str] = field(default_factory=list)
     is_over: bool = False
@@ -162,7 +163,7 @@ class ToolRound:
     @property
     def is_paused(self) -> bool:
         """True if a call waits for a person."""
-        return any(execution.is_paused for execution in self.executions)
+        return any(call.waits_within or call.execution.is_paused for call in self._calls)
 
     @property
     def shown(self) -> list[str]:
@@ -211,8 +212,10 @@ class ToolRound:
         try:
             execution.result = await self._result(call, happenings)
             execution.tool_call_error = False
-        except (BadToolArgumentsError, ToolTimeoutError, LeftError) as error:
+        except (ToldToModelError, ToolTimeoutError, LeftError) as error:
             execution.result, execution.tool_call_error = str(error), True
+        except pausing.WaitsWithinError:
+            call.waits_within = True
         except AgentRunException as error:
             execution.result, execution.tool_call_error, call.raised = str(error), True, error
         except Exception as error:  # noqa: BLE001 - whatever a tool raises is for the model to hear
@@ -260,7 +263,13 @@ class ToolRound:
 
     def _events_of(self, happening: Any) -> Iterator[RunOutputEvent]:
         if isinstance(happening, _Call):
-            yield self._outcome(happening)
+            if happening.waits_within:
+                happening.is_over = True
+            else:
+                yield self._outcome(happening)
+        elif isinstance(happening[1], PassedOn):
+            yield happening[1].event
+            return
         elif isinstance(happening[1], CustomEvent):
             yield self._own(happening[1], happening[0])
         else:

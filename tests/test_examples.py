@@ -223,6 +223,24 @@ def test_get_session_finds_the_runs_of_the_process_before(place: Place) -> None:
     assert second.count("    asked:    What is the capital of Japan?\n    answered: The capital of Japan is Tokyo.\n") == 2
 
 
+# research_team.py
+
+
+def test_a_research_team_keeps_its_members_runs_and_its_notes(place: Place) -> None:
+    first = place.run("research_team.py")
+    second = place.run("research_team.py")
+
+    for title in ("Message", "Tools", "Response of Searcher", "Response of Checker", "Response"):
+        assert f"╭─ {title} ─" in first
+    assert "The notes bear it out." in first
+    assert "From the library: The Challenger Deep is the deepest known point" in answers(first)[0]
+    assert "has 2 notes and 3 runs:" in first
+    assert re.findall(r"^( +)(\w+): COMPLETED", first, re.MULTILINE) == [
+        ("        ", "Searcher"), ("        ", "Checker"), ("    ", "Research"),
+    ]  # fmt: skip
+    assert "has 4 notes and 6 runs:" in second
+
+
 # long_session.py
 
 

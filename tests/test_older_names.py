@@ -25,11 +25,13 @@ from agno_mongo.errors import ConfigurationError
 from agno_mongo.models.ollama import Ollama
 from agno_mongo.models.openai import OpenAIChat, OpenAIResponses
 from agno_mongo.renamed import MISSING, OLDER
+from agno_mongo.team.settings import TeamSettings
 from agno_mongo.testing import ScriptedModel
 
 SETTINGS = {field.name for field in fields(AgentSettings)}
 TODAY = {
     "Agent": SETTINGS,
+    "Team": {field.name for field in fields(TeamSettings)},
     "run()": {*RunOptions.__annotations__, "input", "stream_events", "yield_run_output"},
     "MongoDb": set(inspect.signature(MongoDb.__init__).parameters),
     "methods": set(dir(Agent)),
@@ -150,6 +152,26 @@ AGNOS = [
 ]
 """The settings of an agent in Agno 3.1.10."""
 
+OF_TEAMS = [
+    "add_member_tools_to_context",
+    "add_team_history_to_members",
+    "callable_members_cache_key",
+    "delegate_to_all_members",
+    "determine_input_for_members",
+    "get_member_information_tool",
+    "max_iterations",
+    "members",
+    "mode",
+    "num_team_history_runs",
+    "respond_directly",
+    "share_member_interactions",
+    "show_members_responses",
+    "store_member_responses",
+    "stream_member_events",
+    "telemetry",
+]
+"""The settings of a team in Agno 3.1.10 that an agent does not have, and one that it does."""
+
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # mongomock's, on Python 3.12
 
 
@@ -170,9 +192,14 @@ def test_every_setting_of_agno_has_its_effect_or_an_error_that_says_what_to_do(s
     assert (setting in SETTINGS) != (setting in MISSING["Agent"])
 
 
+@pytest.mark.parametrize("setting", OF_TEAMS)
+def test_every_setting_of_agnos_teams_has_its_effect_or_an_error_that_says_what_to_do(setting: str) -> None:
+    assert (setting in TODAY["Team"]) != (setting in MISSING["Team"])
+
+
 def test_the_page_for_who_comes_from_agno_names_every_setting() -> None:
     page = (Path(__file__).parent.parent / "docs" / "agno.md").read_text()
-    assert [name for name in sorted(SETTINGS) if f"`{name}`" not in page] == []
+    assert [name for name in sorted(SETTINGS | TODAY["Team"]) if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from agno_mongo.blocking import portal
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.models.openai import OpenAIChat
 from agno_mongo.run import RunContext, RunStatus
+from agno_mongo.team import Team
 from agno_mongo.tools import tool
 from tests.llm_servers import AIMock, Answer, ToolCall
 
@@ -394,3 +395,23 @@ async def test_what_an_agent_says_of_its_tools_crosses_the_wire(aimock: AIMock) 
     assert first["tools"] == [{"type": "function", "function": sent}, provided]
     assert (first["tool_choice"], second["tool_choice"]) == (forced, "none")
     assert results(second) == [("c1", "2")]
+
+
+# Teams.
+
+
+async def test_a_team_is_sent_its_members_and_each_member_its_task_alone(aimock: AIMock) -> None:
+    call = ToolCall("delegate_task_to_member", {"member_id": "finder", "task": "Find the sea."}, id="call_1")
+    aimock.script(Answer(tool_calls=(call,)), Answer(text="It is there.", chunk_size=4), Answer(text="There it is."))
+    finder = Agent(name="finder", role="Finds things", model=chat(aimock.base_url))
+    team = Team([finder], model=chat(aimock.base_url), db=InMemoryDb(), session_id="s")
+    names = [event.event async for event in team.arun("Where is the sea?", stream=True)]  # type: ignore[union-attr]
+    assert {"RunContent", "TeamRunContent"} <= set(names)
+    leader, member, again = aimock.journal()
+    assert '<member id="finder" name="finder">\n  Role: Finds things\n</member>' in leader["messages"][0]["content"]
+    [tool_sent] = leader["tools"]
+    assert tool_sent["function"]["name"] == "delegate_task_to_member"
+    assert list(tool_sent["function"]["parameters"]["properties"]) == ["member_id", "task"]
+    assert spoken(member) == [("system", "<your_role>\nFinds things\n</your_role>"), ("user", "Find the sea.")]
+    assert results(again) == [("call_1", "It is there.")]
+    assert (await team.aget_last_run_output()).content == "There it is."  # type: ignore[union-attr]

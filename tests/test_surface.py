@@ -43,7 +43,9 @@ def test_import_paths_mirror_agnos() -> None:
     from agno_mongo.models.openai import OpenAIChat
     from agno_mongo.run import RunContext, RunStatus
     from agno_mongo.run.agent import RunCompletedEvent, RunOutputEvent
+    from agno_mongo.run.team import TeamRunEvent, TeamRunInput, TeamRunOutput, TeamRunOutputEvent
     from agno_mongo.session import TeamSession, WorkflowSession
+    from agno_mongo.team import Task, TaskList, TaskStatus, Team, TeamMode
     from agno_mongo.tools import Function, Toolkit, ToolResult, tool
 
     assert AsyncMongoDb is MongoDb
@@ -52,6 +54,7 @@ def test_import_paths_mirror_agnos() -> None:
         (Agent, AgentSession, RunEvent, RunOutput, SessionType, EmbeddedMongoDb, InMemoryDb, OpenAIChat, RunContext, RunStatus)
     )
     assert all((RunCompletedEvent, RunOutputEvent, TeamSession, WorkflowSession, Function, Toolkit, ToolResult, tool))
+    assert all((Team, TeamMode, Task, TaskList, TaskStatus, TeamRunEvent, TeamRunInput, TeamRunOutput, TeamRunOutputEvent))
     assert all((CheckTrigger, InputCheckError, OutputCheckError, BaseGuardrail, PIIDetectionGuardrail, PromptInjectionGuardrail))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from agno_mongo.agent import Agent
 from agno_mongo.db.in_memory import InMemoryDb
+from agno_mongo.team import Team
 from agno_mongo.testing import ScriptedModel, ToolCall
 from agno_mongo.tools import Function
 from tests.test_terminal import chat, console_on
@@ -55,6 +56,20 @@ async def test_an_answer_that_is_empty_is_said_to_be() -> None:
     text = io.StringIO()
     await Agent(model=ScriptedModel("")).aprint_response("go", console=console_on(text))
     assert "The answer is empty." in text.getvalue()
+
+
+async def test_a_call_of_a_teams_member_is_asked_for_in_its_name() -> None:
+    given = ToolCall("delegate_task_to_member", {"member_id": "payer", "task": "Pay."})
+    payer = Agent(
+        name="payer",
+        model=ScriptedModel(CALL, "Paid."),
+        tools=[replace(Function.from_callable(send), requires_confirmation=True)],
+    )
+    model = ScriptedModel(given, "Ann has it.")
+    text = await chat(Team([payer], model=model, db=InMemoryDb()), "Send Ann 5.", "yes", "/sessions")
+    assert "payer: send(to='Ann', amount=5): yes, no, or why not?" in text
+    assert "Ann has it." in text
+    assert model.requests[1].messages[-1].content == "Paid."
 
 
 async def test_what_came_of_a_call_outside_is_told() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from typing_extensions import assert_type
 
 from agno_mongo.agent import Agent
-from agno_mongo.db.documents import AgentSession
+from agno_mongo.db.documents import AgentSession, TeamSession
 from agno_mongo.db.embedded import EmbeddedMongoDb
 from agno_mongo.db.mongo import Health, MongoDb
 from agno_mongo.db.search import SessionMatch
@@ -16,6 +16,8 @@ from agno_mongo.db.watch import SessionEvent
 from agno_mongo.messages import Message, Metrics
 from agno_mongo.models.openai import OpenAIChat
 from agno_mongo.run.agent import RunOutput, RunOutputEvent
+from agno_mongo.run.team import TeamRunOutput, TeamRunOutputEvent
+from agno_mongo.team import Team
 from agno_mongo.tools import Function, tool
 
 
@@ -36,6 +38,16 @@ async def of_an_agent(agent: Agent) -> None:
     assert_type(agent.get_session_state("s"), dict[str, Any])
     assert_type(agent.delete_session("s"), bool)
     agent.run("Hi", sesion_id="s")  # type: ignore[call-overload]
+
+
+async def of_a_team(team: Team) -> None:
+    assert_type(team.run("Hi"), TeamRunOutput)
+    assert_type(await team.arun("Hi", session_id="s"), TeamRunOutput)
+    assert_type(team.arun("Hi", stream=True), AsyncIterator[TeamRunOutputEvent | RunOutputEvent | TeamRunOutput])
+    assert_type(team.continue_run("r"), TeamRunOutput)
+    assert_type(team.get_session(session_id="s"), TeamSession | None)
+    assert_type(await team.aget_last_run_output(), TeamRunOutput | None)
+    team.run("Hi", sesion_id="s")  # type: ignore[call-overload]
 
 
 def of_a_tool() -> None:

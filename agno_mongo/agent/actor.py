@@ -307,6 +307,7 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
             await fill(messages, self, asked_now, options, execution, markdown=markdown, tools=toolbox.instructions)
             if schema is not None:
                 schema.instruct(messages)
+            offered = self._offered(execution, options, stream=stream)
             loop = ModelLoop(
                 model=self._model_of_a_run(None if schema is None else schema.fitted),
                 run=execution.run,
@@ -315,7 +316,7 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
                 provided=toolbox.provided,
                 tool_settings=self._tool_settings,
                 context=execution.context,
-                offered=self._offered(execution, options, stream=stream),
+                offered=offered,
                 event=execution.event,
                 stream=stream,
                 after_tools=execution.checkpoint,
@@ -328,6 +329,7 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
                     yield event
             if schema is not None and execution.run.status is not RunStatus.paused:
                 schema.take_result(execution.run)
+            self._take_answer(execution, offered)
             if self.post_hooks and execution.run.status is not RunStatus.paused:
                 async with aclosing(post_hook_events(self.post_hooks, execution, self.as_arguments)) as events:
                     async for event in events:
@@ -339,13 +341,20 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         """What the run's tools may ask for by name, beside its context."""
         return {**self.as_arguments, "actor": self}
 
+    def _take_answer(self, execution: Execution, offered: Mapping[str, Any]) -> None:
+        """Make of the run's answer what it stands for, where that is not the model's word."""
+
     def _form_of(self, schema: StructuredAnswer | None, execution: Execution) -> AnswerForm | None:  # noqa: ARG002 - a team's
         """What the model's answer must be to end the run."""
         return schema
 
-    def _answer_form(self, options: RunOptions) -> StructuredAnswer | None:
+    def _schema_of(self, options: RunOptions) -> Any:
+        """What the call's answer must look like, or the actor's answers."""
         schema = options.get("output_schema")
-        schema = self.output_schema if schema is None else schema
+        return self.output_schema if schema is None else schema
+
+    def _answer_form(self, options: RunOptions) -> StructuredAnswer | None:
+        schema = self._schema_of(options)
         if schema is None:
             return None
         natively = not self.use_json_mode if self.structured_outputs is None else self.structured_outputs

@@ -132,7 +132,8 @@ async def _history(agent: AgentSettings, execution: Execution) -> list[Message]:
             await execution.look_back_further(lambda runs: budget.runs_to_read(runs, **limits))
     runs = execution.session.runs or ()
     shown = history.context(runs, num_history_messages=agent.num_history_messages, budget=budget, **limits)
-    if budget is not None:
+    if budget is not None or execution.context.session_type != "agent":
+        # Not every run of a session is one that counts.
         execution.runs_shown = history.runs_back_to(shown, runs)
     return shown
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
 from typing import Any, ClassVar, cast
 
 from agno_mongo import checks
@@ -20,6 +21,7 @@ from agno_mongo.agent.output_schema import Schema, output_schema
 from agno_mongo.agent.prompt import Example, Instructions, SystemMessage, checked_system_message, examples
 from agno_mongo.agent.tool_settings import TOOL_CHECKS, HasTools
 from agno_mongo.db.arguments import check_id
+from agno_mongo.db.base import SessionType
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.session_cache import SessionCache
 from agno_mongo.db.store import OnStateConflict
@@ -160,6 +162,7 @@ class AgentSettings(Assignable, HasTools):
     # The terminal: agno_mongo.terminal.
     show_tool_calls: bool = True
 
+    SESSION_TYPE: ClassVar[SessionType] = SessionType.AGENT
     _checked: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
         "model": lambda name, value: default_model() if value is None else get_model(value, setting=name),
         "db": checked_database,
@@ -227,7 +230,7 @@ class AgentSettings(Assignable, HasTools):
             raise ConfigurationError(
                 "fallback_models and fallback_config were both given; fallback_config(on_error=…) takes the models too"
             )
-        self.id = self.id or _slug(self.name or "agent")
+        self.id = self.id or _slug(self.name or "") or self.SESSION_TYPE.value
         self.set_tools(self.tools or ())
         self._session_cache = SessionCache()
         self._is_made = True
@@ -265,7 +268,7 @@ class AgentSettings(Assignable, HasTools):
     @property
     def _recording(self) -> Recording:
         """What the bracket is to store of a run."""
-        skipped = (RunEvent(event).value for event in self.events_to_skip or ()) if self.store_events else ()
+        skipped = (str(getattr(event, "value", event)) for event in self.events_to_skip or ()) if self.store_events else ()
         return Recording(
             store_media=self.store_media,
             store_tool_messages=self.store_tool_messages,
@@ -278,18 +281,19 @@ class AgentSettings(Assignable, HasTools):
         return own_past.tools_for(self)
 
 
-def events_named(name: str, given: Any) -> list[RunEvent]:
-    """The events that a setting names, by RunEvent or by the name of one."""
+def events_named(name: str, given: Any, kinds: type[Enum] = RunEvent) -> list[Any]:
+    """The events that a setting names, by the names of ``kinds`` or their texts."""
     if isinstance(given, str) or not isinstance(given, Collection):
-        raise ConfigurationError(f"{name}= takes a list of events such as RunEvent.run_content, not {checks.shown(given)}")
-    known = [event.value for event in RunEvent]
+        wanted = f"{kinds.__name__}.run_content"
+        raise ConfigurationError(f"{name}= takes a list of events such as {wanted}, not {checks.shown(given)}")
+    known = [event.value for event in kinds]
     for event in given:
         if event not in known:
             nearest = get_close_matches(str(event), known, n=1)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise ConfigurationError(f"{name}= names {event!r}, which is no event{hint}")
-    return [RunEvent(event) for event in given]
+    return [kinds(event) for event in given]
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "agent"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

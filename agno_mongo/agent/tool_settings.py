@@ -64,7 +64,7 @@ class HasTools:
         """Those that other settings ask for."""
         return []
 
-    def _fault_of_input(self, execution: ToolExecution) -> str | None:
+    def _fault_of_input(self, execution: ToolExecution, _member_id: str | None = None) -> str | None:
         """What is wrong with what a person has filled in. Where a function makes the tools only the call itself can tell, to the model."""
         if callable(self.tools):
             return None

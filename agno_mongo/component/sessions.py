@@ -214,10 +214,21 @@ class SessionAccessors(Generic[SessionT, RunT]):
     async def aget_runs(
         self, session_id: str | None = None, *, limit: int = 20, before: str | None = None, user_id: str | None = None
     ) -> list[RunT]:
-        """A page of finished runs, oldest first: the newest ``limit``, or those before the run ``before``. See MongoDb.get_runs."""
+        """A page of finished runs, oldest first: the newest ``limit``, or those before the run ``before``. See MongoDb.get_runs.
+
+        Runs within others, those of a team's members, are left out; where there are many of them it takes more than one command.
+        """
         db, wanted, owner = self._asked_for(session_id, user_id)
-        page = await db.get_runs(wanted, limit=limit, before=before, session_type=self.SESSION_TYPE, user_id=owner)
-        return [own for run in page if (own := self._own(run)) is not None]
+        size = limit if self.SESSION_TYPE is SessionType.AGENT else 4 * limit
+        found: list[RunT] = []
+        while True:
+            page = await db.get_runs(wanted, limit=size, before=before, session_type=self.SESSION_TYPE, user_id=owner)
+            own = (self._own(run) for run in page if run.parent_run_id is None)
+            found = [*(run for run in own if run is not None), *found]
+            # Agno's oldest runs may have no id, and then there is no asking for those before.
+            if len(page) < size or len(found) >= limit or page[0].run_id is None:
+                return found[-limit:]
+            before = page[0].run_id
 
     async def aget_last_run_output(self, session_id: str | None = None, *, user_id: str | None = None) -> RunT | None:
         """The newest of its runs that has finished or paused; None if there is none. One command, as a rule.

@@ -214,6 +214,7 @@ class Session(Document):
         return RUN_CLASSES[self.TYPE].model_validate(
             {
                 **(active.run or {}),
+                **RUN_CLASSES[self.TYPE].inner_fields(run_id, active.inner or ()),
                 "run_id": run_id,
                 "session_id": self.session_id,
                 "user_id": self.user_id,

@@ -32,6 +32,7 @@ from agno_mongo.errors import (
     StoreError,
 )
 from agno_mongo.run import RunStatus
+from agno_mongo.run.requirement import key_of_call
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,11 @@ async def take_over(connection: Connection, claim: Claim, begin: RunBegin) -> Ru
     ConfigurationError if none waits; nothing has changed then. Large answers cost a find, and what :mod:`agno_mongo.db.media` says.
     """
     now, asked = connection.now(), connection.clock.local()
-    answered = None if begin.answers is None else [answer["tool_call_id"] for answer in begin.answers]
+    answered = (
+        None
+        if begin.answers is None
+        else [key_of_call(answer["tool_call_id"], answer.get("member_run_id")) for answer in begin.answers]
+    )
     which = claim.to_take_over(now, answered)
     to_set: dict[str, Any] = {"lease_until": now + begin.lease, "continued_by": claim.continued_by, **begin.wishes}
     to_set["status"] = RunStatus.running.value

@@ -140,7 +140,24 @@ class BaseRunOutput(StoredModel):
     @classmethod
     def with_inner(cls, record: dict[str, Any], inner: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """What is stored: the records of the runs within this one, and its own. Each before the run that it belongs to."""
-        return [*inner, record]
+        return [*(given_up(one) for one in inner), record]
+
+    def pending_calls(self) -> list[str]:
+        """The calls that wait for a person, in this run and in those within it."""
+        return []
+
+    def own_dict(self) -> dict[str, Any]:
+        """The run as it is stored, without the runs within it."""
+        return self.to_dict()
+
+    def inner_records(self) -> list[dict[str, Any]]:
+        """The runs within this one, as far as the run itself has them, each before the one that it belongs to."""
+        return []
+
+    @classmethod
+    def inner_fields(cls, run_id: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: ARG003 - for runs that have them
+        """What the run that is not finished has of the runs within it, by its fields."""
+        return {}
 
     def keep_history(self) -> None:
         """Say that ``to_dict`` is to give the messages of earlier runs too. A run without messages has none."""
@@ -176,6 +193,12 @@ class BaseRunOutput(StoredModel):
     def from_dict(cls, data: dict[str, Any]) -> Any:
         """The run that ``to_dict`` gave."""
         return cls.model_validate(data)
+
+
+def given_up(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run within another that has ended: it waits for nobody any more."""
+    waits = record.get("status") == RunStatus.paused.value
+    return {**record, "status": RunStatus.cancelled.value} if waits else record
 
 
 def _jsonable(value: Any) -> Any:

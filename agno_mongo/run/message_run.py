@@ -24,6 +24,8 @@ class MessageRunOutput(BaseRunOutput):
     model: str | None = None
     model_provider: str | None = None
     messages: list[Message] | None = None
+    parent_tool_call_id: str | None = None
+    """Which call of the run that this one is within has led to it."""
     reasoning_content: str | None = None
     tools: list[ToolExecution] | None = None
     requirements: list[RunRequirement] | None = None
@@ -87,6 +89,10 @@ class MessageRunOutput(BaseRunOutput):
     def tools_awaiting_external_execution(self) -> list[ToolExecution]:
         """The calls that are executed outside, and have no result yet."""
         return [tool for tool in self.tools or () if tool.external_execution_required]
+
+    def pending_calls(self) -> list[str]:
+        """The calls that wait for a person."""
+        return sorted(tool.tool_call_id or "" for tool in self.tools or () if tool.is_paused)
 
     def started_data(self) -> dict[str, Any]:
         """What the event says that the run has begun."""

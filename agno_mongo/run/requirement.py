@@ -148,14 +148,25 @@ class Answer:
     """What somebody has answered to one call. Nothing of the call itself but its id: what is called, and with what, the store knows."""
 
     tool_call_id: str
+    member_run_id: str | None = None
     confirmed: bool | None = None
     note: str | None = None
     values: Mapping[str, Any] | None = None
     result: str | None = None
 
+    @property
+    def key(self) -> str:
+        """Which call it answers, among those that the run and the runs within it wait for."""
+        return key_of_call(self.tool_call_id, self.member_run_id)
+
     def to_dict(self) -> dict[str, Any]:
         """The answer as it is stored."""
         return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def key_of_call(tool_call_id: str | None, member_run_id: str | None = None) -> str:
+    """A call that waits, as it is stored: by its id; if it is one of a run within the run, with that run's id before it."""
+    return tool_call_id or "" if member_run_id is None else f"{member_run_id}/{tool_call_id}"
 
 
 def requirements_of(tools: Iterable[ToolExecution] | None) -> list[RunRequirement] | None:
@@ -170,14 +181,15 @@ def answers_of(requirements: Sequence[Any] | None, updated_tools: Sequence[Any] 
     """
     if requirements is None and updated_tools is None:
         return None
-    tools = [_parsed(RunRequirement, given).tool_execution for given in _listed("requirements", requirements)]
-    tools += [_parsed(ToolExecution, given) for given in _listed("updated_tools", updated_tools)]
+    asked = [_parsed(RunRequirement, given) for given in _listed("requirements", requirements)]
+    calls: list[tuple[Any, str | None]] = [(requirement.tool_execution, requirement.member_run_id) for requirement in asked]
+    calls += [(_parsed(ToolExecution, given), None) for given in _listed("updated_tools", updated_tools)]
     answers: dict[str, Answer] = {}
-    for tool in tools:
+    for tool, member_run_id in calls:
         if tool is None or tool.tool_call_id is None or not _has_answer(tool):
             continue
-        answer = _answer_of(tool)
-        if answers.setdefault(answer.tool_call_id, answer) != answer:
+        answer = _answer_of(tool, member_run_id)
+        if answers.setdefault(answer.key, answer) != answer:
             raise ConfigurationError(f"the call {tool.tool_call_id!r} of {tool.tool_name!r} has two answers that differ")
     return tuple(answers.values())
 
@@ -237,10 +249,11 @@ def _has_answer(tool: ToolExecution) -> bool:
     return tool.is_paused and not (tool.external_execution_required and tool.result is None)
 
 
-def _answer_of(tool: ToolExecution) -> Answer:
+def _answer_of(tool: ToolExecution, member_run_id: str | None) -> Answer:
     values = {field.name: field.value for field in tool.user_input_schema or () if field.value is not None}
     return Answer(
         tool_call_id=tool.tool_call_id or "",
+        member_run_id=member_run_id,
         confirmed=tool.confirmed,
         note=tool.confirmation_note,
         values=values if tool.requires_user_input else None,

@@ -51,6 +51,23 @@ def without_tool_messages(record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if name in record and name != "requirements"}
 
 
+OF_THE_ENTRY: Final = frozenset(
+    {
+        "run_id",
+        "session_id",
+        "user_id",
+        "input",
+        "messages",
+        "tools",
+        "metrics",
+        "created_at",
+        "status",
+        "attempt",
+        "parent_run_id",
+    }
+)
+"""Fields of a run that its entry in ``active_runs`` has by itself, or as whose entry it is."""
+
 _COMPONENT_IDS: Final = frozenset({"agent_id", "team_id", "workflow_id"})
 _OF_THE_RUN: Final[dict[str, Mapping[str, str]]] = {
     RunEvent.run_completed.value: {
@@ -62,6 +79,7 @@ _OF_THE_RUN: Final[dict[str, Mapping[str, str]]] = {
             "metrics",
             "metadata",
             "response_audio",
+            "member_responses",
             *sorted(NAMES - {"audios"}),
         )
     },
@@ -84,7 +102,7 @@ def _by_id(tools: Sequence[ToolExecution] | None) -> dict[str, ToolExecution]:
 
 def _shortened(event: BaseRunOutputEvent, run: RunWithEvents, by_id: Mapping[str, ToolExecution]) -> dict[str, Any]:
     values = vars(event)
-    name, tool = values.get("event", ""), values.get("tool")
+    name, tool = _plain_name(values.get("event")), values.get("tool")
     ids = run.event_ids()
     skipped = {field for field, value in ids.items() if field not in _COMPONENT_IDS and value == values.get(field)}
     skipped |= {own for own, of_run in _OF_THE_RUN.get(name, {}).items() if _same(values.get(own), getattr(run, of_run, None))}
@@ -101,6 +119,11 @@ def _shortened(event: BaseRunOutputEvent, run: RunWithEvents, by_id: Mapping[str
     if isinstance(short.get("tools"), list):
         short["tools"] = [_named(one, by_id) for one in short["tools"]]
     return {field: plain(value) for field, value in short.items()}
+
+
+def _plain_name(name: Any) -> str:
+    """The name of an agent's event that says the same."""
+    return str(name or "").removeprefix("Team")
 
 
 def _same(value: Any, other: Any) -> bool:
@@ -121,12 +144,12 @@ def _restored(
     revive: Callable[[Mapping[str, Any]], Any],
 ) -> Any:
     event = {**{name: value for name, value in run.event_ids().items() if name not in _COMPONENT_IDS}, **stored}
-    name = event.get("event")
-    for own, of_run in _OF_THE_RUN.get(str(name), {}).items():
+    name = _plain_name(event.get("event"))
+    for own, of_run in _OF_THE_RUN.get(name, {}).items():
         event.setdefault(own, getattr(run, of_run, None))
     if "tool" in event:
         event["tool"] = _found(event["tool"], by_id)
-        repeating = _OF_THE_TOOL.get(str(name))
+        repeating = _OF_THE_TOOL.get(name)
         if repeating is not None:
             tool = event["tool"]
             event.setdefault(repeating, tool.get("result") if isinstance(tool, Mapping) else getattr(tool, "result", None))
@@ -159,7 +182,7 @@ def _without_calls(message: dict[str, Any]) -> dict[str, Any] | None:
 def _event_without_tools(event: Any) -> Any:
     if not isinstance(event, dict):
         return event
-    kept = _without(event, "requirements", *filter(None, [_OF_THE_TOOL.get(event.get("event", ""))]))
+    kept = _without(event, "requirements", *filter(None, [_OF_THE_TOOL.get(_plain_name(event.get("event")))]))
     if isinstance(kept.get("tool"), dict):
         kept["tool"] = _without(kept["tool"], *_SAID)
     if isinstance(kept.get("tools"), list):

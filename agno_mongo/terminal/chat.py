@@ -26,7 +26,7 @@ from agno_mongo.db.keys import owner_of
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import AgnoMongoError, ConfigurationError, SessionNotFound, StoreUnavailable
 from agno_mongo.messages import Message, text_of
-from agno_mongo.run.agent import RunOutput
+from agno_mongo.run.message_run import MessageRunOutput
 from agno_mongo.terminal.lines import LineSource, lines_for
 from agno_mongo.terminal.look import EXIT_ON, Look, run_options
 from agno_mongo.terminal.parts import new_console, printable, table
@@ -53,7 +53,7 @@ _COMMAND = re.compile(r"/(\w+)(?:\s+(.*))?$", re.DOTALL)
 
 
 class Talker(Protocol):
-    """What a chat needs of an agent."""
+    """What a chat needs of an agent, or a team."""
 
     SESSION_TYPE: ClassVar[SessionType]
     db: MongoDb | None
@@ -202,7 +202,7 @@ class Chat:
         """The events of the run; what the chat wants to know of it on the way."""
         async with aclosing(run) as events:
             async for event in events:
-                if isinstance(event, RunOutput):
+                if isinstance(event, MessageRunOutput):
                     # A run that goes on has counted its earlier tokens too.
                     self._tokens[event.run_id] = event.metrics.total_tokens if event.metrics is not None else 0
                     self._paused = event if event.is_paused else None

@@ -45,7 +45,7 @@ class Look:
 
     ``question``: printed before all else. ``live``: the run as it comes; else once it is over. ``whole``: the answer only once it is there, since it is
     data. ``markdown``: rendered. ``boxes``: each part in a
-    box with a title, as ``print_response`` has it; else bare, as a chat has it. ``tools``: with the tools that are called. ``tags``: the
+    box with a title, as ``print_response`` has it; else bare, as a chat has it. ``tools``: with the tools that are called; ``members``: with the answers of a team's members. ``tags``: the
     HTML tags that are left in Markdown; None leaves all of them.
     """
 
@@ -56,6 +56,7 @@ class Look:
     boxes: bool = True
     reasoning: Literal["none", "short", "full"] = "short"
     tools: bool = True
+    members: bool = False
     tags: frozenset[str] | None = None
 
     @classmethod
@@ -79,6 +80,7 @@ class Look:
             boxes=boxes,
             reasoning="full" if full else "short" if shown else "none",
             tools=component.show_tool_calls,
+            members=getattr(component, "show_members_responses", False),
             tags=None if tags is None else frozenset(str(tag).strip("<>/").lower() for tag in tags),
         )
 

@@ -38,7 +38,8 @@ def questions_of(run: Any) -> list[Question]:
 def _questions(requirement: Any) -> Iterator[Question]:
     tool = requirement.tool_execution
     arguments = ", ".join(f"{name}={value!r}" for name, value in (tool.tool_args or {}).items())
-    call = printable(f"{tool.tool_name}({arguments})").replace("\n", " ")
+    whose = f"{requirement.member_agent_name or requirement.member_agent_id}: " if requirement.member_run_id else ""
+    call = printable(f"{whose}{tool.tool_name}({arguments})").replace("\n", " ")
     if requirement.needs_confirmation:
         yield Question(
             text=f"{call}: yes, no, or why not?",

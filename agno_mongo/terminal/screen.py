@@ -20,15 +20,9 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from agno_mongo.messages import Metrics, ToolExecution
-from agno_mongo.run.agent import (
-    RunContentEvent,
-    RunErrorEvent,
-    RunOutput,
-    ToolCallCompletedEvent,
-    ToolCallErrorEvent,
-    ToolCallStartedEvent,
-)
+from agno_mongo.run import events, team_events
 from agno_mongo.run.base import RunStatus
+from agno_mongo.run.message_run import MessageRunOutput
 from agno_mongo.terminal.look import Look
 from agno_mongo.terminal.markdown import Body, Lines, MarkdownBlocks, Reasoning
 from agno_mongo.terminal.parts import Boxed, Edge, Tools, Whole, new_console, printable
@@ -36,6 +30,17 @@ from agno_mongo.terminal.questions import questions_of
 
 REDRAWN: Final = 12
 """Times a second."""
+
+_CONTENT: Final = (events.RunContentEvent, team_events.RunContentEvent)
+_TOOL_STARTED: Final = (events.ToolCallStartedEvent, team_events.ToolCallStartedEvent)
+_TOOL_ENDED: Final = (
+    events.ToolCallCompletedEvent,
+    events.ToolCallErrorEvent,
+    team_events.ToolCallCompletedEvent,
+    team_events.ToolCallErrorEvent,
+)
+_FAILED: Final = (events.RunErrorEvent, team_events.RunErrorEvent)
+_COMPLETED: Final = (events.RunCompletedEvent, team_events.RunCompletedEvent)
 
 BodyT = TypeVar("BodyT", bound=Body)
 
@@ -63,21 +68,34 @@ class _Sections:
 
     def take(self, event: Any) -> None:
         """Let an event of the run, or its RunOutput, change what is to be shown."""
-        if isinstance(event, RunContentEvent):
+        if isinstance(event, MessageRunOutput):
+            self._end(event)
+        elif getattr(event, "parent_run_id", None) is not None:
+            if isinstance(event, _COMPLETED):
+                self._member(event)
+        elif isinstance(event, _CONTENT):
             self._reason(event.reasoning_content)
             if self._look.live and not self._look.whole and isinstance(event.content, str):
                 self._say(event.content)
-        elif isinstance(event, ToolCallStartedEvent) and event.tool is not None:
+        elif isinstance(event, _TOOL_STARTED) and event.tool is not None:
             self.said = ""
             self._tool(event.tool, ended=False)
-        elif isinstance(event, (ToolCallCompletedEvent, ToolCallErrorEvent)) and event.tool is not None:
+        elif isinstance(event, _TOOL_ENDED) and event.tool is not None:
             self._tool(event.tool, ended=True)
-        elif isinstance(event, RunErrorEvent):
+        elif isinstance(event, _FAILED):
             self._fail(event.content or event.error_type)
-        elif isinstance(event, RunOutput):
-            self._end(event)
 
-    def _end(self, run: RunOutput) -> None:
+    def _member(self, answered: Any) -> None:
+        """The answer of a team's member: the end of its run, or the run itself."""
+        name = getattr(answered, "agent_name", None) or getattr(answered, "team_name", None)
+        if self._look.members and answered.content is not None:
+            title = f"Response of {printable(name or 'a member')}"
+            if isinstance(answered.content, str):
+                self._section(title, "green", self._new_answer()).add(printable(answered.content))
+            else:
+                self._section(title, "green", Whole(answered.content))
+
+    def _end(self, run: Any) -> None:
         """What of the run has not been shown on the way."""
         self.metrics = run.metrics
         if "Reasoning" not in self.titles:
@@ -85,6 +103,8 @@ class _Sections:
         for tool in () if self._look.live else run.tools or ():
             if tool.result is not None:
                 self._tool(tool, ended=True)
+        for member in () if self._look.live else getattr(run, "member_responses", ()):
+            self._member(member)
         if run.status == RunStatus.paused:
             self._wait(run)
         elif run.status != RunStatus.error:

@@ -36,6 +36,13 @@ class ToolTimeoutError(Exception):
     """A tool took longer than it may; the text is for the model."""
 
 
+@dataclass(frozen=True)
+class PassedOn:
+    """An event of a run within this one, which a tool of the runtime's own yields: whoever reads this run is shown it as it is."""
+
+    event: Any
+
+
 @dataclass(kw_only=True, eq=False)
 class Calling:
     """Carries out one call. ``hooks`` are the agent's, around those of the tool; ``timeout`` is in seconds, None for any time.
@@ -241,7 +248,7 @@ class Calling:
 
     def _sent_out(self, text: str, item: Any) -> Any:
         """What is shown of an item as soon as it comes: events of the user's own, and the text of a result that is shown."""
-        if isinstance(item, CustomEvent):
+        if isinstance(item, (CustomEvent, PassedOn)):
             return item
         return text if text and self.call.function.shows_result else None
 
@@ -260,7 +267,7 @@ class _Pieces:
             self._events.append(result_text({name: part for name, part in item.to_dict().items() if name not in _OF_EVERY_EVENT}))
         elif isinstance(item, RunContentEvent):
             text = result_text(item.content) if item.content is not None else ""
-        elif not isinstance(item, BaseAgentRunEvent):
+        elif not isinstance(item, (BaseAgentRunEvent, PassedOn)):
             text = result_text(item)
         self._texts.append(text)
         return text

@@ -32,8 +32,12 @@ _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _NO_ARGUMENTS: Final[dict[str, Any]] = {"type": "object", "properties": {}}
 
 
-class BadToolArgumentsError(Exception):
-    """The model's arguments do not fit; the text is for the model."""
+class ToldToModelError(Exception):
+    """A call came to nothing; the text is for the model, as it is."""
+
+
+class BadToolArgumentsError(ToldToModelError):
+    """The model's arguments do not fit."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -9,6 +9,10 @@ from agno_mongo.messages import ToolExecution, UserInputField
 from agno_mongo.tools.function import BadToolArgumentsError, Function
 
 
+class WaitsWithinError(Exception):
+    """A run that a tool has begun within this one waits for a person, and the call with it. It is made again when the run goes on."""
+
+
 def asks(function: Function, arguments: Any, execution: ToolExecution) -> bool:
     """Mark what the call needs of a person; True if it waits.
 

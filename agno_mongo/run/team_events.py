@@ -8,6 +8,7 @@ from enum import Enum
 from time import time
 from typing import Any, Final, TypeAlias
 
+from agno_mongo.media import Audio, File, Image, Video
 from agno_mongo.messages import Metrics, ToolExecution
 from agno_mongo.run import events
 from agno_mongo.run.base import RunInput
@@ -42,6 +43,12 @@ class TeamRunEvent(str, Enum):
     task_created = "TeamTaskCreated"
     task_updated = "TeamTaskUpdated"
     task_state_updated = "TeamTaskStateUpdated"
+    reasoning_started = "TeamReasoningStarted"
+    reasoning_step = "TeamReasoningStep"
+    reasoning_content_delta = "TeamReasoningContentDelta"
+    reasoning_completed = "TeamReasoningCompleted"
+    memory_update_started = "TeamMemoryUpdateStarted"
+    memory_update_completed = "TeamMemoryUpdateCompleted"
     custom_event = "CustomEvent"
 
 
@@ -119,12 +126,19 @@ class RunContentCompletedEvent(BaseTeamRunEvent):
 
 @dataclass(kw_only=True)
 class RunCompletedEvent(BaseTeamRunEvent):
-    """The run is stored, with those of its members. ``member_responses`` are theirs."""
+    """The run is stored, with those of its members. ``member_responses`` are theirs; ``images``, ``videos``, ``audio`` and ``files`` are what
+    the leader's tools made, ``response_audio`` what its model said.
+    """
 
     event: str = TeamRunEvent.run_completed.value
     content: Any = None
     content_type: str = "str"
     reasoning_content: str | None = None
+    images: list[Image] | None = None
+    videos: list[Video] | None = None
+    audio: list[Audio] | None = None
+    files: list[File] | None = None
+    response_audio: Audio | None = None
     member_responses: list[Any] = field(default_factory=list)
     metadata: dict[str, Any] | None = None
     metrics: Metrics | None = None
@@ -347,7 +361,7 @@ TEAM_RUN_EVENT_TYPE_REGISTRY: Final[dict[str, type[BaseRunOutputEvent]]] = {
 TEAM_EVENT_KINDS: Final[dict[type, type]] = {
     events.RUN_EVENT_TYPE_REGISTRY[RunEvent[name.name].value]: TEAM_RUN_EVENT_TYPE_REGISTRY[name.value]
     for name in TeamRunEvent
-    if name.name in RunEvent.__members__ and name is not TeamRunEvent.custom_event
+    if name.name in RunEvent.__members__ and name.value in TEAM_RUN_EVENT_TYPE_REGISTRY and name is not TeamRunEvent.custom_event
 }
 """The events of a team by those of an agent that say the same."""
 

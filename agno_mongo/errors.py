@@ -20,6 +20,7 @@
      │   ├─ RunNotFound
      │   ├─ RunAlreadyFinished
      │   ├─ RunIsPaused             it waits for a person, and what was given is not the answer
+     │   ├─ WorkflowChanged         it was begun by a workflow of other steps
      │   └─ RunTakenOver            its lease had run out, and another process went on with it
      ├─ StateConflictError          two runs changed the same key and the policy is "raise"; the run is kept
      ├─ StateTypeError              a counter that is no number, a list that is none (also a TypeError)
@@ -33,6 +34,7 @@
      │   ├─ IncompleteResponse      a stream that ended without a finish reason
      │   ├─ OutputSchemaError       answers that do not fit the agent's output_schema, the repaired one neither
      │   └─ TooManyToolRounds       it called tools again and again, and would not answer without
+     ├─ StepFailed                  a step of a workflow failed for good
      ├─ CheckError                  a hook refused
      │   ├─ InputCheckError         the input
      │   └─ OutputCheckError        the answer
@@ -203,6 +205,23 @@ class RunTakenOver(SessionError):
     def __init__(self, message: str, *, session_id: str, run_id: str) -> None:
         super().__init__(message, session_id=session_id)
         self.run_id = run_id
+
+
+class WorkflowChanged(SessionError):
+    """The run was begun by a workflow whose steps were others: it cannot go on, and stays as it is. ``step`` names the first that is not what it was."""
+
+    def __init__(self, message: str, *, session_id: str, run_id: str, step: str) -> None:
+        super().__init__(message, session_id=session_id)
+        self.run_id = run_id
+        self.step = step
+
+
+class StepFailed(AgnoMongoError):
+    """A step of a workflow failed for good: the run of whoever carried it out ended without an answer, or took too long. ``step`` is its name."""
+
+    def __init__(self, message: str, *, step: str) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class StateConflictError(AgnoMongoError):

@@ -36,10 +36,12 @@ from agno_mongo.errors import (
     SessionBusy,
     SessionError,
     StateConflictError,
+    StepFailed,
     StoreError,
     UnstorableValueError,
+    WorkflowChanged,
 )
-from agno_mongo.history import runs_of, told_runs
+from agno_mongo.history import runs_of, runs_that_count
 from agno_mongo.messages import Metrics
 from agno_mongo.recording import Recording, paused_entry
 from agno_mongo.resuming import FaultOf, Past, entry_of_inner, take_up
@@ -81,7 +83,7 @@ class Settings:
     ``raise_errors`` raises a model's error after the run is stored with status ERROR, ``raise_check_errors`` a hook's refusal.
     ``concurrent_runs`` says what a run does that meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
     round of tools too, ``"steps"`` if after each of its steps. ``continues``: the run is an interrupted or paused one, which goes on, with these ``answers``; ``fault_of`` says what
-    is wrong with a call that was answered, and ``paused_run`` is the run itself, which counts where there is no database. ``metadata``
+    is wrong with a call that was answered, ``check_past`` raises WorkflowChanged if the run cannot go on from there, and ``paused_run`` is the run itself, which counts where there is no database. ``metadata``
     is the component's, ``run_metadata`` the call's; the session's own comes in between.
 
     ``recording`` says what of the run is stored. ``cache`` has the newest runs of sessions that need not be sent again. ``summaries`` says when
@@ -110,6 +112,7 @@ class Settings:
     continues: bool = False
     answers: tuple[Answer, ...] | None = None
     fault_of: FaultOf = lambda _tool, _of: None
+    check_past: Callable[[Past], None] = lambda _: None
     paused_run: BaseRunOutput | None = None
     recording: Recording = field(default_factory=Recording)
     cache: SessionCache | None = None
@@ -318,7 +321,7 @@ class Execution:
             self._take_up(begun.entry or {})
             if self._settings.continues and self._settings.paused_run is not None and self.root_db is None:
                 self._settings.paused_run.goes_on()
-        except (CorruptSession, RunIsPaused) as error:
+        except (CorruptSession, RunIsPaused, WorkflowChanged) as error:
             if self._upkeep is not None:
                 await self._upkeep.give_up(paused=isinstance(error, RunIsPaused) or self._settings.answers is not None)
             raise
@@ -339,6 +342,7 @@ class Execution:
 
     def _take_up(self, entry: Mapping[str, Any]) -> None:
         self.past = take_up(self.run, self._settings.key.session_id, entry, self._settings.fault_of)
+        self._settings.check_past(self.past)
         self._started -= self.past.duration
         self.steps, self._member_records = self.past.steps, self.past.inner
         for metrics in self.past.inner_metrics:
@@ -427,7 +431,7 @@ class Execution:
     async def _load_more_history(self) -> None:
         """Where runs that failed are among the newest, look further back. One read then, rarely more."""
         wanted, session = self._settings.history_runs, self.session
-        if self._db is None or len(session.runs or ()) >= session.run_count or len(told_runs(session.runs or ())) >= wanted:
+        if self._db is None or len(session.runs or ()) >= session.run_count or len(runs_that_count(session.runs or ())) >= wanted:
             return
         further = await session_with_runs(self._db, self._settings.key, told=wanted)
         # Deleted meanwhile? finish_run will say so.
@@ -498,7 +502,7 @@ class Execution:
         """True for what the run's status tells and what is not raised as well: a model's error, a hook's refusal."""
         if isinstance(failure, CheckError):
             return not self._settings.raise_check_errors
-        return isinstance(failure, ModelError) and not self._settings.raise_errors
+        return isinstance(failure, (ModelError, StepFailed)) and not self._settings.raise_errors
 
     async def _finish(self) -> tuple[tuple[str, ...], list[UnstorableValueError]]:
         state, changes, unstorable = self._changed_state()
@@ -512,7 +516,8 @@ class Execution:
         counters = _added(self._counters, self.run.metrics.counters())
         if self._within is not None:
             counters = {name: amount - self.past.counted.get(name, 0) for name, amount in counters.items()}
-            self._within.adopt([*self._member_records, record], changes, counters)
+            own = () if self.run.is_paused and self.run.goes_on_with_outer else (record,)
+            self._within.adopt([*self._member_records, *own], changes, counters)
             return (), [*unstorable, *unstorable_parts]
         return await self._finish_run(record, changes, counters), [*unstorable, *unstorable_parts]
 
@@ -564,7 +569,25 @@ class Execution:
 
     def _pause(self, record: dict[str, Any], counters: Mapping[str, float]) -> dict[str, Any]:
         entry = paused_entry(self.run, record, input_changed=self.input_changed)
+        entry["run"] |= self.fixed.get("run") or {}
+        # What runs within it have used is theirs, though the run tells of it.
+        own = self.run.metrics.counters()
+        entry["metrics"] = {name: amount for name, amount in entry["metrics"].items() if name in own or name not in counters}
         return {**entry, **self._finished_parts(), "counted": {**entry["counted"], **counters}}
+
+    @property
+    def recording(self) -> Recording:
+        """What of the run is stored."""
+        return self._settings.recording
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """True if what has finished within the run is stored before the run ends."""
+        return self._upkeep is not None and self._settings.checkpoint != "runs"
+
+    def stop(self) -> None:
+        """End the run as cancelled, at its next event."""
+        self._stopping.request()
 
     # Runs within this one.
 
@@ -572,12 +595,15 @@ class Execution:
         """What a run within this one begins with: the session, with those of its runs that the component has run before, and the state as this
         run has it now.
         """
-        state, _ = encoded_state(self.context.session_state, self._base_state)
         outermost = self
         while outermost._within is not None:
             outermost = outermost._within
         runs = runs_of(outermost.session.runs or (), begin.component_id) if begin.runs_wanted else []
-        return RunBegun(session=self.session.model_copy(update={"runs": runs}), state=state, state_revision=None)
+        return RunBegun(session=self.session.model_copy(update={"runs": runs}), state=self.state_now(), state_revision=None)
+
+    def state_now(self) -> dict[str, Any]:
+        """The state as the run has it now, encoded."""
+        return encoded_state(self.context.session_state, self._base_state)[0]
 
     def handed_over(self, run_id: str) -> dict[str, Any]:
         """What a run within this one that has paused goes on from. It is that run's from now on, until it is adopted again."""
@@ -587,9 +613,19 @@ class Execution:
         """Take over what a run within this one has come to: its record, to be stored before this run's own, and its changes to the state,
         which are laid on this run's, key by key. Counters and lists are added to.
         """
-        self._member_records += records
+        self._member_records += records if self.recording.store_inner else ()
         self._counters = _added(self._counters, counters)
         lay_on(self.context, changes)
+
+    def hand_on(self) -> None:
+        """Let the outer run have what this one has come to so far, and not only at its end. Nothing, if there is none."""
+        if self._within is None:
+            return
+        state, changes, _ = self._changed_state()
+        self.context.state.forget()
+        self._within.adopt(self._member_records, changes, self._counters)
+        self._base_state, self._member_records, self._counters = state, [], {}
+        self._within.hand_on()
 
 
 def _added(counters: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
@@ -619,7 +655,7 @@ def _unstored(begin: RunBegin, settings: Settings) -> RunBegun:
         entry = paused_entry(paused, {name: record[name] for name in record if name != "requirements"}, input_changed=False)
         given = paused.input or RunInput()
         entry |= {"input": given.input_content, **given.media(), "started_at": paused.created_at}
-        entry |= {"pending": [], "answers": begin.answers}
+        entry |= {"pending": [], "answers": begin.answers, **paused.past_parts()}
         entry["inner"] = [values.encode_lenient(record, path="run")[0] for record in paused.inner_records()]
         begin = replace(begin, state=values.encode(paused.session_state or {}, path="session_state"))
     session = SESSION_CLASSES[key.session_type](

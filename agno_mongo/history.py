@@ -14,6 +14,7 @@ from typing import Final
 from agno_mongo.messages import Message
 from agno_mongo.run.base import HISTORY_SKIP_STATUSES, BaseRunOutput, RunStatus
 from agno_mongo.run.message_run import MessageRunOutput
+from agno_mongo.run.workflow import WorkflowRunOutput
 
 SYSTEM_ROLES: Final = ("system", "developer")
 """Who speaks in a system message. OpenAI calls it developer by now."""
@@ -31,26 +32,34 @@ _AT_MOST: Final = 512
 """Runs that it ever reads."""
 
 
-def told_runs(
+def runs_that_count(
     runs: Iterable[BaseRunOutput], skip_statuses: Collection[RunStatus | str] = HISTORY_SKIP_STATUSES
-) -> list[MessageRunOutput]:
-    """The runs whose messages count: top-level, with messages, and not of a status to be skipped."""
+) -> list[MessageRunOutput | WorkflowRunOutput]:
+    """Top-level runs in which something was said, and not of a status to be skipped."""
     return [
         run
         for run in runs
-        if isinstance(run, MessageRunOutput)
+        if isinstance(run, (MessageRunOutput, WorkflowRunOutput))
         and run.parent_run_id is None
-        and run.messages is not None
         and run.status not in skip_statuses
+        and run.messages is not None
     ]
+
+
+def told_runs(
+    runs: Iterable[BaseRunOutput], skip_statuses: Collection[RunStatus | str] = HISTORY_SKIP_STATUSES
+) -> list[MessageRunOutput]:
+    """Those of them that models talked in."""
+    return [run for run in runs_that_count(runs, skip_statuses) if isinstance(run, MessageRunOutput)]
 
 
 def runs_of(runs: Iterable[BaseRunOutput], component_id: str | None) -> list[BaseRunOutput]:
     """The runs of a component within those of others, as if each had been a conversation with it."""
     return [
         run.model_copy(update={"parent_run_id": None})
-        for run in runs
-        if component_id in {getattr(run, "agent_id", None), getattr(run, "team_id", None)}
+        for one in runs
+        for run in (*(getattr(one, "step_executor_runs", None) or ()), one)
+        if component_id in {getattr(run, name, None) for name in ("agent_id", "team_id", "workflow_id")}
     ]
 
 
@@ -68,7 +77,7 @@ def conversation(
     ``last_n_runs`` counts runs and ``limit`` messages from the newest, the system message included; None is all of
     them, zero or less is none. A cut never begins with a tool result whose call it left out.
     """
-    chosen = told_runs(runs, HISTORY_SKIP_STATUSES if skip_statuses is None else skip_statuses)
+    chosen = runs_that_count(runs, HISTORY_SKIP_STATUSES if skip_statuses is None else skip_statuses)
     if last_n_runs is not None:
         chosen = chosen[-last_n_runs:] if last_n_runs > 0 else []
     messages = [

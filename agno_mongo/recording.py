@@ -21,8 +21,8 @@ class Recording:
 
     Without ``store_media`` a note stands in the place of images, sounds and files; without ``store_tool_messages`` nothing is stored of what
     tools were asked and answered, with ``store_history_messages`` the history that the run was shown is. With ``store_events`` its events are,
-    but for those named in ``events_to_skip``. Without ``store_member_responses`` a team's run is stored without its members', which are stored
-    beside it.
+    but for those named in ``events_to_skip``. Without ``store_inner`` nothing is stored of the runs within it; without ``store_member_responses`` a
+    team's run is stored without its members', which are stored beside it.
     """
 
     store_media: bool = True
@@ -30,6 +30,7 @@ class Recording:
     store_history_messages: bool = False
     store_events: bool = False
     events_to_skip: frozenset[str] = frozenset()
+    store_inner: bool = True
     store_member_responses: bool = True
 
     def noted(self, event: E, run: BaseRunOutput) -> E:
@@ -57,8 +58,10 @@ class Recording:
         record: dict[str, Any] = run.to_dict() if self.store_member_responses else run.own_dict()
         # They are the tools', seen by whoever is to answer.
         record.pop("requirements", None)
+        # They are stored as those of runs within this one.
+        record.pop("step_executor_runs", None)
         if not self.store_media:
-            record |= {name: await self.kept(record[name]) for name in ("input", "messages", "events") if name in record}
+            record |= {name: await self.kept(record[name]) for name in _WITH_MEDIA if name in record}
             record |= await self.kept({name: record[name] for name in media.NAMES.intersection(record)})
         return record
 
@@ -73,10 +76,13 @@ def _is_of(event: Any, run: BaseRunOutput) -> bool:
     return getattr(event, "run_id", None) in {None, "", run.run_id}
 
 
+_WITH_MEDIA = ("input", "messages", "events", "step_results", "step_requirements")
+
+
 def paused_entry(run: Any, record: Mapping[str, Any], *, input_changed: bool) -> dict[str, Any]:
     """What the run's entry has while it waits, beside what it had when it began."""
     rest = {name: value for name, value in record.items() if name not in OF_THE_ENTRY}
-    lists = {name: record.get(name) or [] for name in ("messages", "tools")}
+    lists = {name: record.get(name) or [] for name in ("messages", "tools") if name in type(run).model_fields}
     metrics = record.get("metrics") or {}
     own = {**lists, "metrics": metrics, "counted": metrics, "pending": run.pending_calls(), "run": rest}
     if not input_changed:

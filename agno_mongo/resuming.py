@@ -18,6 +18,7 @@ from agno_mongo.messages import Message, Metrics, ToolExecution, is_message
 from agno_mongo.run.base import BaseRunOutput, RunStatus
 from agno_mongo.run.requirement import Answer, key_of_call, requirements_of, take_answer
 from agno_mongo.run.stored import OF_THE_ENTRY
+from agno_mongo.run.workflow import WorkflowRunOutput
 from agno_mongo.tools.result import KINDS
 
 FaultOf = Callable[[ToolExecution, "str | None"], "str | None"]
@@ -31,7 +32,8 @@ class Past:
     ``finished_rounds`` are the messages from which it goes on, the user's and all that followed; ``paused_round`` are the calls of the last of
     them if it had paused there. ``state_changes`` and ``metadata`` are those that it had come to, ``counted`` what the session's metrics have of it already,
     after ``duration`` seconds. ``inner`` are the records of runs within it that had finished, with their metrics, ``steps`` a workflow's finished
-    steps, both encoded; among the former runs that wait, for which some of ``answers`` are. ``is_cancelled``: somebody wanted it to stop.
+    steps, both encoded; among the former runs that wait, for which some of ``answers`` are. ``is_cancelled``: somebody wanted it to stop. ``outline``
+    are the steps of the workflow that began it.
     """
 
     finished_rounds: list[Message] = field(default_factory=list)
@@ -45,6 +47,7 @@ class Past:
     steps: list[dict[str, Any]] = field(default_factory=list)
     answers: Sequence[dict[str, Any]] = ()
     is_cancelled: bool = False
+    outline: list[dict[str, Any]] | None = None
 
 
 def take_up(run: Any, session_id: str, entry: Mapping[str, Any], fault_of: FaultOf) -> Past:
@@ -67,7 +70,7 @@ def _taken_up(run: Any, session_id: str, entry: Mapping[str, Any], fault_of: Fau
     active = ActiveRun.model_validate(values.decode(dict(entry)))
     run.input, run.created_at, run.metrics = active.run_input, int(active.started_at), active.metrics
     answering = _Answering(active.answers or (), run, session_id, fault_of)
-    past = _rounds(run, active, answering)
+    past = _steps(run, session_id, active) if isinstance(run, WorkflowRunOutput) else _rounds(run, active, answering)
     if active.counted is not None:
         past.counted, past.duration = active.counted.counters(), active.counted.duration or 0.0
     past.state_changes = entry.get("state_changes") or []
@@ -81,6 +84,24 @@ def _taken_up(run: Any, session_id: str, entry: Mapping[str, Any], fault_of: Fau
         setattr(run, name, value)
     past.is_cancelled = active.cancelled is not None
     return past
+
+
+def _steps(run: WorkflowRunOutput, session_id: str, active: ActiveRun) -> Past:
+    """What a workflow goes on from, with the answers to the steps that waited."""
+    stored = WorkflowRunOutput.model_validate({**(active.run or {}), "input": run.input})
+    answers = {answer["tool_call_id"]: Answer(**answer) for answer in active.answers or ()}
+    waited = list(stored.step_requirements or ())
+    for requirement in waited if active.pending is not None else ():
+        fault = requirement.take(answers.get(requirement.id, Answer(tool_call_id=requirement.id)))
+        if fault:
+            raise RunIsPaused(
+                f"run {run.run_id!r} of session {session_id!r} stays paused: step {requirement.step_name!r} cannot go on: {fault}",
+                session_id=session_id,
+                run_id=run.run_id or "",
+                missing=(requirement.id,),
+            )
+    run.step_requirements = waited or None
+    return Past(metadata=stored.metadata, outline=(active.run or {}).get("outline"))
 
 
 def _rounds(run: Any, active: ActiveRun, answering: _Answering) -> Past:

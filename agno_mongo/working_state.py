@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from agno_mongo.db import values
 from agno_mongo.db.checkpoints import with_changes
-from agno_mongo.db.state import MISSING, Change
+from agno_mongo.db.state import MISSING, Change, merge
 from agno_mongo.errors import StateTypeError, UnstorableValueError
 from agno_mongo.run.base import RunContext
 from agno_mongo.run.state import Addition
@@ -46,7 +46,9 @@ def add_again(context: RunContext, change: Mapping[str, Any]) -> None:
 
 
 def lay_on(context: RunContext, changes: Sequence[Change]) -> None:
-    """The changes that a run within this one made, in this run's working copy: later ones count, what is added is added."""
+    """The changes that a run within this one made, in this run's working copy: later ones count, what is added is added, dicts that two runs made under
+    the same key become one.
+    """
     for change in changes:
         if change.added is not MISSING:
             add_again(context, {"path": change.path, "after": change.after, "added": change.added})
@@ -58,8 +60,12 @@ def lay_on(context: RunContext, changes: Sequence[Change]) -> None:
             below = below[name]
         if change.after is MISSING:
             below.pop(path[-1], None)
-        else:
-            below[path[-1]] = values.decode(change.after)
+            continue
+        after, beside = values.decode(change.after), below.get(path[-1])
+        if change.before is MISSING and isinstance(after, dict) and isinstance(beside, dict):
+            # Both have made it.
+            after = merge(beside, after)
+        below[path[-1]] = after
 
 
 def encoded_additions(additions: Sequence[Addition]) -> list[tuple[tuple[str, ...], Any]]:

@@ -224,6 +224,7 @@ class Session(Document):
                 **({"events": active.events} if active.events is not None else {}),
                 "metrics": active.metrics,
                 "created_at": int(active.started_at),
+                **({} if active.steps is None else {"steps": active.steps}),
                 "status": active.status_at(now),
                 self.TYPE.id_field: self.component_id,
             }

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from agno_mongo.db.documents import Session
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.history import told_runs
+from agno_mongo.history import runs_that_count
 from agno_mongo.run.base import HISTORY_SKIP_STATUSES, RunStatus
 
 
@@ -21,6 +21,6 @@ async def session_with_runs(
     limit = 2 * told + 16
     while True:
         session: Session | None = await db.get_session(key.session_id, key.session_type, key.owner, runs_limit=limit)
-        if session is None or len(session.runs or ()) < limit or len(told_runs(session.runs or (), skip_statuses)) >= told:
+        if session is None or len(session.runs or ()) < limit or len(runs_that_count(session.runs or (), skip_statuses)) >= told:
             return session
         limit *= 2

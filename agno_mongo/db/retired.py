@@ -26,6 +26,7 @@ from agno_mongo.db.values import decode_key
 from agno_mongo.media import NAMES
 from agno_mongo.messages import TOKEN_COUNTERS
 from agno_mongo.run import RunStatus
+from agno_mongo.run.steps import tree_of
 from agno_mongo.run.stored import without_tool_messages
 
 RETIRE_AFTER: Final = 24 * 3600.0
@@ -93,6 +94,8 @@ async def _as_wanted(
     if entry.get("store_tool_messages") is False:
         run = without_tool_messages(await media.restored(connection, run, session_id=key.session_id))
         run = await media.stored_apart(connection, key, str(run["run_id"]), run)
+    if steps := entry.get("steps"):
+        run = {**run, "step_results": tree_of(steps)}
     inner = entry.get("inner") or ()
     for record in inner:
         # It was stored apart for the run that goes with it.

@@ -103,6 +103,9 @@ class BaseRunOutput(StoredModel):
         """A status of a newer version survives the round trip as text."""
         return RunStatus(value) if value in RunStatus._value2member_map_ else value
 
+    goes_on_with_outer: ClassVar[bool] = False
+    """True if a run of this kind that paused within another begins anew when that one goes on, from what had finished."""
+
     EVENT_KINDS: ClassVar[Mapping[type, type]] = {}
     """The run's own events, by those of an agent that stand for them; an agent's has none."""
 
@@ -133,6 +136,10 @@ class BaseRunOutput(StoredModel):
     def completed_data(self) -> dict[str, Any]:
         """What the event says that the run has come to its answer."""
         return {name: getattr(self, name) for name in ("content", "content_type", "metadata", "metrics")}
+
+    def past_parts(self) -> dict[str, Any]:
+        """What a paused run goes on from, beside its messages, where there is no database."""
+        return {}
 
     def close(self) -> None:
         """Put in order what is to be stored, now that the run goes no further."""

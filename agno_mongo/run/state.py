@@ -92,6 +92,11 @@ class StateAdditions:
         with self._lock:
             yield self._additions
 
+    def forget(self) -> None:
+        """Let go of what was added so far: it was handed on."""
+        with self._lock:
+            self._additions.clear()
+
     def _parent_of(self, path: tuple[str, ...]) -> dict[str, Any] | None:
         """The dict that has the key or would have it; None if a dict on the way is missing."""
         found: Any = self._session_state()

@@ -64,6 +64,8 @@ OF_THE_ENTRY: Final = frozenset(
         "status",
         "attempt",
         "parent_run_id",
+        "step_results",
+        "step_executor_runs",
     }
 )
 """Fields of a run that its entry in ``active_runs`` has by itself, or as whose entry it is."""

@@ -1,0 +1,208 @@
+"""What a paused workflow waits for at a step, and the answers that let it go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import Field, ValidationError, field_validator
+
+from agno_mongo.errors import ConfigurationError
+from agno_mongo.messages import StoredModel
+from agno_mongo.messages import UserInputField as ToolInputField
+from agno_mongo.run.requirement import Answer
+
+SELECTED: Final = "selected_choices"
+
+
+class UserInputField(ToolInputField):
+    """A value that a person gives before a step runs: ``field_type`` is ``str``, ``int``, ``float``, ``bool``, ``list`` or ``dict``, or its name;
+    ``allowed_values`` are those that it may have.
+    """
+
+    allowed_values: list[Any] | None = None
+
+    def fault(self, value: Any) -> str | None:
+        """What is wrong with a value for this field; None if nothing is."""
+        if value is None or value == "":
+            return f"field {self.name!r} has no value" if self.required else None
+        kind = self.field_type
+        fits = isinstance(value, (int, float) if kind is float else kind) if isinstance(kind, type) else True
+        if not fits or (isinstance(value, bool) and kind in {int, float}):
+            return f"field {self.name!r} is {kind.__name__}, not {value!r}"
+        if self.allowed_values and value not in self.allowed_values:
+            return f"field {self.name!r} is one of {', '.join(map(repr, self.allowed_values))}, not {value!r}"
+        return None
+
+
+class StepRequirement(StoredModel):
+    """What one step waits for: to be confirmed, to be given input, or, at a router, for a choice. ``id`` names the place of the step.
+
+    Answer with :meth:`confirm`, :meth:`reject`, :meth:`set_user_input` or :meth:`select`, then hand the requirement to
+    ``continue_run(step_requirements=…)``. An answer that was not asked for raises ConfigurationError.
+    """
+
+    id: str
+    step_id: str
+    step_name: str | None = None
+    step_index: int | None = None
+    step_type: str | None = None
+    requires_confirmation: bool = False
+    confirmation_message: str | None = None
+    confirmed: bool | None = None
+    on_reject: str = "skip"
+    requires_user_input: bool = False
+    user_input_message: str | None = None
+    user_input_schema: list[UserInputField] | None = None
+    user_input: dict[str, Any] | None = None
+    requires_route_selection: bool = False
+    available_choices: list[str] | None = None
+    allow_multiple_selections: bool = False
+    selected_choices: list[str] | None = None
+    rejection_feedback: str | None = None
+    step_input: dict[str, Any] | None = Field(default=None)
+
+    @field_validator("on_reject", mode="before")
+    @classmethod
+    def _plain_word(cls, value: Any) -> Any:
+        return getattr(value, "value", value)
+
+    @property
+    def needs_confirmation(self) -> bool:
+        """True until somebody has said yes or no."""
+        return self.requires_confirmation and self.confirmed is None
+
+    @property
+    def needs_user_input(self) -> bool:
+        """True until the input was given."""
+        if not self.requires_user_input or self.confirmed is False:
+            return False
+        if not self.user_input_schema:
+            return not self.user_input
+        return any(field.required and field.value is None for field in self.user_input_schema)
+
+    @property
+    def needs_route_selection(self) -> bool:
+        """True until somebody has chosen."""
+        return self.requires_route_selection and self.confirmed is not False and not self.selected_choices
+
+    @property
+    def is_resolved(self) -> bool:
+        """True once everything is answered. A step that was rejected needs no more."""
+        return not (self.needs_confirmation or self.needs_user_input or self.needs_route_selection)
+
+    def confirm(self) -> None:
+        """The step may run."""
+        self._decide(confirmed=True, feedback=None)
+
+    def reject(self, feedback: str | None = None) -> None:
+        """The step does not run; its ``on_reject`` says what happens instead."""
+        self._decide(confirmed=False, feedback=feedback)
+
+    def _decide(self, *, confirmed: bool, feedback: str | None) -> None:
+        if not self.requires_confirmation:
+            raise ConfigurationError(f"step {self.step_name!r} waits for no confirmation")
+        self.confirmed, self.rejection_feedback = confirmed, feedback
+
+    def set_user_input(self, validate: bool = True, **values: Any) -> None:
+        """Give the fields their values. With ``validate`` a value that does not fit raises ConfigurationError, and nothing is taken."""
+        if not self.requires_user_input:
+            raise ConfigurationError(f"step {self.step_name!r} waits for no input")
+        if validate and (fault := self.fault_of_input(values)):
+            raise ConfigurationError(f"step {self.step_name!r}: {fault}")
+        self.user_input = {**(self.user_input or {}), **values}
+        for field in self.user_input_schema or ():
+            field.value = self.user_input.get(field.name, field.value)
+
+    def fault_of_input(self, values: Mapping[str, Any]) -> str | None:
+        """What is wrong with the values for the step's fields; None if nothing is."""
+        if not self.user_input_schema:
+            return None
+        fields = {field.name: field for field in self.user_input_schema}
+        if unknown := [name for name in values if name not in fields]:
+            return f"there is no field {unknown[0]!r}; there is {', '.join(fields)}"
+        faults = (field.fault(values.get(name, field.value)) for name, field in fields.items())
+        return next((fault for fault in faults if fault), None)
+
+    def get_user_input(self, name: str) -> Any:
+        """The value that was given; None if none was."""
+        return (self.user_input or {}).get(name)
+
+    def select(self, *choices: str) -> None:
+        """Choose where the router goes, by the names of its choices."""
+        if not self.requires_route_selection:
+            raise ConfigurationError(f"step {self.step_name!r} waits for no choice")
+        if fault := self.fault_of_choice(choices):
+            raise ConfigurationError(f"router {self.step_name!r}: {fault}")
+        self.selected_choices = list(choices)
+
+    def select_single(self, choice: str) -> None:
+        """Choose one way."""
+        self.select(choice)
+
+    def select_multiple(self, choices: Sequence[str]) -> None:
+        """Choose several ways, which are gone one after the other."""
+        self.select(*choices)
+
+    def fault_of_choice(self, choices: Sequence[str]) -> str | None:
+        """What is wrong with the names chosen; None if nothing is."""
+        known = self.available_choices or []
+        if unknown := [choice for choice in choices if choice not in known]:
+            return f"there is no choice {unknown[0]!r}; there is {', '.join(map(repr, known))}"
+        if len(choices) > 1 and not self.allow_multiple_selections:
+            return "it takes one choice"
+        return None
+
+    def answer(self) -> Answer | None:
+        """What was answered, without the question; None if nothing was."""
+        if not self.is_resolved:
+            return None
+        values: dict[str, Any] = dict(self.user_input or {})
+        for field in self.user_input_schema or ():
+            if field.value is not None:
+                values[field.name] = field.value
+        if self.selected_choices:
+            values[SELECTED] = list(self.selected_choices)
+        return Answer(tool_call_id=self.id, confirmed=self.confirmed, note=self.rejection_feedback, values=values or None)
+
+    def take(self, answer: Answer) -> str | None:
+        """Take an answer as it was given, and return None; or say what is wrong with it, and change nothing."""
+        given = dict(answer.values or {})
+        choices = given.pop(SELECTED, None) if self.requires_route_selection else None
+        if self.requires_confirmation and answer.confirmed is None:
+            return "it is neither confirmed nor rejected"
+        if answer.confirmed is not False:
+            if self.requires_user_input and (fault := self.fault_of_input(given)):
+                return fault
+            if self.requires_route_selection and not choices:
+                return "nothing was chosen"
+            if choices and (fault := self.fault_of_choice(choices)):
+                return fault
+        self.confirmed, self.rejection_feedback = answer.confirmed, answer.note
+        self.user_input = given or None
+        self.selected_choices = choices
+        return None
+
+
+def step_answers(requirements: Sequence[Any] | None) -> tuple[Answer, ...] | None:
+    """The answers that are in them, as objects or as dicts; those without an answer are left out. None if there are none to look at.
+
+    Raises ConfigurationError for what is no requirement.
+    """
+    if requirements is None:
+        return None
+    if not isinstance(requirements, (list, tuple)):
+        raise ConfigurationError(f"step_requirements= takes a list, not {type(requirements).__name__}")
+    answers = (requirement.answer() for requirement in _parsed(requirements))
+    return tuple(answer for answer in answers if answer is not None)
+
+
+def _parsed(requirements: Iterable[Any]) -> Iterable[StepRequirement]:
+    for given in requirements:
+        if isinstance(given, StepRequirement):
+            yield given
+            continue
+        try:
+            yield StepRequirement.model_validate(given)
+        except ValidationError as error:
+            raise ConfigurationError(f"{given!r} is no StepRequirement: {error}") from error

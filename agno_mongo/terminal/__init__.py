@@ -15,10 +15,11 @@ from agno_mongo.terminal.look import Look, PromptOptions, ShowOptions, run_optio
 if TYPE_CHECKING:
     from agno_mongo.terminal.chat import Chat
 
-__all__ = ["PromptOptions", "ShowOptions", "chat_with", "load_chat", "print_response"]
+__all__ = ["PromptOptions", "ShowOptions", "chat_with", "load_chat", "load_tree", "print_response"]
 
 _CHAT = "agno_mongo.terminal.chat"
 _SCREEN = "agno_mongo.terminal.screen"
+_TREE = "agno_mongo.terminal.tree"
 
 
 async def print_response(component: Any, given: Any, options: Mapping[str, Any]) -> None:
@@ -28,6 +29,11 @@ async def print_response(component: Any, given: Any, options: Mapping[str, Any])
     screen = await _imported(_SCREEN)
     start = partial(component.arun, given, **run_options(options))
     await screen.print_run(screen.events_of(start, look), look, options.get("console"))
+
+
+async def load_tree() -> Any:
+    """What shows a workflow's run, imported without holding up the event loop."""
+    return await _imported(_TREE)
 
 
 async def load_chat() -> None:

@@ -1,0 +1,166 @@
+"""Going on with a workflow's run that has paused, or whose process died."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, overload
+
+from typing_extensions import Unpack
+
+from agno_mongo.blocking import portal
+from agno_mongo.component.cancelling import Cancelling
+from agno_mongo.db.documents import WorkflowSession
+from agno_mongo.errors import ConfigurationError
+from agno_mongo.run.requirement import Answer
+from agno_mongo.run.step_requirement import StepRequirement, step_answers
+from agno_mongo.run.workflow import WorkflowRunOutput
+from agno_mongo.run.workflow_events import WorkflowRunOutputEvent
+from agno_mongo.workflow.options import ContinueOptions
+
+Requirements = Sequence[StepRequirement | dict[str, Any]] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowContinuation:
+    """Which run goes on, with which answers to its steps that wait. ``run`` is the run, as far as the caller has it."""
+
+    run_id: str
+    answers: tuple[Answer, ...] | None = None
+    run: WorkflowRunOutput | None = None
+
+
+class Continuing(Cancelling[WorkflowSession, WorkflowRunOutput]):
+    """``acontinue_run`` and ``continue_run``, on top of the workflow's one way of running."""
+
+    stream: bool | None
+    stream_events: bool | None
+
+    async def _run(self, given: Any, options: Any, *, continued: WorkflowContinuation | None = None) -> WorkflowRunOutput:
+        raise NotImplementedError
+
+    def _stream(
+        self, given: Any, options: Any, *, every_step: bool, with_output: bool, continued: WorkflowContinuation | None = None
+    ) -> AsyncGenerator[WorkflowRunOutputEvent | WorkflowRunOutput, None]:
+        raise NotImplementedError
+
+    @overload
+    def acontinue_run(
+        self,
+        run_response: WorkflowRunOutput | str | None = None,
+        *,
+        run_id: str | None = None,
+        step_requirements: Requirements = None,
+        stream: Literal[False] | None = None,
+        stream_events: bool | None = None,
+        yield_run_output: bool = False,
+        **options: Unpack[ContinueOptions],
+    ) -> Coroutine[Any, Any, WorkflowRunOutput]: ...
+
+    @overload
+    def acontinue_run(
+        self,
+        run_response: WorkflowRunOutput | str | None = None,
+        *,
+        run_id: str | None = None,
+        step_requirements: Requirements = None,
+        stream: Literal[True],
+        stream_events: bool | None = None,
+        yield_run_output: bool = False,
+        **options: Unpack[ContinueOptions],
+    ) -> AsyncIterator[WorkflowRunOutputEvent | WorkflowRunOutput]: ...
+
+    def acontinue_run(
+        self,
+        run_response: WorkflowRunOutput | str | None = None,
+        *,
+        run_id: str | None = None,
+        step_requirements: Requirements = None,
+        stream: bool | None = None,
+        stream_events: bool | None = None,
+        yield_run_output: bool = False,
+        **options: Unpack[ContinueOptions],
+    ) -> Coroutine[Any, Any, WorkflowRunOutput] | AsyncIterator[WorkflowRunOutputEvent | WorkflowRunOutput]:
+        """Go on with a paused run that was answered, or with an interrupted one, in any process, however much later.
+
+        The run is named by ``run_id``, or by ``run_response``, the paused run itself (or its id). A paused run takes ``step_requirements``: those of the
+        run, each answered, or the dicts that a client sent back; with ``run_response`` its own count. Of an answer only the answer is used. Every step
+        that waits needs one, and no other may have one: else RunIsPaused, and the run stays paused. It may pause again.
+
+        A run whose own process died, and whose lease has run out, takes no answers. With ``checkpoint="steps"`` it goes on at its first step that had not
+        finished, with the state that the others left; without, it begins again, or where it was answered last. A step that had not finished is
+        carried out again, so one that must not happen twice should look for itself.
+
+        The run keeps its id and its input. Raises WorkflowChanged, which names the step, if the workflow's steps are not those that began the run;
+        SessionBusy while the run is alive or if another process was quicker, RunAlreadyFinished and RunNotFound. Nothing has changed then.
+        """
+        continued = _continuation(run_response, run_id, step_requirements)
+        if continued.run is not None:
+            of_run: ContinueOptions = {"session_id": continued.run.session_id, "user_id": continued.run.user_id}
+            options = {**of_run, **options}
+        if stream if stream is not None else self.stream:
+            every_step = bool(self.stream_events if stream_events is None else stream_events)
+            return self._stream(None, options, every_step=every_step, with_output=yield_run_output, continued=continued)
+        return self._run(None, options, continued=continued)
+
+    @overload
+    def continue_run(
+        self,
+        run_response: WorkflowRunOutput | str | None = None,
+        *,
+        run_id: str | None = None,
+        step_requirements: Requirements = None,
+        stream: Literal[False] | None = None,
+        stream_events: bool | None = None,
+        yield_run_output: bool = False,
+        **options: Unpack[ContinueOptions],
+    ) -> WorkflowRunOutput: ...
+
+    @overload
+    def continue_run(
+        self,
+        run_response: WorkflowRunOutput | str | None = None,
+        *,
+        run_id: str | None = None,
+        step_requirements: Requirements = None,
+        stream: Literal[True],
+        stream_events: bool | None = None,
+        yield_run_output: bool = False,
+        **options: Unpack[ContinueOptions],
+    ) -> Iterator[WorkflowRunOutputEvent | WorkflowRunOutput]: ...
+
+    def continue_run(
+        self,
+        run_response: WorkflowRunOutput | str | None = None,
+        *,
+        run_id: str | None = None,
+        step_requirements: Requirements = None,
+        stream: bool | None = None,
+        stream_events: bool | None = None,
+        yield_run_output: bool = False,
+        **options: Unpack[ContinueOptions],
+    ) -> WorkflowRunOutput | Iterator[WorkflowRunOutputEvent | WorkflowRunOutput]:
+        """``acontinue_run``, waited for; with ``stream=True`` a plain iterator."""
+        which: dict[str, Any] = {"run_id": run_id, "step_requirements": step_requirements}
+        if stream if stream is not None else self.stream:
+            events = self.acontinue_run(
+                run_response, **which, stream=True, stream_events=stream_events, yield_run_output=yield_run_output, **options
+            )
+            return portal.iterate(events)
+        return portal.call(self.acontinue_run(run_response, **which, stream=False, **options))
+
+
+def _continuation(
+    run_response: WorkflowRunOutput | str | None, run_id: str | None, requirements: Requirements
+) -> WorkflowContinuation:
+    run = run_response if isinstance(run_response, WorkflowRunOutput) else None
+    if run is None and not isinstance(run_response, (str, type(None))):
+        raise ConfigurationError(f"run_response= takes a WorkflowRunOutput, not {type(run_response).__name__}: {run_response!r}")
+    ids = {given for given in (run_id, run_response if isinstance(run_response, str) else None, run and run.run_id) if given}
+    if len(ids) != 1:
+        raise ConfigurationError(
+            "continue_run() takes a paused run or its run_id=, one of them" if ids else "which run? Pass run_id="
+        )
+    if run is not None and run.is_paused and requirements is None:
+        requirements = run.step_requirements or []
+    return WorkflowContinuation(run_id=ids.pop(), answers=step_answers(requirements), run=run)

@@ -1,0 +1,157 @@
+"""Carrying out one step: by an agent or a team, by another workflow, by a function."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from time import monotonic
+from typing import Any, Final
+
+from agno_mongo.errors import StepFailed
+from agno_mongo.messages import text_of
+from agno_mongo.run.base import BaseRunOutput, RunStatus
+from agno_mongo.run.events import BaseRunOutputEvent, RunContentEvent
+from agno_mongo.run.steps import StepOutput
+from agno_mongo.run.workflow_events import StepOutputEvent
+from agno_mongo.tools.calling import ended
+from agno_mongo.workflow.calling import pieces_of, value_of, yields
+from agno_mongo.workflow.journal import Path
+from agno_mongo.workflow.types import StepInput, history_context, workflow_history
+from agno_mongo.workflow.walking import Walk
+
+_OF_THE_STEP: Final = ("step_name", "step_id", "step_index")
+_MEDIA: Final = ("images", "videos", "audio", "files")
+_TAKEN: Final = (*_MEDIA, "metrics")
+
+
+def message_for(given: StepInput, walk: Walk, history_runs: int) -> Any:
+    """What an executor is given: what the step before has come to, else the workflow's input; with earlier runs, and with what a person has filled in."""
+    content = given.previous_step_content
+    message = given.input if content is None or content == "" else content
+    history = history_context(workflow_history(walk.scope.session, history_runs)) if history_runs else None
+    answers = (given.additional_data or {}).get("user_input")
+    if not history and not answers:
+        return message
+    parts = [history or "", "" if message is None else text_of(message)]
+    if answers:
+        told = "\n".join(f"- {name}: {value}" for name, value in answers.items())
+        parts.append(f"{chr(10) * 2 if parts[1] else ''}User preferences:\n{told}")
+    return "".join(parts)
+
+
+async def executor_events(
+    executor: Any, output: StepOutput, given: StepInput, walk: Walk, path: Path, data: Mapping[str, Any], history_runs: int
+) -> AsyncGenerator[Any, None]:
+    """The events of an agent's, a team's or a workflow's run that is the step. Raises StepFailed if it came to nothing."""
+    flow = walk.flow
+    message = output.input = message_for(given, walk, history_runs)
+    options = {**flow.options, **{name: media for name in _MEDIA if (media := getattr(given, name))}}
+    execution, happening = await executor.begun_within(
+        walk.scope,
+        message,
+        options,
+        stream=flow.stream,
+        **(executor.in_a_step(flow, path, given) if output.executor_type == "workflow" else {}),
+    )
+    run: BaseRunOutput = execution.run
+    output.step_run_id = run.run_id
+    try:
+        async with aclosing(happening) as events:
+            async for event in events:
+                for name in _OF_THE_STEP:
+                    if getattr(event, name, None) is None:
+                        setattr(event, name, data[name])
+                if flow.stream_executor_events:
+                    yield event
+    finally:
+        flow.runs.append(run)
+    _take(output, run)
+    if run.status == RunStatus.paused:
+        output.is_paused, output.status = True, RunStatus.paused.value
+        flow.requirements += getattr(run, "step_requirements", None) or ()
+        if not flow.requirements:
+            raise StepFailed(
+                f"step {output.step_name!r} waits for a person within {output.executor_name!r}, which a step cannot; "
+                "ask at the step: human_review=HumanReview(requires_confirmation=True)",
+                step=output.step_name or "",
+            )
+    elif run.status != RunStatus.completed:
+        raise StepFailed(
+            f"step {output.step_name!r}: the run of {output.executor_name!r} ended as {RunStatus(run.status).value}: "
+            f"{run.get_content_as_string() or 'it was stopped'}",
+            step=output.step_name or "",
+        )
+
+
+def _take(output: StepOutput, run: BaseRunOutput) -> None:
+    output.content = run.content
+    for name in _TAKEN:
+        if (value := getattr(run, name, None)) is not None:
+            setattr(output, name, value)
+
+
+async def function_events(
+    function: Any, output: StepOutput, given: StepInput, walk: Walk, data: Mapping[str, Any]
+) -> AsyncGenerator[Any, None]:
+    """What a step's function yields on the way; what it returns, or all that it yields together, is the output."""
+    context, event = walk.scope.context, walk.flow.execution.event
+    content = given.previous_step_content
+    output.input = given.input if content is None else content
+    offered = {"run_context": context, "session_state": context.session_state}
+    outcome = await value_of(function, given, offered)
+    if not yields(outcome):
+        if isinstance(outcome, StepOutput):
+            _fill(output, outcome)
+        else:
+            output.content = _content_of(outcome)
+        return
+    said: list[Any] = []
+    async with aclosing(pieces_of(outcome)) as pieces:
+        async for is_yielded, piece in pieces:
+            if isinstance(piece, BaseRunOutputEvent):
+                if isinstance(piece, RunContentEvent) and piece.content is not None:
+                    said.append(piece.content)
+                yield piece
+            elif isinstance(piece, StepOutput):
+                _fill(output, piece)
+                return
+            else:
+                said.append(piece)
+                if is_yielded:
+                    yield event(StepOutputEvent, **data, content=_content_of(piece))
+    output.content = _content_of(said[0]) if len(said) == 1 else "".join(text_of(_content_of(part)) for part in said) or None
+
+
+def _content_of(piece: Any) -> Any:
+    return piece.content if isinstance(piece, BaseRunOutput) else piece
+
+
+def _fill(output: StepOutput, own: StepOutput) -> None:
+    """What a function says of its step; whose step it is, the runtime knows."""
+    for name in ("content", "success", "error", "stop", *_TAKEN):
+        setattr(output, name, getattr(own, name))
+    if own.steps is not None:
+        output.steps = own.steps
+
+
+async def within_time(events: AsyncGenerator[Any, None], limit: float, step: str) -> AsyncGenerator[Any, None]:
+    """The events, as long as ``limit`` seconds are not over. Raises StepFailed then. What does not let itself be cancelled is left alone."""
+    until = monotonic() + limit
+    try:
+        while True:
+            waiting = asyncio.ensure_future(anext(events))
+            try:
+                await asyncio.wait((waiting,), timeout=max(0.0, until - monotonic()))
+                if not waiting.done():
+                    raise StepFailed(f"step {step!r} had not finished after {limit:g} seconds", step=step)
+            finally:
+                await ended(waiting)
+            try:
+                event = waiting.result()
+            except StopAsyncIteration:
+                return
+            yield event
+    finally:
+        if not getattr(events, "ag_running", False):
+            await events.aclose()

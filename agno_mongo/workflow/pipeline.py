@@ -1,0 +1,230 @@
+"""The body of a workflow's run: its steps one after the other, and what they come to together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from inspect import signature
+from typing import Any, Final
+from uuid import uuid4
+
+from agno_mongo.agent.first_messages import DEFAULT_HISTORY_RUNS
+from agno_mongo.db import values
+from agno_mongo.execution import Execution
+from agno_mongo.messages import text_of
+from agno_mongo.run.base import BaseRunOutput, RunStatus
+from agno_mongo.run.events import BaseRunOutputEvent, RunContentEvent
+from agno_mongo.run.step_requirement import StepRequirement
+from agno_mongo.run.steps import StepOutput, come_to
+from agno_mongo.run.workflow import WorkflowRunOutput, executor_run_from_dict
+from agno_mongo.run.workflow_events import StepOutputEvent, WorkflowAgentCompletedEvent, WorkflowAgentStartedEvent
+from agno_mongo.workflow.calling import pieces_of, value_of
+from agno_mongo.workflow.journal import Journal, Path
+from agno_mongo.workflow.settings import WorkflowSettings
+from agno_mongo.workflow.step import Step
+from agno_mongo.workflow.types import StepInput, WorkflowExecutionInput, history_context, workflow_history
+from agno_mongo.workflow.walking import Flow, Node, Walk
+
+_MEDIA: Final = ("images", "videos", "audio", "files")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Within:
+    """The run that a workflow is a step of: the journal that its steps write into, and the step's path."""
+
+    outer: Any
+    journal: Journal | None = None
+    path: Path = ()
+    answered: Mapping[str, StepRequirement] = field(default_factory=dict)
+
+    def run_id(self) -> str:
+        """The id of the workflow's run: the same when the outer one goes on after a crash."""
+        if self.journal is None:
+            return str(uuid4())
+        before = self.journal.chosen(self.path, "run_id")
+        if before is None:
+            before = str(uuid4())
+            self.journal.choose(self.path, run_id=before)
+        return str(before)
+
+
+def history_runs_of(workflow: WorkflowSettings) -> int:
+    """How many earlier runs the workflow's steps want to see, at most."""
+    wanted = [workflow.num_history_runs if workflow.add_workflow_history_to_steps else 0]
+    if workflow.agent is not None:
+        wanted.append(workflow.agent.num_runs_shown)
+    pending: list[Any] = list(workflow._nodes())  # noqa: SLF001 - the settings' own
+    while pending:
+        node = pending.pop()
+        pending += node.parts()
+        if isinstance(node, Step):
+            wanted.append(node.num_history_runs if node.add_workflow_history else 0)
+            if getattr(node.active_executor, "add_history_to_context", False):
+                # An agent's own earlier runs are in the workflow's.
+                wanted.append(node.active_executor.num_history_runs or DEFAULT_HISTORY_RUNS)
+            if node.workflow is not None:
+                wanted.append(history_runs_of(node.workflow))
+    return max(wanted)
+
+
+@dataclass(kw_only=True, eq=False)
+class Pipeline:
+    """One run of a workflow. ``given`` is its input, None for a run that goes on; ``options`` are those of the call that its executors get, ``runs_before``
+    their runs so far, where a run goes on that no database has.
+    """
+
+    workflow: Any
+    nodes: Sequence[Node]
+    given: WorkflowExecutionInput | None
+    options: Mapping[str, Any]
+    stream: bool
+    within: Within | None
+    runs_before: Sequence[Any] = ()
+    _flow: Flow | None = field(default=None, init=False)
+
+    async def events(self, execution: Execution) -> AsyncGenerator[Any, None]:
+        """The events of the whole run. When they end the run has the runs of those who carried out its steps."""
+        async with aclosing(execution.events(self._body)) as events:
+            async for event in events:
+                if event.run_id == execution.run.run_id:
+                    self._with_runs(execution.run)
+                yield event
+
+    def _with_runs(self, run: WorkflowRunOutput) -> None:
+        if self._flow is not None and self._flow.runs and self.workflow.store_executor_outputs:
+            run.step_executor_runs = self._flow.runs
+
+    async def _body(self, execution: Execution) -> AsyncGenerator[Any, None]:
+        run: WorkflowRunOutput = execution.run
+        flow = self._flow = self._flow_of(execution)
+        given = self.given or _given_again(run)
+        if self.within is None and execution.keeps_checkpoints:
+            execution.fixed = self._fixed(run)
+        if self.workflow.agent is not None and self.within is None:
+            async with aclosing(self._decided(given, flow)) as events:
+                async for event in events:
+                    yield event
+            if given.input is None:
+                return
+        async with aclosing(self._carried_out(given, flow)) as events:
+            async for event in events:
+                yield event
+        await self._close(run, flow)
+
+    def _fixed(self, run: WorkflowRunOutput) -> dict[str, Any]:
+        """What the run's entry says from the first checkpoint on: of which steps the workflow consists."""
+        return {"run": values.encode({"workflow_name": run.workflow_name, "outline": self.workflow.outline()}, path="steps")}
+
+    def _flow_of(self, execution: Execution) -> Flow:
+        workflow, within = self.workflow, self.within
+        own = within is None or within.journal is None
+        options = {name: value for name in _SHARED if (value := getattr(workflow, name)) is not None} | dict(self.options)
+        if workflow.dependencies and self.options.get("dependencies"):
+            options["dependencies"] = {**workflow.dependencies, **self.options["dependencies"]}
+        execution.context.dependencies = options.get("dependencies")
+        flow = Flow(
+            execution=execution,
+            journal=Journal(execution) if own else within.journal,  # type: ignore[arg-type, union-attr]
+            prefix=() if own else within.path,  # type: ignore[union-attr]
+            stream=self.stream,
+            stream_executor_events=workflow.stream_executor_events,
+            options=options,
+            history_runs=workflow.num_history_runs if workflow.add_workflow_history_to_steps else 0,
+            answered={one.id: one for one in execution.run.step_requirements or ()} if own else within.answered,  # type: ignore[union-attr]
+            runs=[*self.runs_before, *(executor_run_from_dict(values.decode(record)) for record in execution.past.inner)],
+        )
+        execution.run.step_requirements = None
+        return flow
+
+    async def _carried_out(self, given: WorkflowExecutionInput, flow: Flow) -> AsyncGenerator[Any, None]:
+        execution = flow.execution
+        run: WorkflowRunOutput = execution.run
+        if not self.nodes:
+            async with aclosing(self._by_function(given, flow)) as events:
+                async for event in events:
+                    yield event
+            return
+        run.step_results = []
+        walk = Walk(flow=flow, scope=execution, outputs=run.step_results, path=flow.prefix)
+        first = StepInput(**vars(given), workflow_session=execution.session)
+        async with aclosing(walk.through(self.nodes, first)) as events:
+            async for event in events:
+                yield event
+
+    async def _close(self, run: WorkflowRunOutput, flow: Flow) -> None:
+        """What the steps have come to; or what the run waits for."""
+        if flow.requirements:
+            waiting = next((index for index, output in enumerate(run.step_results) if output.is_paused), None)
+            run.status, run.step_requirements = RunStatus.paused, flow.requirements
+            if waiting is not None:
+                run.paused_step_index, run.paused_step_name = waiting, run.step_results[waiting].step_name
+            await flow.journal.write()
+            flow.execution.fixed = self._fixed(run)
+            run.keep_steps(flow.execution.steps)
+            return
+        if run.step_results:
+            run.content = come_to(run.step_results)
+            for name in _MEDIA:
+                made = [medium for output in run.step_results for medium in getattr(output, name) or ()]
+                setattr(run, name, made or None)
+        run.content_type = "str" if run.content is None or isinstance(run.content, str) else type(run.content).__name__
+
+    async def _by_function(self, given: WorkflowExecutionInput, flow: Flow) -> AsyncGenerator[Any, None]:
+        """A workflow whose steps are one function of ``(workflow, execution_input)``, or of ``(execution_input)``."""
+        context, run, event = flow.execution.context, flow.execution.run, flow.execution.event
+        function = self.workflow.steps
+        takes = [name for name in signature(function).parameters if name not in {"run_context", "session_state"}]
+        if len(takes) > 1:
+            function = partial(function, self.workflow)
+        offered = {"run_context": context, "session_state": context.session_state}
+        said: list[Any] = []
+        async with aclosing(pieces_of(await value_of(function, given, offered))) as pieces:
+            async for is_yielded, piece in pieces:
+                if isinstance(piece, BaseRunOutputEvent):
+                    if isinstance(piece, RunContentEvent) and piece.content is not None:
+                        said.append(piece.content)
+                    yield piece
+                    continue
+                content = piece.content if isinstance(piece, (BaseRunOutput, StepOutput)) else piece
+                said.append(content)
+                if is_yielded:
+                    yield event(StepOutputEvent, content=content)
+        run.content = said[0] if len(said) == 1 else "".join(map(text_of, said)) or None
+
+    async def _decided(self, given: WorkflowExecutionInput, flow: Flow) -> AsyncGenerator[Any, None]:
+        """Ask the workflow's agent whether to run. If not, its answer is the run's, and ``given`` has no input any more."""
+        execution, workflow = flow.execution, self.workflow
+        run: WorkflowRunOutput = execution.run
+        if (query := flow.journal.chosen((), "query")) is not None:
+            given.input = query
+            return
+        history = history_context(workflow_history(execution.session, workflow.agent.num_runs_shown))
+        agent, wanted = workflow.agent.deciding(workflow.description, history)
+        yield execution.event(WorkflowAgentStartedEvent)
+        inner, happening = await agent.begun_within(execution, given.input, {}, stream=flow.stream)
+        async with aclosing(happening) as events:
+            async for event in events:
+                yield event
+        flow.runs.append(inner.run)
+        run.workflow_agent_run_id = inner.run.run_id
+        yield execution.event(WorkflowAgentCompletedEvent, content=None if wanted else inner.run.content)
+        if wanted:
+            given.input = wanted[0]
+            flow.journal.choose((), query=wanted[0])
+            return
+        run.content, given.input = inner.run.content, None
+
+
+_SHARED: Final = ("dependencies", "add_dependencies_to_context", "add_session_state_to_context")
+
+
+def _given_again(run: WorkflowRunOutput) -> WorkflowExecutionInput:
+    """The input of a run that goes on."""
+    given = run.input
+    if given is None:
+        return WorkflowExecutionInput()
+    return WorkflowExecutionInput(
+        input=given.input_content, images=given.images, audio=given.audios, videos=given.videos, files=given.files
+    )

@@ -1,0 +1,199 @@
+"""What passes between a workflow, its steps and whoever watches over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from agno_mongo import checks
+from agno_mongo.db.documents import Session
+from agno_mongo.errors import ConfigurationError
+from agno_mongo.history import runs_that_count
+from agno_mongo.messages import Message, text_of
+from agno_mongo.run.step_requirement import StepRequirement, UserInputField
+from agno_mongo.run.steps import SKIPPED, StepMetrics, StepOutput, StepType, WorkflowMetrics, deepest_content, found_in
+
+__all__ = [
+    "HumanReview",
+    "OnError",
+    "OnReject",
+    "StepInput",
+    "StepMetrics",
+    "StepOutput",
+    "StepRequirement",
+    "StepType",
+    "UserInputField",
+    "WorkflowExecutionInput",
+    "WorkflowMetrics",
+]
+
+
+class OnReject(str, Enum):
+    """What happens when a person rejects a step: it is left out, the run is cancelled, or a condition's other steps are taken."""
+
+    skip = "skip"
+    cancel = "cancel"
+    else_branch = "else"
+
+
+class OnError(str, Enum):
+    """What happens when a step has failed for good: the run fails, or goes on without it."""
+
+    fail = "fail"
+    skip = "skip"
+
+
+@dataclass(kw_only=True)
+class HumanReview:
+    """Where a person is asked before a step runs, and what happens then.
+
+    ``requires_confirmation``: somebody has to say yes; ``on_reject``: what no means (``"skip"``, ``"cancel"``, at a condition ``"else"``).
+    ``requires_user_input``: somebody has to fill in ``user_input_schema`` (UserInputFields, or dicts); at a router, to choose, one way or, with
+    ``allow_multiple_selections``, several. ``on_error``: ``"fail"`` or ``"skip"`` where the step has failed for good; None leaves it to the step's
+    ``skip_on_failure``. The messages are shown to whoever is asked.
+    """
+
+    requires_confirmation: bool = False
+    confirmation_message: str | None = None
+    requires_user_input: bool = False
+    user_input_message: str | None = None
+    user_input_schema: Sequence[UserInputField | Mapping[str, Any]] | None = None
+    allow_multiple_selections: bool = False
+    on_reject: OnReject | str | None = None
+    on_error: OnError | str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("requires_confirmation", "requires_user_input", "allow_multiple_selections"):
+            checks.flag(name, getattr(self, name))
+        for name, known in (("on_reject", OnReject), ("on_error", OnError)):
+            value = getattr(self, name)
+            if value is not None:
+                setattr(self, name, checks.one_of(name, getattr(value, "value", value), tuple(one.value for one in known)))
+        fields = self.user_input_schema
+        if fields is not None:
+            self.user_input_schema = [one if isinstance(one, UserInputField) else UserInputField(**one) for one in fields]
+
+    @property
+    def asks(self) -> bool:
+        """True if somebody is asked."""
+        return self.requires_confirmation or self.requires_user_input
+
+    def refuse(self, kind: str, **unfit: bool) -> None:
+        """Raise ConfigurationError for what a step of this kind cannot do."""
+        for name, is_wrong in unfit.items():
+            if is_wrong and getattr(self, name):
+                raise ConfigurationError(f"a {kind} takes no human_review with {name}")
+
+
+@dataclass
+class _Given:
+    """An input, with what goes with it."""
+
+    input: Any = None
+    additional_data: dict[str, Any] | None = None
+    images: list[Any] | None = None
+    videos: list[Any] | None = None
+    audio: list[Any] | None = None
+    files: list[Any] | None = None
+
+    def get_input_as_string(self) -> str | None:
+        """The workflow's input as text: data as JSON, messages as what they say. None if there is none."""
+        if self.input is None:
+            return None
+        parts = self.input if isinstance(self.input, list) else [self.input]
+        if parts and all(isinstance(part, Message) for part in parts):
+            return "\n".join(part.get_content_string() for part in parts)
+        if isinstance(self.input, BaseModel):
+            return self.input.model_dump_json(indent=2, exclude_none=True)
+        return text_of(self.input)
+
+
+@dataclass
+class WorkflowExecutionInput(_Given):
+    """What a workflow was given: what its ``steps`` are called with, if they are one function."""
+
+
+@dataclass
+class StepInput(_Given):
+    """What a step is given.
+
+    ``input`` and ``additional_data`` are the workflow's, ``previous_step_content`` is what the step before has come to, ``previous_step_outputs`` are all
+    earlier outputs by the names of their steps. Images, sounds, videos and files are the workflow's and those that steps made.
+    """
+
+    previous_step_content: Any = None
+    previous_step_outputs: dict[str, StepOutput] | None = None
+    workflow_session: Session | None = field(default=None, repr=False)
+
+    def get_step_output(self, step_name: str) -> StepOutput | None:
+        """The output of an earlier step, at any depth; None if there is none of that name."""
+        outputs = self.previous_step_outputs or {}
+        return outputs.get(step_name) or found_in(outputs.values(), step_name)
+
+    def get_step_content(self, step_name: str) -> Any:
+        """What an earlier step has come to; of steps that ran at once a dict of all their contents, by name. None if there is no such step."""
+        output = self.get_step_output(step_name)
+        if output is None:
+            return None
+        if output.step_type == StepType.PARALLEL.value and output.steps:
+            named = {step.step_name: deepest_content(step) for step in output.steps}
+            return {name: content for name, content in named.items() if name and content is not None}
+        return deepest_content(output)
+
+    def get_all_previous_content(self) -> str:
+        """What all earlier steps have come to, each under its name."""
+        told = ((name, output.content) for name, output in (self.previous_step_outputs or {}).items())
+        return "\n\n".join(
+            f"=== {name} ===\n{text_of(content)}" for name, content in told if content is not None and content != ""
+        )
+
+    def get_last_step_content(self) -> Any:
+        """What the step before has come to; None if this is the first."""
+        return self.previous_step_content
+
+    def get_workflow_history(self, num_runs: int | None = None) -> list[tuple[str, str]]:
+        """Input and answer of earlier runs of the session, oldest first; of the newest ``num_runs`` that are at hand."""
+        return [] if self.workflow_session is None else workflow_history(self.workflow_session, num_runs)
+
+    def get_workflow_history_context(self, num_runs: int | None = None) -> str | None:
+        """The same as text for a prompt; None if there are none."""
+        return history_context(self.get_workflow_history(num_runs))
+
+    def after(self, output: StepOutput) -> StepInput:
+        """What the step after the one that gave ``output`` is given."""
+        media: dict[str, Any] = {
+            name: [*(getattr(self, name) or ()), *made] for name in _MEDIA if (made := getattr(output, name))
+        }
+        return replace(
+            self,
+            previous_step_content=self.previous_step_content if output.status == SKIPPED else deepest_content(output),
+            previous_step_outputs={**(self.previous_step_outputs or {}), output.step_name or "": output},
+            **media,
+        )
+
+
+_MEDIA: Final = ("images", "videos", "audio", "files")
+
+Selector = Callable[..., Any]
+
+
+def workflow_history(session: Session, num_runs: int | None = None) -> list[tuple[str, str]]:
+    """Input and answer of the session's loaded runs that came to one, oldest first; of the newest ``num_runs``."""
+    told = runs_that_count(session.runs or ())
+    kept = told if num_runs is None else told[-num_runs:] if num_runs > 0 else []
+    return [("" if run.input is None else run.input.input_content_string(), run.get_content_as_string()) for run in kept]
+
+
+def history_context(history: Sequence[tuple[str, str]]) -> str | None:
+    """Earlier runs as text for a prompt; None if there are none."""
+    if not history:
+        return None
+    told = [
+        f"[Workflow Run-{number}]\nUser input: {asked}\nWorkflow output: {answered}\n"
+        for number, (asked, answered) in enumerate(history, 1)
+    ]
+    return "\n".join(("<workflow_history_context>", *told, "</workflow_history_context>")) + "\n\n"

@@ -58,6 +58,25 @@ def test_import_paths_mirror_agnos() -> None:
     assert all((CheckTrigger, InputCheckError, OutputCheckError, BaseGuardrail, PIIDetectionGuardrail, PromptInjectionGuardrail))
 
 
+def test_import_paths_of_workflows_mirror_agnos() -> None:
+    import agno_mongo.workflow
+    from agno_mongo.run.workflow import StepStartedEvent, WorkflowRunEvent, WorkflowRunOutput
+    from agno_mongo.workflow.condition import Condition
+    from agno_mongo.workflow.loop import Loop
+    from agno_mongo.workflow.parallel import Parallel
+    from agno_mongo.workflow.router import Router
+    from agno_mongo.workflow.step import Step
+    from agno_mongo.workflow.steps import Steps
+    from agno_mongo.workflow.types import HumanReview, OnReject, StepInput, StepOutput, WorkflowExecutionInput
+    from agno_mongo.workflow.workflow import Workflow
+
+    for name in agno_mongo.workflow.__all__:
+        assert getattr(agno_mongo.workflow, name) is not None
+    assert agno_mongo.workflow.__all__ == sorted(agno_mongo.workflow.__all__)
+    assert all((Condition, Loop, Parallel, Router, Step, Steps, Workflow, StepStartedEvent, WorkflowRunEvent, WorkflowRunOutput))
+    assert all((HumanReview, OnReject, StepInput, StepOutput, WorkflowExecutionInput))
+
+
 @pytest.mark.parametrize(
     ("module", "names"),
     [

@@ -8,7 +8,7 @@ from typing import Any
 from typing_extensions import assert_type
 
 from agno_mongo.agent import Agent
-from agno_mongo.db.documents import AgentSession, TeamSession
+from agno_mongo.db.documents import AgentSession, TeamSession, WorkflowSession
 from agno_mongo.db.embedded import EmbeddedMongoDb
 from agno_mongo.db.mongo import Health, MongoDb
 from agno_mongo.db.search import SessionMatch
@@ -17,8 +17,10 @@ from agno_mongo.messages import Message, Metrics
 from agno_mongo.models.openai import OpenAIChat
 from agno_mongo.run.agent import RunOutput, RunOutputEvent
 from agno_mongo.run.team import TeamRunOutput, TeamRunOutputEvent
+from agno_mongo.run.workflow import WorkflowRunOutput, WorkflowRunOutputEvent
 from agno_mongo.team import Team
 from agno_mongo.tools import Function, tool
+from agno_mongo.workflow import Workflow
 
 
 async def of_an_agent(agent: Agent) -> None:
@@ -38,6 +40,17 @@ async def of_an_agent(agent: Agent) -> None:
     assert_type(agent.get_session_state("s"), dict[str, Any])
     assert_type(agent.delete_session("s"), bool)
     agent.run("Hi", sesion_id="s")  # type: ignore[call-overload]
+
+
+async def of_a_workflow(workflow: Workflow) -> None:
+    assert_type(workflow.run("Hi"), WorkflowRunOutput)
+    assert_type(workflow.run("Hi", stream=True), Iterator[WorkflowRunOutputEvent | WorkflowRunOutput])
+    assert_type(await workflow.arun("Hi", session_id="s", additional_data={"n": 1}), WorkflowRunOutput)
+    assert_type(workflow.arun("Hi", stream=True), AsyncIterator[WorkflowRunOutputEvent | WorkflowRunOutput])
+    assert_type(await workflow.acontinue_run(run_id="r"), WorkflowRunOutput)
+    assert_type(workflow.get_session(session_id="s"), WorkflowSession | None)
+    assert_type(workflow.get_last_run_output(), WorkflowRunOutput | None)
+    workflow.run("Hi", sesion_id="s")  # type: ignore[call-overload]
 
 
 async def of_a_team(team: Team) -> None:

@@ -1,0 +1,74 @@
+"""A process of its own that runs a workflow: ``python -m tests.workflow_process <what> <address> <database> <folder>``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+
+from agno_mongo.db.mongo import MongoDb
+from agno_mongo.errors import SessionBusy
+from agno_mongo.execution import Settings
+from agno_mongo.run import RunContext
+from agno_mongo.workflow import Parallel, Step, StepInput, Steps, Workflow
+
+STEPS = ("first", "second", "left", "branch", "last")
+
+
+def pipeline(db: MongoDb, log: str, hangs_at: str | None) -> Workflow:
+    """Steps that write their names into a file when they have done their work, of which one hangs before."""
+
+    def step(name: str) -> Step:
+        async def work(step_input: StepInput, run_context: RunContext) -> str:
+            if name == hangs_at:
+                # The other branch has come to its end by then.
+                await asyncio.sleep(0.3 if name == "branch" else 0)
+                print("hanging", flush=True)
+                await asyncio.sleep(60)
+            with open(log, "a") as file:
+                file.write(f"{name}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            run_context.state.increment("done")
+            return f"{step_input.previous_step_content or ''}.{name}"
+
+        return Step(name=name, executor=work)
+
+    branches = Parallel(Steps(name="long", steps=[step("left"), step("branch")]), step("right"), name="both")
+    return Workflow(
+        name="durable", db=db, steps=[step("first"), step("second"), branches, step("last")], checkpoint="steps"
+    )
+
+
+async def hang(db: MongoDb, folder: str) -> None:
+    """A run for each step, which hangs there."""
+    await asyncio.gather(*(pipeline(db, f"{folder}/{at}", at).arun("go", session_id=at, run_id="r") for at in STEPS))
+
+
+async def go_on(db: MongoDb, folder: str) -> None:
+    """Whatever the others have left, as soon as their leases have run out."""
+
+    async def one(at: str) -> dict[str, object]:
+        workflow = pipeline(db, f"{folder}/{at}", None)
+        while True:
+            try:
+                run = await workflow.acontinue_run(run_id="r", session_id=at)
+            except SessionBusy:
+                await asyncio.sleep(0.1)
+                continue
+            names = [output.step_name for output in run.step_results]
+            return {"at": at, "status": run.status.value, "steps": names, "state": run.session_state, "content": run.content}
+
+    print(json.dumps(await asyncio.gather(*map(one, STEPS))), flush=True)
+
+
+async def main() -> None:
+    Settings.lease = 1.5
+    what, url, db_name, folder = sys.argv[1:]
+    async with MongoDb(url, db_name=db_name) as db:
+        await {"hang": hang, "go_on": go_on}[what](db, folder)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

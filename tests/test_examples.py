@@ -420,3 +420,37 @@ def test_tools_are_called_by_openai_and_the_instructions_show_what_they_changed(
     assert offered["description"] == "Put something on the shopping list."
     assert list(offered["parameters"]["properties"]) == ["item", "amount"]
     aimock.assert_finished()
+
+
+# content_pipeline.py
+
+
+def test_content_pipeline_waits_for_its_editor_and_another_process_publishes(place: Place) -> None:
+    first = place.run("content_pipeline.py", "Why cats sleep")
+
+    assert first.startswith("No OPENAI_API_KEY: scripted models write.")
+    assert "├── ✓ drafts  parallel" in first
+    assert "│   └── ✓ edit  agent round 2" in first
+    assert "publish: Publish this article?" in first
+
+    second = place.run("content_pipeline.py", "--publish")
+
+    assert "COMPLETED: # The 14-hour day\n\nCats sleep 14 hours: hunting is tiring.\nflowchart TD\n" in second
+    assert second.endswith("state: {'headline': 'The 14-hour day', 'published': 1}\n")
+
+
+def test_content_pipeline_is_written_by_openai_and_not_published_if_it_is_rejected(place: Place, aimock: AIMock) -> None:
+    said = {"facts": "Three short", "headline": "One headline", "short": "Make it a fifth"}
+    aimock.when(Answer(text="Dogs bark."), system_message=said["facts"])
+    aimock.when(Answer(text="Bark!"), system_message=said["headline"])
+    aimock.when(Answer(text="Dogs bark, briefly."), system_message=said["short"])
+    aimock.when(Answer(text="Dogs bark at length."), user_message="Dogs bark.")
+    key = {"OPENAI_BASE_URL": aimock.base_url, "OPENAI_API_KEY": "test"}
+
+    assert "Publish this article?" in place.run("content_pipeline.py", "dogs", **key)
+
+    asked = [request["messages"][-1]["content"] for request in aimock.journal()]
+    assert (asked[0], sorted(asked[1:3]), asked[3]) == ("dogs", ["Dogs bark."] * 2, "Dogs bark at length.")
+    rejected = place.run("content_pipeline.py", "--reject", "Too short.", **key)
+    assert rejected.startswith("CANCELLED: None\n")
+    assert rejected.endswith("state: {'headline': 'Bark!'}\n")

@@ -18,6 +18,7 @@ from tests.embedded_helpers import ROOT, servers_below
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SESSIONS = ROOT / "notebooks" / "01_sessions.ipynb"
 AGENT = ROOT / "notebooks" / "02_agent.ipynb"
+TEAMS_AND_WORKFLOWS = ROOT / "notebooks" / "03_teams_and_workflows.ipynb"
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +88,20 @@ def test_agent_notebook_shows_tools_state_and_steps(tmp_path: Path) -> None:
     assert shown_by["shape"].splitlines()[0] == "Bread and milk soup: 10 minutes"
     assert shown_by["stored"].count("COMPLETED |") == 3
     assert "You wanted milk, bread and tea." in shown_by["end"]
+
+
+def test_notebook_of_workflows_shows_their_steps_and_one_that_waits(tmp_path: Path) -> None:
+    shown_by = execute(TEAMS_AND_WORKFLOWS, tmp_path)
+
+    assert shown_by["tree"].splitlines()[:2] == [
+        "research COMPLETED Cats sleep 14 hours a day.",
+        "draft COMPLETED Why cats sleep so much",
+    ]
+    assert "{'articles': 1} 30" in shown_by["tree"]
+    assert shown_by["events"].splitlines()[-1].strip() == "WorkflowCompleted"
+    assert shown_by["picture"].startswith("flowchart TD")
+    assert shown_by["pause"] == "PAUSED ['Publish it?']\n"
+    assert shown_by["answer"] == "COMPLETED published: NEWS\n"
 
 
 def runs_stored(folder: Path) -> dict[str, int]:

@@ -16,9 +16,10 @@ import platform
 import statistics
 import sys
 import tracemalloc
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from time import process_time
 from typing import Any
 from uuid import uuid4
@@ -195,11 +196,34 @@ class Result:
     """Bytes for each finished turn, in the first part and in the second."""
 
 
-async def measure(tools: Sequence[Callable[..., Any]], plan: Plan) -> tuple[list[Result], dict[str, str]]:
+def our_workflow() -> Turn:
+    from agno_mongo.workflow import Step, Workflow
+
+    workflow = Workflow(name="bench", steps=[Step(name=f"step {number}", executor=one_step) for number in range(STEPS)])
+    return lambda: workflow.arun(QUESTION)
+
+
+def agnos_workflow() -> Turn:
+    from agno.workflow import Step, Workflow
+
+    steps = [Step(name=f"step {number}", executor=one_step) for number in range(STEPS)]
+    workflow = Workflow(name="bench", steps=steps, telemetry=False)
+    return lambda: workflow.arun(QUESTION)
+
+
+async def one_step(step_input: Any) -> str:  # noqa: ARG001 - what a step's function takes
+    return "done"
+
+
+STEPS = 20
+WORKFLOWS: dict[str, Callable[[], Turn]] = {"agno_mongo": our_workflow, "Agno": agnos_workflow}
+
+
+async def measure(makers: Mapping[str, Callable[[], Turn]], plan: Plan) -> tuple[list[Result], dict[str, str]]:
     results, missing = [], {}
-    for name, (_, made) in EVERYBODY.items():
+    for name, made in makers.items():
         try:
-            results.append(Result(name, made(tools)))
+            results.append(Result(name, made()))
         except ImportError as error:
             missing[name] = str(error)
     for result in results:
@@ -252,8 +276,10 @@ def rows_of(name: str, results: Sequence[Result]) -> list[list[str]]:
 
 
 async def page(plan: Plan) -> str:
-    plain, missing = await measure((), plan)
-    with_tools, _ = await measure((temperature, temperature_again), plan)
+    plain, missing = await measure({name: partial(made, ()) for name, (_, made) in EVERYBODY.items()}, plan)
+    tools = (temperature, temperature_again)
+    with_tools, _ = await measure({name: partial(made, tools) for name, (_, made) in EVERYBODY.items()}, plan)
+    workflows, _ = await measure(WORKFLOWS, replace(plan, turns=max(plan.turns // STEPS, 2), kept=max(plan.kept // STEPS, 2)))
     surroundings = [
         ["date", f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"],
         ["machine", f"{os.cpu_count()} cores ({platform.machine()}), load {os.getloadavg()[0]:.1f} at the end"],
@@ -261,7 +287,7 @@ async def page(plan: Plan) -> str:
         *([name, version_of(name)] for name in dict.fromkeys(distribution for distribution, _ in EVERYBODY.values())),
     ]
     left_out = [f"- {name} does not take part: {why}." for name, why in missing.items()]
-    rows = rows_of("no tools", plain) + rows_of("two tools", with_tools)
+    rows = rows_of("no tools", plain) + rows_of("two tools", with_tools) + rows_of(f"a workflow of {STEPS} steps", workflows)
     return "\n\n".join([HEAD, table(("", "measured with"), surroundings), *left_out, table(HEADER, rows)]) + "\n"
 
 
@@ -269,7 +295,7 @@ HEAD = """# What the runtime adds
 
 Written by `make bench-runtime` (`benchmarks/runtime.py`). A model in the process answers at once, no database, nothing stored: what is left is what the
 framework itself does in a turn. All contestants run in one process by turns; medians over the rounds, ratios taken round by round. With two tools
-the model calls both in one answer and is asked again. `bytes kept` is what the process holds more for each finished turn, after a garbage collection, while
+the model calls both in one answer and is asked again. The steps of the workflow are async functions that return a text. `bytes kept` is what the process holds more for each finished turn, after a garbage collection, while
 the caller keeps none of the results; `later` the same further on."""
 
 

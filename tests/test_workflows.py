@@ -632,6 +632,18 @@ class TestAWorkflowThatCannotWork:
         found = await db.get_sessions(session_type="workflow")
         assert [session.session_id for session in found] == ["other"]
 
+    async def test_is_not_a_step_of_itself(self) -> None:
+        inner = Workflow(name="inner", steps=[upper])
+        outer = Workflow(name="outer", steps=[Steps(name="group", steps=[inner])])
+        inner.steps = [outer]
+        with pytest.raises(ConfigurationError, match="'outer' is a step of itself"):
+            await outer.arun("x")
+
+    async def test_may_run_without_an_input(self, db: MongoDb) -> None:
+        workflow = flow(lambda _: 1, db=db)
+        assert (await workflow.arun()).content == 1
+        assert (await stored(workflow)).input is None
+
     async def test_is_told_which_option_there_is(self) -> None:
         with pytest.raises(TypeError, match="did you mean 'session_id'"):
             await flow(upper).arun("go", sesion_id="s")  # type: ignore[call-overload]

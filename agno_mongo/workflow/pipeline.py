@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from agno_mongo.agent.first_messages import DEFAULT_HISTORY_RUNS
 from agno_mongo.db import values
+from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import Execution
 from agno_mongo.messages import text_of
 from agno_mongo.run.base import BaseRunOutput, RunStatus
@@ -50,8 +51,10 @@ class Within:
         return str(before)
 
 
-def history_runs_of(workflow: WorkflowSettings) -> int:
-    """How many earlier runs the workflow's steps want to see, at most."""
+def history_runs_of(workflow: WorkflowSettings, around: tuple[WorkflowSettings, ...] = ()) -> int:
+    """How many earlier runs the workflow's steps want to see, at most. Raises ConfigurationError for a workflow that is ``around`` itself."""
+    if any(one is workflow for one in around):
+        raise ConfigurationError(f"workflow {workflow.name or workflow.id!r} is a step of itself, and would never end")
     wanted = [workflow.num_history_runs if workflow.add_workflow_history_to_steps else 0]
     if workflow.agent is not None:
         wanted.append(workflow.agent.num_runs_shown)
@@ -65,7 +68,7 @@ def history_runs_of(workflow: WorkflowSettings) -> int:
                 # An agent's own earlier runs are in the workflow's.
                 wanted.append(node.active_executor.num_history_runs or DEFAULT_HISTORY_RUNS)
             if node.workflow is not None:
-                wanted.append(history_runs_of(node.workflow))
+                wanted.append(history_runs_of(node.workflow, (*around, workflow)))
     return max(wanted)
 
 

@@ -263,7 +263,9 @@ class Workflow(WorkflowSettings, Continuing):
             session_id=key.session_id,
             user_id=key.user_id,
             parent_run_id=None if within is None else within.outer.run.run_id,
-            input=RunInput(input_content=stored_input(given), **media_input.as_input(media)) if continued is None else None,
+            input=None
+            if given is None and not media
+            else RunInput(input_content=stored_input(given), **media_input.as_input(media)),
         )
         settings = Settings(
             key=key,

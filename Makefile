@@ -27,7 +27,7 @@ coverage:  ## The same with branch coverage, which takes half as long again.
 	$(BIN)coverage report --fail-under=93 --skip-covered
 
 test-versions:  ## Store, runs, values and surface, over mongomock, on the oldest and the newest Python, where they are.
-	@for version in 3.10 3.13; do \
+	@for version in $${VERSIONS:-3.10 3.13}; do \
 	  python=""; \
 	  for candidate in python$$version $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python; do \
 	    if $$candidate -c "" 2>/dev/null; then python=$$candidate; break; fi; \

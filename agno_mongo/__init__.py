@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from agno_mongo.models.openai import OpenAIChat
     from agno_mongo.run import RunOutput, RunStatus
     from agno_mongo.session import AgentSession, TeamSession, WorkflowSession
+    from agno_mongo.team import Team
+    from agno_mongo.workflow import Workflow
 
 _HOMES = {
     "Agent": "agno_mongo.agent",
@@ -29,7 +31,9 @@ _HOMES = {
     "OpenAIChat": "agno_mongo.models.openai",
     "RunOutput": "agno_mongo.run",
     "RunStatus": "agno_mongo.run",
+    "Team": "agno_mongo.team",
     "TeamSession": "agno_mongo.session",
+    "Workflow": "agno_mongo.workflow",
     "WorkflowSession": "agno_mongo.session",
 }
 
@@ -43,7 +47,9 @@ __all__ = [
     "OpenAIChat",
     "RunOutput",
     "RunStatus",
+    "Team",
     "TeamSession",
+    "Workflow",
     "WorkflowSession",
     "__version__",
 ]

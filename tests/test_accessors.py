@@ -22,6 +22,7 @@ from agno_mongo.run import RunStatus
 from agno_mongo.session import SessionSummaryManager
 from agno_mongo.team import Team
 from agno_mongo.testing import ScriptedModel, ToolCall
+from agno_mongo.workflow import Workflow
 
 Make = Callable[..., Any]
 
@@ -39,7 +40,14 @@ def a_team(db: MongoDb | None, *answers: str, **settings: Any) -> Team:
     return Team([helper], name="one", model=ScriptedModel(*script), db=db, **{"session_id": "s", **settings})
 
 
-KINDS: dict[SessionType, Make] = {SessionType.AGENT: an_agent, SessionType.TEAM: a_team}
+def a_workflow(db: MongoDb | None, *answers: str, **settings: Any) -> Workflow:
+    """Each answer is a step's."""
+    settings.pop("session_summary_manager", None)
+    writer = Agent(name="writer", model=ScriptedModel(*answers))
+    return Workflow(name="one", steps=[writer], db=db, **{"session_id": "s", **settings})
+
+
+KINDS: dict[SessionType, Make] = {SessionType.AGENT: an_agent, SessionType.TEAM: a_team, SessionType.WORKFLOW: a_workflow}
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.value)
@@ -90,21 +98,30 @@ async def test_its_state(db: MongoDb, make: Make) -> None:
     assert await one.aget_session_state() == {"n": 1, "m": 2}
 
 
-async def test_its_name_given_or_made_by_the_model(db: MongoDb, make: Make) -> None:
+async def test_its_name_given_or_made_by_the_model(db: MongoDb, kind: SessionType, make: Make) -> None:
     one = make(db, "a")
     await one.arun("1")
     assert await one.aget_session_name() is None
     assert (await one.aset_session_name(session_name="Trip")).session_name == "Trip"
+    if kind is SessionType.WORKFLOW:
+        with pytest.raises(ConfigurationError, match="no model that could name a session"):
+            await one.aset_session_name(autogenerate=True)
+        return
     one.model.script.append("A fine name")
     await one.aset_session_name(autogenerate=True)
     assert await one.aget_session_name() == "A fine name"
 
 
-async def test_its_summary_and_its_tokens(db: MongoDb, make: Make) -> None:
+async def test_its_summary_and_its_tokens(db: MongoDb, kind: SessionType, make: Make) -> None:
     summing = SessionSummaryManager(model=ScriptedModel('{"summary": "They talked.", "topics": []}'))
     one = make(db, "a", session_summary_manager=summing)
     run = await one.arun("1")
     assert await one.aget_session_summary() is None
+    if kind is SessionType.WORKFLOW:
+        assert (await one.aget_session_metrics()).total_tokens > 0
+        with pytest.raises(ConfigurationError, match="no model that could sum up a session"):
+            await one.agenerate_session_summary()
+        return
     assert (await one.agenerate_session_summary()).summary == "They talked."
     assert (await one.aget_session_summary()).summary == "They talked."
     inner = getattr(run, "member_responses", [])

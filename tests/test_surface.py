@@ -23,7 +23,7 @@ def test_the_names_at_the_top() -> None:
     assert agno_mongo.__all__ == sorted(agno_mongo.__all__)
     assert agno_mongo.__all__ == [
         "Agent", "AgentSession", "AsyncMongoDb", "EmbeddedMongoDb", "InMemoryDb", "MongoDb", "OpenAIChat", "RunOutput",
-        "RunStatus", "TeamSession", "WorkflowSession", "__version__",
+        "RunStatus", "Team", "TeamSession", "Workflow", "WorkflowSession", "__version__",
     ]  # fmt: skip
     for name in agno_mongo.__all__:
         assert getattr(agno_mongo, name) is not None

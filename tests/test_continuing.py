@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agno_mongo.agent import Agent
+from agno_mongo.db import open_runs
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
@@ -274,6 +275,19 @@ class TestARunThatCannotGoOn:
             with pytest.raises(SessionBusy, match=r"is going on: its process has shown life, its lease holds until .* UTC"):
                 await agent_on(db).acontinue_run(run_id)
             assert await stored_entry(db) == before
+
+    async def test_is_free_by_the_time_that_is_asked_why_not(self, db: MongoDb, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The lease runs out between the command that finds it held and the one that looks for the reason."""
+        connection = await db._connection()
+        reason = open_runs._why_not
+
+        async def later(*args: Any) -> Any:
+            connection.clock.local = lambda: time() + 3600
+            return await reason(*args)
+
+        monkeypatch.setattr(open_runs, "_why_not", later)
+        await begin(db, run_id="r", lease=60)
+        assert (await agent_on(db, "done").acontinue_run("r")).content == "done"
 
     async def test_is_not_there(self, db: MongoDb) -> None:
         with pytest.raises(SessionNotFound, match="there is no session 's'"):

@@ -158,12 +158,36 @@ async def take_over(connection: Connection, claim: Claim, begin: RunBegin) -> Ru
     RunNotFound, RunAlreadyFinished, SessionBusy while the run is alive, RunIsPaused if the answers are not those to the calls that wait, and
     ConfigurationError if none waits; nothing has changed then. Large answers cost a find, and what :mod:`agno_mongo.db.media` says.
     """
-    now, asked = connection.now(), connection.clock.local()
     answered = (
         None
         if begin.answers is None
         else [key_of_call(answer["tool_call_id"], answer.get("member_run_id")) for answer in begin.answers]
     )
+    for _ in range(ATTEMPTS):
+        now, asked = connection.now(), connection.clock.local()
+        document = await _taken_over(connection, claim, begin, answered, now)
+        if document is not None:
+            break
+        reason = await _why_not(connection, claim, answered)
+        if reason is not None:
+            raise reason
+    else:
+        raise _never_held_still(claim, "continued")
+    connection.clock.heard(document.get("touched_at"), asked)
+    await retention.outlives_run(connection, claim.key, document, begin.lease)
+    active_runs = document["active_runs"]
+    ahead = Ahead.of(active_runs, claim.name, now, came_again=True) if begin.yields else NOBODY
+    entry = active_runs[claim.name]
+    has_media = bool(document.get("has_media") and media.references_in(entry))
+    if has_media:
+        entry = await media.restored(connection, entry, session_id=claim.key.session_id)
+    return replace(await begun_of(connection, document, ahead), entry=entry, has_media=has_media)
+
+
+async def _taken_over(
+    connection: Connection, claim: Claim, begin: RunBegin, answered: Collection[str] | None, now: float
+) -> dict[str, Any] | None:
+    """The session with the run that is now ``claim``'s, or None if it could not be had."""
     which = claim.to_take_over(now, answered)
     to_set: dict[str, Any] = {"lease_until": now + begin.lease, "continued_by": claim.continued_by, **begin.wishes}
     to_set["status"] = RunStatus.running.value
@@ -174,17 +198,7 @@ async def take_over(connection: Connection, claim: Claim, begin: RunBegin) -> Ru
     document: dict[str, Any] | None = await connection.collection.find_one_and_update(
         which, update, projection=wanted_runs(begin.runs_wanted), return_document=ReturnDocument.AFTER
     )
-    if document is None:
-        raise await _why_not(connection, claim, answered)
-    connection.clock.heard(document.get("touched_at"), asked)
-    await retention.outlives_run(connection, claim.key, document, begin.lease)
-    active_runs = document["active_runs"]
-    ahead = Ahead.of(active_runs, claim.name, now, came_again=True) if begin.yields else NOBODY
-    entry = active_runs[claim.name]
-    has_media = bool(document.get("has_media") and media.references_in(entry))
-    if has_media:
-        entry = await media.restored(connection, entry, session_id=claim.key.session_id)
-    return replace(await begun_of(connection, document, ahead), entry=entry, has_media=has_media)
+    return document
 
 
 async def _answers_to_set(
@@ -216,14 +230,21 @@ async def cancel(connection: Connection, claim: Claim) -> bool:
             reason = await _why_not(connection, claim, None)
             if isinstance(reason, RunAlreadyFinished):
                 return False
-            if not isinstance(reason, (SessionBusy, RunIsPaused)):
+            if reason is not None and not isinstance(reason, (SessionBusy, RunIsPaused)):
                 raise reason
         if done:
             return True
-    raise StoreError(f"run {claim.run_id!r} of session {claim.key.session_id!r} could not be cancelled: it never held still")
+    raise _never_held_still(claim, "cancelled")
 
 
-async def _why_not(connection: Connection, claim: Claim, answered: Collection[str] | None) -> SessionError | ConfigurationError:
+def _never_held_still(claim: Claim, what: str) -> StoreError:
+    return StoreError(f"run {claim.run_id!r} of session {claim.key.session_id!r} could not be {what}: it never held still")
+
+
+async def _why_not(
+    connection: Connection, claim: Claim, answered: Collection[str] | None
+) -> SessionError | ConfigurationError | None:
+    """Why a run could not be had. None if nothing is in the way by now: its lease has run out, or it has paused, since it was tried."""
     key, run_id = claim.key, claim.run_id
     await refuse_if_anothers(connection, key.session_id, key.owner)
     found: dict[str, Any] | None = await connection.collection.find_one(
@@ -271,10 +292,12 @@ def _unanswered(call_id: str, called: Any) -> str:
 
 def _not_the_answers(
     claim: Claim, entry: Mapping[str, Any], answered: Collection[str] | None
-) -> SessionError | ConfigurationError:
-    """Why a run that nobody has did not go on."""
+) -> SessionError | ConfigurationError | None:
+    """Why a run that nobody has did not go on; None if it would now, see :meth:`Claim.to_take_over`."""
     where = f"run {claim.run_id!r} of session {claim.key.session_id!r}"
     pending = entry.get("pending")
+    if entry.get("status") != PAUSED if answered is None else pending == sorted(answered):
+        return None
     if pending is None:
         return ConfigurationError(f"{where} was interrupted and waits for no answer; continue it without requirements")
     missing = tuple(call for call in pending if call not in (answered or ()))
@@ -283,7 +306,7 @@ def _not_the_answers(
     faults = [_unanswered(call, called) for call in missing]
     faults += [f"the calls {', '.join(map(repr, unknown))} do not wait for one"] if unknown else []
     return RunIsPaused(
-        f"{where} is paused: {'; '.join(faults) or 'it was paused in this moment'}. It stays so; continue_run(requirements=…) takes the "
+        f"{where} is paused: {'; '.join(faults)}. It stays so; continue_run(requirements=…) takes the "
         "requirements of get_run_output(), each with its answer",
         session_id=claim.key.session_id,
         run_id=claim.run_id,

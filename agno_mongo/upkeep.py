@@ -122,13 +122,15 @@ class Upkeep:
         if self._full:
             return
         sent, self._sent = self._sent, {}
+        # Runs beside may end while this is being sent; what they add is the next checkpoint's.
+        parts = {name: list(part) for name, part in parts.items()}
         names = ("messages", "tools", "events") if "messages" in record else ()
         own: dict[str, list[Any]] = {name: record.get(name) or [] for name in names}
         new: dict[str, Any] = {name: listed[sent.get(name, 0) :] for name, listed in own.items()}
         given = [record["input"]] if input_changed and not sent else []
         rest = {**new, "input": given, "metrics": record.get("metrics") or {}}
         encoded, _ = values.encode_lenient(rest, path="run")
-        lists = {name: encoded[name] for name in own} | {name: list(part)[sent.get(name, 0) :] for name, part in parts.items()}
+        lists = {name: encoded[name] for name in own} | {name: part[sent.get(name, 0) :] for name, part in parts.items()}
         point = Checkpoint(
             claim=self.claim,
             lease=self._lease,
@@ -149,7 +151,7 @@ class Upkeep:
         except StoreError:
             # The server is away for a moment. Whether it has stored this one is not known.
             return
-        self._sent = {"": 1, **{name: len(listed) for name, listed in (own | dict(parts)).items()}}
+        self._sent = {"": 1, **{name: len(listed) for name, listed in (own | parts).items()}}
 
     async def _fits(self, point: Checkpoint) -> bool:
         # A large image takes its time.

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import (
@@ -163,6 +164,32 @@ class TestAWorkflowThatKeepsItsSteps:
         assert [output.step_name for output in own.step_results] == ["i1", "writer", "i2"]
         assert [run.parent_run_id for run in kept.step_executor_runs or ()] == [own.run_id, "r"]
         assert await made().aget_session_state() == {"done": 4, "a": True, "i1": True, "i2": True, "z": True}
+
+    async def test_has_the_runs_that_ended_while_a_checkpoint_was_on_its_way(
+        self, mongo_db: MongoDb, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sending, ended, counted, checkpoint = asyncio.Event(), asyncio.Event(), Counted(), mongo_db.checkpoint_run
+
+        async def slow(point: Checkpoint) -> Any:
+            if point.whole:
+                sending.set()
+                await ended.wait()
+                await asyncio.sleep(0.05)
+            return await checkpoint(point)
+
+        async def wait(run_input: Any) -> None:
+            await sending.wait()
+
+        async def end(run_output: Any) -> None:
+            ended.set()
+
+        monkeypatch.setattr(mongo_db, "checkpoint_run", slow)
+        first, second = agent_saying("first"), agent_saying("second", name="other", pre_hooks=[wait], post_hooks=[end])
+        workflow = flow(Parallel(first, second), counted.step("b"), db=mongo_db, checkpoint="steps")
+        await interrupted(workflow, counted, "b")
+        run = await workflow.acontinue_run(run_id="r")
+        assert sorted(inner.content for inner in run.step_executor_runs or ()) == ["first", "second"]
+        assert (await workflow.aget_session_metrics()).total_tokens == 30
 
     async def test_is_one_command_more_for_each_step(self, recorded: tuple[MongoDb, Recorder]) -> None:
         db, recorder = recorded

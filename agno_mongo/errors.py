@@ -217,11 +217,14 @@ class WorkflowChanged(SessionError):
 
 
 class StepFailed(AgnoMongoError):
-    """A step of a workflow failed for good: the run of whoever carried it out ended without an answer, or took too long. ``step`` is its name."""
+    """A step of a workflow failed: the run of whoever carried it out ended without an answer, or took too long. ``step`` is its name;
+    ``may_try_again`` is False where another try would end in the same way.
+    """
 
-    def __init__(self, message: str, *, step: str) -> None:
+    def __init__(self, message: str, *, step: str, may_try_again: bool = True) -> None:
         super().__init__(message)
         self.step = step
+        self.may_try_again = may_try_again
 
 
 class StateConflictError(AgnoMongoError):

@@ -586,8 +586,10 @@ class Execution:
         return self._upkeep is not None and self._settings.checkpoint != "runs"
 
     def stop(self) -> None:
-        """End the run as cancelled, at its next event."""
+        """End the run as cancelled, at its next event, and with it those that it is within."""
         self._stopping.request()
+        if self._within is not None:
+            self._within.stop()
 
     # Runs within this one.
 

@@ -354,6 +354,18 @@ class TestAStepThatFails:
         with pytest.raises(ModelError):
             await flow(Step(agent=raising, max_retries=0), raise_model_errors=True).arun("go")
 
+    async def test_because_its_agents_run_was_cancelled_is_not_tried_again(self, db: MongoDb) -> None:
+        async def cancelled(request: Any) -> str:
+            assert await workflow.acancel_run(begun[1])
+            return "late"
+
+        workflow, begun = flow(agent_saying(cancelled), upper, db=db), []
+        async for event in workflow.arun("go", stream=True, stream_events=True):
+            begun += [event.run_id] if event.event in {"WorkflowStarted", "RunStarted"} else []
+        run = await stored(workflow)
+        assert (run.status, run.content) == (RunStatus.error, "step 'writer': the run of 'writer' ended as CANCELLED: late")
+        assert run.step_results[0].tries == 1
+
     async def test_because_it_takes_too_long_is_cancelled(self, db: MongoDb) -> None:
         ended: list[str] = []
 
@@ -442,6 +454,13 @@ class TestAReader:
         run = await workflow.arun("go", run_id="r")
         assert await cancelling[0]
         assert (run.status, tree(await stored(workflow))[1]) == (RunStatus.cancelled, ("waits", "CANCELLED"))
+
+    async def test_of_a_run_that_nobody_stores_may_cancel_it_too(self) -> None:
+        async def waits(step_input: StepInput) -> None:
+            assert await Workflow(name="Flow", steps=[waits]).acancel_run("r")
+            await asyncio.sleep(60)
+
+        assert (await flow(waits).arun("go", run_id="r")).status is RunStatus.cancelled
 
     async def test_finds_the_events_with_the_run_if_they_are_kept(self, db: MongoDb) -> None:
         workflow = flow(agent_saying("two words"), upper, db=db, store_events=True, events_to_skip=["RunContent"])
@@ -593,6 +612,23 @@ class TestAWorkflowWithinAnother:
         assert [run.parent_run_id for run in kept.step_executor_runs or ()] == [own.run_id, "r"]
         assert await outer.aget_session_state() == {"n": 3}
         assert (await outer.aget_session_metrics()).total_tokens == 15
+
+    async def test_is_another_run_each_time_that_it_is_tried(self, db: MongoDb) -> None:
+        def fails_twice(step_input: StepInput) -> str:
+            tried.append(step_input.input)
+            if len(tried) < 3:
+                raise ValueError("not yet")
+            return "at last"
+
+        tried: list[Any] = []
+        inner = Workflow(name="inner", steps=[Step(executor=fails_twice, max_retries=0)])
+        workflow = flow(inner, db=db)
+        await workflow.arun("go")
+        kept = await stored(workflow)
+        runs = kept.step_executor_runs or []
+        assert [run.status for run in runs] == [RunStatus.error, RunStatus.error, RunStatus.completed]
+        assert len({run.run_id for run in runs}) == 3
+        assert kept.get_executor_run(kept.step_results[0]) is runs[-1]
 
 
 class TestAWorkflowThatCannotWork:

@@ -365,6 +365,29 @@ class TestAStepThatWaitsForAPerson:
         assert kept.step_results[1].error == "rejected: Too long."
         assert run.content == ("az" if on_reject == "skip" else None)
 
+    async def test_that_is_rejected_within_another_workflow_ends_that_one_too(self, db: MongoDb) -> None:
+        counted = Counted()
+        check = asking("check", requires_confirmation=True, on_reject="cancel")
+        beside = Parallel(Workflow(name="inner", steps=[check, counted.step("i")]), name="beside")
+        for step in (Workflow(name="inner", steps=[check, counted.step("i")]), beside):
+            workflow = flow(counted.step("a"), step, counted.step("z"), db=db)
+            [requirement] = await paused(workflow)
+            requirement.reject()
+            run = await workflow.acontinue_run(run_id="r", step_requirements=[requirement])
+            assert run.status is RunStatus.cancelled
+            kept = await stored(workflow)
+            assert [(inner.status, inner.content) for inner in kept.step_executor_runs or ()] == [(RunStatus.cancelled, None)]
+            await workflow.adelete_session()
+        assert counted.calls == ["a", "a"]
+
+    async def test_with_an_id_of_its_own_is_told_by_its_place(self, db: MongoDb) -> None:
+        check = Step(name="check", executor=upper, step_id="mine", requires_confirmation=True)
+        workflow = flow(check, db=db)
+        [requirement] = await paused(workflow)
+        assert (requirement.id, requirement.step_id) == ("0", "mine")
+        requirement.confirm()
+        assert (await workflow.acontinue_run(run_id="r", step_requirements=[requirement])).status is RunStatus.completed
+
     async def test_is_given_what_somebody_fills_in(self, db: MongoDb) -> None:
         fields = [
             {"name": "tone", "field_type": "str", "allowed_values": ["dry", "warm"]},

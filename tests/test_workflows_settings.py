@@ -156,10 +156,16 @@ async def test_a_tool_that_waits_for_a_person_fails_its_step_with_what_to_do() -
         """Pay."""
         return "paid"
 
-    agent = agent_saying(ToolCall("pay"), tools=[pay])
-    run = await flow(Step(name="pay", agent=agent, max_retries=0), db=InMemoryDb()).arun("x")
-    assert run.status is RunStatus.error
-    assert "human_review=HumanReview(requires_confirmation=True)" in run.content
+    def paying(**settings: Any) -> Step:
+        return Step(name="pay", agent=agent_saying(ToolCall("pay"), tools=[pay]), **settings)
+
+    asking = Step(name="check", executor=lambda given: "", requires_confirmation=True)
+    for step in (paying(), Parallel(asking, paying())):
+        run = await flow(step, db=InMemoryDb()).arun("x")
+        assert run.status is RunStatus.error
+        assert "human_review=HumanReview(requires_confirmation=True)" in run.content
+    run = await flow(paying(skip_on_failure=True), lambda given: "went on", db=InMemoryDb()).arun("x")
+    assert (run.status, run.content) == (RunStatus.completed, "went on")
 
 
 async def test_an_agent_remembers_its_own_runs_in_the_workflow() -> None:

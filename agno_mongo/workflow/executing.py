@@ -52,7 +52,7 @@ async def executor_events(
         message,
         options,
         stream=flow.stream,
-        **(executor.in_a_step(flow, path, given) if output.executor_type == "workflow" else {}),
+        **(executor.in_a_step(flow, path, given, again=(output.tries or 0) > 1) if output.executor_type == "workflow" else {}),
     )
     run: BaseRunOutput = execution.run
     output.step_run_id = run.run_id
@@ -68,19 +68,23 @@ async def executor_events(
         flow.runs.append(run)
     _take(output, run)
     if run.status == RunStatus.paused:
-        output.is_paused, output.status = True, RunStatus.paused.value
-        flow.requirements += getattr(run, "step_requirements", None) or ()
-        if not flow.requirements:
+        waits = getattr(run, "step_requirements", None)
+        if not waits:
             raise StepFailed(
                 f"step {output.step_name!r} waits for a person within {output.executor_name!r}, which a step cannot; "
                 "ask at the step: human_review=HumanReview(requires_confirmation=True)",
                 step=output.step_name or "",
+                may_try_again=False,
             )
+        flow.requirements += waits
+        output.is_paused, output.status = True, RunStatus.paused.value
     elif run.status != RunStatus.completed:
         raise StepFailed(
             f"step {output.step_name!r}: the run of {output.executor_name!r} ended as {RunStatus(run.status).value}: "
             f"{run.get_content_as_string() or 'it was stopped'}",
             step=output.step_name or "",
+            # Somebody wanted it to stop.
+            may_try_again=not run.is_cancelled,
         )
 
 

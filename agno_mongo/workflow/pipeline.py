@@ -33,18 +33,21 @@ _MEDIA: Final = ("images", "videos", "audio", "files")
 
 @dataclass(frozen=True, kw_only=True)
 class Within:
-    """The run that a workflow is a step of: the journal that its steps write into, and the step's path."""
+    """The run that a workflow is a step of: the journal that its steps write into, and the step's path. ``again``: the step has failed before, and is
+    tried once more.
+    """
 
     outer: Any
     journal: Journal | None = None
     path: Path = ()
     answered: Mapping[str, StepRequirement] = field(default_factory=dict)
+    again: bool = False
 
     def run_id(self) -> str:
-        """The id of the workflow's run: the same when the outer one goes on after a crash."""
+        """The id of the workflow's run: the same when the outer one goes on after a crash, another for each try."""
         if self.journal is None:
             return str(uuid4())
-        before = self.journal.chosen(self.path, "run_id")
+        before = None if self.again else self.journal.chosen(self.path, "run_id")
         if before is None:
             before = str(uuid4())
             self.journal.choose(self.path, run_id=before)

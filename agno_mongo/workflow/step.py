@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from agno_mongo import checks
 from agno_mongo.agent.actor import Actor
 from agno_mongo.db.base import SessionType
-from agno_mongo.errors import CheckError, ConfigurationError
+from agno_mongo.errors import CheckError, ConfigurationError, StepFailed
 from agno_mongo.run.steps import SKIPPED, StepOutput, StepType
 from agno_mongo.run.workflow_events import StepCompletedEvent, StepErrorEvent, StepStartedEvent
 from agno_mongo.tools.signature import name_of
@@ -148,8 +148,7 @@ class Step(Node):
                         yield happening
                 break
             except Exception as error:
-                # A check that refuses would refuse again.
-                again = attempt <= self.max_retries and not isinstance(error, (CheckError, ConfigurationError))
+                again = attempt <= self.max_retries and _may_try_again(error)
                 yield event(StepErrorEvent, **data, error=str(error) or type(error).__name__, attempt=attempt, will_retry=again)
                 if again:
                     await asyncio.sleep(self._delay(attempt))
@@ -187,6 +186,11 @@ class Step(Node):
         if self.add_workflow_history is not None:
             history_runs = self.num_history_runs if self.add_workflow_history else 0
         return executor_events(self.active_executor, output, given, walk, path, data, history_runs)
+
+
+def _may_try_again(error: Exception) -> bool:
+    # A check that refuses would refuse again.
+    return error.may_try_again if isinstance(error, StepFailed) else not isinstance(error, (CheckError, ConfigurationError))
 
 
 def _skipped(output: StepOutput, error: Exception) -> None:

@@ -59,6 +59,10 @@ class Branch:
         """The state as the branch has it now, encoded."""
         return encoded_state(self.context.session_state, self._base)[0]
 
+    def stop(self) -> None:
+        """End the run that the branch is part of."""
+        self._within.stop()
+
     def adopt(self, records: Sequence[dict[str, Any]], changes: Sequence[states.Change], counters: Mapping[str, float]) -> None:
         """Take over what a run within the branch has come to."""
         self._within.adopt(records, (), counters)
@@ -225,7 +229,7 @@ class Node:
         review = self.human_review
         asked = given.previous_step_content if given.previous_step_content is not None else given.input
         return StepRequirement(
-            id=output.step_id or "",
+            id=".".join(map(str, path)),
             step_id=output.step_id or "",
             step_name=output.step_name,
             step_index=path[-1],

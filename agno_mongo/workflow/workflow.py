@@ -197,20 +197,21 @@ class Workflow(WorkflowSettings, Continuing):
         flow: Flow | None = None,
         path: Path = (),
         around: StepInput | None = None,
+        again: bool = False,
     ) -> tuple[Execution, AsyncGenerator[Any, None]]:
         """A run that is a step of ``outer``, and its events, which carry it out when they are read. ``flow`` and ``path`` are that run's and the step's,
-        ``around`` what the step was given.
+        ``around`` what the step was given; ``again``: it has failed before.
         """
         if around is not None and around.additional_data:
             options = {**options, "additional_data": around.additional_data}
         within = Within(outer=outer)
         if flow is not None:
-            within = Within(outer=outer, journal=flow.journal, path=path, answered=flow.answered)
+            within = Within(outer=outer, journal=flow.journal, path=path, answered=flow.answered, again=again)
         return await self._begun(given, options, None, stream=stream, within=within)
 
-    def in_a_step(self, flow: Flow, path: Path, given: StepInput) -> dict[str, Any]:
+    def in_a_step(self, flow: Flow, path: Path, given: StepInput, *, again: bool) -> dict[str, Any]:
         """What a workflow is told that is a step."""
-        return {"flow": flow, "path": path, "around": given}
+        return {"flow": flow, "path": path, "around": given, "again": again}
 
     async def _begun(
         self,
@@ -270,6 +271,7 @@ class Workflow(WorkflowSettings, Continuing):
         settings = Settings(
             key=key,
             component_id=self.id,
+            whose=self,
             default_state=dict(self.session_state or {}),
             run_state=options.get("session_state") or {},
             overwrite_state=self.overwrite_db_session_state and options.get("session_state") is not None,

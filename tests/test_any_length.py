@@ -566,6 +566,24 @@ class TestAFork:
         await branches._withdraw(await db._connection(), copy)
         assert await leftovers(db) == 0
 
+    @pytest.mark.parametrize("at", ["r0", "r40"])
+    async def test_of_a_session_whose_runs_are_replaced_while_it_is_read_has_those(
+        self, db: MongoDb, monkeypatch: pytest.MonkeyPatch, at: str
+    ) -> None:
+        await seeded(db, 60)
+        cut = branches._cut
+
+        async def later(connection: Any, session: Any, end: int) -> Any:
+            monkeypatch.undo()
+            whole = await db.get_session("s")
+            await db.upsert_session(whole)
+            return await cut(connection, session, end)
+
+        for made in (lambda: db.fork_session("s", at, new_session_id="fork"), lambda: db.rewind_session("s", at)):
+            monkeypatch.setattr(branches, "_cut", later)
+            made_of = await made()
+            assert contents(await db.get_session(made_of.session_id))[-1] == f"answer {at[1:]}"
+
     async def test_that_drops_a_run_takes_nothing_from_its_original(self, db: MongoDb) -> None:
         agent = Agent(model=ScriptedModel("short", "x" * 100_000, "y" * 100_000, "z" * 100_000), db=db, session_id="s")
         for turn in range(3):

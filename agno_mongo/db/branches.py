@@ -16,7 +16,7 @@ from agno_mongo.db.expiry import has_parts, margin_is_worn, retention_of
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.runs import Wanted, find_wanted, number_of
 from agno_mongo.db.sessions import ATTEMPTS, lift, touch
-from agno_mongo.errors import ConfigurationError, SessionChanged, SessionNotFound
+from agno_mongo.errors import ConfigurationError, CorruptSession, RunNotFound, SessionChanged, SessionNotFound
 
 _NOT_INHERITED: Final = ("active_runs", "state_revision", "expires_at")
 
@@ -30,22 +30,40 @@ async def fork(connection: Connection, wanted: Wanted, *, at_run: str | None, ne
     session_id = wanted.session_id
     for _ in range(ATTEMPTS):
         original = await _read(connection, wanted)
-        end = await _end(connection, original, at_run)
-        copy = {name: value for name, value in original.items() if name not in _NOT_INHERITED}
-        copy |= await _cut(connection, original, end) | _as_new(original, new_session_id, at_run, connection.now())
-        copy |= retention.set_anew(connection, copy.get("retention"))
+        try:
+            copy, left_behind = await _copy_of(connection, original, at_run, new_session_id)
+        except (CorruptSession, RunNotFound):
+            if await _has_its_runs(connection, original):
+                raise
+            continue
         if original.get("has_media"):
             # Before anything is shared with a session that may be somebody else's.
             await _refuse_taken(connection, new_session_id)
-            await media.share(connection, session_id, new_session_id, but_of=await _left_behind(connection, original, copy, end))
+            await media.share(connection, session_id, new_session_id, but_of=left_behind)
         await _insert(connection, copy)
         # Whoever deletes or rewinds a session looks for those that share its archive afterwards; so this one looks once more too.
-        still_there = {"_id": original["_id"], "archive_id": original.get("archive_id")}
-        if await connection.collection.find_one(still_there, projection={"_id": 1}) is not None:
+        if await _has_its_runs(connection, original):
             await _keep_parts(connection, original, copy)
             return copy
         await _withdraw(connection, copy)
     raise SessionChanged(f"session {session_id!r} was changed again and again while it was forked", session_id=session_id)
+
+
+async def _copy_of(
+    connection: Connection, original: Mapping[str, Any], at_run: str | None, new_session_id: str
+) -> tuple[dict[str, Any], list[str]]:
+    """The fork as it is to be stored, and the ids of the runs whose large content it has no use for."""
+    end = await _end(connection, original, at_run)
+    copy = {name: value for name, value in original.items() if name not in _NOT_INHERITED}
+    copy |= await _cut(connection, original, end) | _as_new(original, new_session_id, at_run, connection.now())
+    copy |= retention.set_anew(connection, copy.get("retention"))
+    return copy, await _left_behind(connection, original, copy, end) if original.get("has_media") else []
+
+
+async def _has_its_runs(connection: Connection, session: Mapping[str, Any]) -> bool:
+    """True unless, since it was read, the session was deleted, or its runs were rewound or replaced. One find."""
+    still_there = {"_id": session["_id"], "archive_id": session.get("archive_id")}
+    return await connection.collection.find_one(still_there, projection={"_id": 1}) is not None
 
 
 async def _left_behind(connection: Connection, original: Mapping[str, Any], copy: Mapping[str, Any], end: int) -> list[str]:
@@ -92,9 +110,14 @@ async def rewind(connection: Connection, wanted: Wanted, *, to_run: str, copy_as
     session_id = wanted.session_id
     for _ in range(ATTEMPTS):
         original = await _read(connection, wanted)
-        end = await _end(connection, original, to_run)
+        try:
+            end = await _end(connection, original, to_run)
+            fields = await _cut(connection, original, end)
+        except (CorruptSession, RunNotFound):
+            if await _has_its_runs(connection, original):
+                raise
+            continue
         copy = None if copy_as is None else await fork(connection, wanted, at_run=None, new_session_id=copy_as)
-        fields = await _cut(connection, original, end)
         fields |= {"archive_id": ObjectId(), "rewound_from": copy_as}
         unchanged = {"_id": original["_id"], "session_id": session_id, "revision": original.get("revision")}
         fields |= retention.set_anew(connection, original.get("retention"))

@@ -289,6 +289,22 @@ class TestARunThatCannotGoOn:
         await begin(db, run_id="r", lease=60)
         assert (await agent_on(db, "done").acontinue_run("r")).content == "done"
 
+    async def test_has_finished_and_is_moved_to_the_archive_while_it_is_asked_why_not(
+        self, db: MongoDb, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        look = open_runs.finished_run
+
+        async def later(*args: Any) -> Any:
+            for turn in range(32):
+                await agent_on(db, "ok").arun("go", run_id=f"later {turn}")
+            await (await db._connection()).background.finished()
+            return await look(*args)
+
+        await agent_on(db, "ok").arun("go", run_id="r")
+        monkeypatch.setattr(open_runs, "finished_run", later)
+        with pytest.raises(RunAlreadyFinished):
+            await agent_on(db).acontinue_run("r")
+
     async def test_is_not_there(self, db: MongoDb) -> None:
         with pytest.raises(SessionNotFound, match="there is no session 's'"):
             await agent_on(db).acontinue_run("r")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from time import monotonic
 from typing import Any
@@ -18,7 +19,7 @@ from agno_mongo.db.leases import Claim
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.open_runs import Renewed
 from agno_mongo.db.store import RunBegin
-from agno_mongo.errors import RunAlreadyFinished, SessionBusy, SessionNotFound
+from agno_mongo.errors import RunAlreadyFinished, RunTakenOver, SessionBusy, SessionNotFound
 from agno_mongo.execution import Settings
 from agno_mongo.models.base import ModelRequest
 from agno_mongo.run import RunContext, RunStatus
@@ -227,6 +228,28 @@ class TestQueued:
                 await held.let_go()
             held.task = asyncio.create_task(asyncio.sleep(0))  # type: ignore[arg-type]
         assert await db.get_session("s") is None
+
+
+@pytest.mark.parametrize("reused_id", [True, False])
+async def test_a_run_that_others_took_while_it_waited_hears_of_that(db: MongoDb, reused_id: bool) -> None:
+    """Its process was stalled for longer than its lease."""
+    key = SessionKey(session_id="s", session_type=SessionType.AGENT, user_id=None)
+    begin = RunBegin(
+        key=key, run_id="r", input="hold", state={}, metadata=None, component_id=None, component={}, runs_wanted=0,
+        lease=-1, reused_id=reused_id,
+    )  # fmt: skip
+    await db.begin_run(begin)
+    second = Claim(key=key, run_id="r", continued_by="second")
+    await db.take_over_run(second, begin)
+    await db.take_over_run(replace(second, continued_by="third"), begin)
+    waiting = [second] if reused_id else [begin.claim, second]
+    for claim in waiting:
+        with pytest.raises(RunTakenOver):
+            await db.read_run_again(begin, claim)
+    assert await db.cancel_run(second)
+    for claim in [begin.claim, second]:
+        with pytest.raises(RunAlreadyFinished):
+            await db.read_run_again(begin, claim)
 
 
 @pytest.mark.parametrize("mode", ["allow", "reject", "queue"])

@@ -13,7 +13,7 @@ from typing import Any
 
 from pymongo import ReturnDocument
 
-from agno_mongo.db import archive, media, retention, retired
+from agno_mongo.db import media, retention, retired
 from agno_mongo.db.archive import size_of
 from agno_mongo.db.checkpoints import Checkpoint
 from agno_mongo.db.connections import Connection
@@ -85,21 +85,21 @@ async def still_ahead(connection: Connection, claim: Claim, ahead: Ahead) -> Ahe
 
 
 async def read_again(connection: Connection, begin: RunBegin, claim: Claim) -> RunBegun:
-    """The session as it is once those ahead have finished. One find. Raises SessionNotFound if it was deleted meanwhile.
+    """The session as it is once those ahead have finished. One find. Raises SessionNotFound if it was deleted meanwhile, and if the run showed no
+    life while it waited RunTakenOver or RunAlreadyFinished: another process went on with it, or stored it as cancelled.
 
     A call that waited as a guest begins anew, which costs another find and what :func:`begin_run` does; RunAlreadyFinished if the call
     before it has finished the run.
     """
     projection = {**wanted_runs(begin.runs_wanted), "active_runs": 0}
     document = await connection.collection.find_one(claim.held, projection=projection)
-    if document is None:
-        if begin.reused_id and await connection.collection.find_one(claim.key.filter, projection={"_id": 1}) is not None:
-            return await begin_run(connection, begin)
-        raise SessionNotFound(
-            f"session {begin.key.session_id!r} was deleted while run {begin.run_id!r} waited for its turn",
-            session_id=begin.key.session_id,
-        )
-    return await begun_of(connection, document)
+    if document is not None:
+        return await begun_of(connection, document)
+    may_begin_anew = begin.reused_id and claim.continued_by is None
+    if may_begin_anew and await connection.collection.find_one(claim.key.filter, projection={"_id": 1}) is not None:
+        return await begin_run(connection, begin)
+    await still_open(connection, claim)
+    raise finished_already(begin.key, begin.run_id)
 
 
 async def checkpoint(connection: Connection, point: Checkpoint) -> Renewed:
@@ -254,7 +254,6 @@ async def _why_not(
             "user_id": 1,
             **{f"{claim.entry}.{name}": 1 for name in ("lease_until", "status", "pending")},
             **{f"{claim.entry}.tools.{name}": 1 for name in ("tool_call_id", "tool_name", "user_input_schema")},
-            **archive.ARCHIVE_FIELDS,
         },
     )
     if found is None:
@@ -272,7 +271,7 @@ async def _why_not(
             runs_ahead=1,
             lease_until=until,
         )
-    if await finished_run(connection, found, claim) is not None:
+    if await finished_run(connection, claim) is not None:
         return finished_already(key, run_id)
     return RunNotFound(
         f"session {key.session_id!r} has no run {run_id!r}, neither finished nor interrupted",

@@ -473,9 +473,7 @@ async def still_open(connection: Connection, claim: Claim, runs: Iterable[Mappin
     """
     key, active = claim.key, claim.entry
     fields = (states.STATE, "state_revision", *(f"{active}.{name}" for name in ("started_at", "continued_by", "status")))
-    stored: dict[str, Any] | None = await connection.collection.find_one(
-        key.filter, projection={**dict.fromkeys(fields, 1), **archive.ARCHIVE_FIELDS}
-    )
+    stored: dict[str, Any] | None = await connection.collection.find_one(key.filter, projection=dict.fromkeys(fields, 1))
     if stored is not None and (entry := (stored.get("active_runs") or {}).get(claim.name)) is not None:
         if entry.get("continued_by") != claim.continued_by:
             raise RunTakenOver(
@@ -486,7 +484,7 @@ async def still_open(connection: Connection, claim: Claim, runs: Iterable[Mappin
             )
         return None if entry.get("status") == PAUSED else stored
     if stored is not None:
-        finished = await finished_run(connection, stored, claim)
+        finished = await finished_run(connection, claim)
         if finished is not None:
             if finished.get("attempt") != claim.attempt:
                 raise finished_already(key, claim.run_id)
@@ -498,13 +496,15 @@ async def still_open(connection: Connection, claim: Claim, runs: Iterable[Mappin
     )
 
 
-async def finished_run(connection: Connection, session: Mapping[str, Any], claim: Claim) -> dict[str, Any] | None:
+async def finished_run(connection: Connection, claim: Claim) -> dict[str, Any] | None:
     """The run as it is stored, in the tail or in the archive; None if it is not. One find, two at most."""
-    in_the_tail = await connection.collection.find_one(
-        {**claim.key.filter, "runs.run_id": claim.run_id}, projection={"runs": {"$elemMatch": {"run_id": claim.run_id}}}
-    )
-    if in_the_tail is not None:
-        run: dict[str, Any] = in_the_tail["runs"][0]
+    # What is not in the tail is looked for in the archive as it was in that moment: it may be moved at any time.
+    projection = {"runs": {"$elemMatch": {"run_id": claim.run_id}}, **archive.ARCHIVE_FIELDS}
+    session = await connection.collection.find_one(claim.key.filter, projection=projection)
+    if session is None:
+        return None
+    if session.get("runs"):
+        run: dict[str, Any] = session["runs"][0]
         return run
     archived = await archive.find(connection, session, claim.run_id)
     return None if archived is None else archived[1]

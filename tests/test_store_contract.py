@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from agno_mongo.agent import Agent
+from agno_mongo.db import sessions, values
 from agno_mongo.db import state as states
-from agno_mongo.db import values
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import NO_USER, SessionKey
 from agno_mongo.db.leases import Claim
@@ -478,6 +478,33 @@ class TestASession:
         with pytest.raises(SessionNotFound, match="was deleted since it was read"):
             await db.upsert_session(stored)
         assert await db.count_sessions() == 0
+
+    async def test_that_is_gone_by_the_time_that_is_asked_why_it_was_in_the_way_is_made(
+        self, db: MongoDb, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reason = sessions._explain_conflict
+
+        async def later(*args: Any) -> None:
+            monkeypatch.undo()
+            await db.delete_session("s")
+            await reason(*args)
+
+        monkeypatch.setattr(sessions, "_explain_conflict", later)
+        await db.upsert_session(AgentSession(session_id="s"))
+        assert (await db.upsert_session(AgentSession(session_id="s", metadata={"n": 1}))).revision == 1
+        assert (await db.get_session("s")).metadata == {"n": 1}
+
+    async def test_that_is_made_by_the_time_that_is_asked_why_there_was_none_is_changed(
+        self, db: MongoDb, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        look = db.get_session
+
+        async def later(*args: Any, **options: Any) -> Any:
+            await turn(db, "s")
+            return await look(*args, **options)
+
+        monkeypatch.setattr(db, "get_session", later)
+        assert (await db.rename_session("s", session_name="made")).session_name == "made"
 
 
 class TestAList:

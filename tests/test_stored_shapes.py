@@ -14,6 +14,7 @@ from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import SESSION_CLASSES, Session
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.sessions import lift
+from agno_mongo.errors import SessionOwnedByAnotherUser
 from agno_mongo.run import RunOutput, RunStatus, TeamRunOutput
 from agno_mongo.session import AgentSession, WorkflowSession
 from agno_mongo.testing import ScriptedModel
@@ -86,6 +87,37 @@ async def test_is_gone_on_with(db: MongoDb, name: str) -> None:
     again = await agent.aget_session()
     assert again is not None
     assert len(again.runs or ()) == before + 1
+
+
+async def test_one_without_a_type_is_renamed_changed_replaced_and_deleted_like_any_other(db: MongoDb) -> None:
+    """Agno 1 wrote none; the accessors name theirs."""
+    session = await read_from(db, "agno_1_session")
+    collection = (await db._connection()).collection
+    before = await collection.find_one({})
+    agent = Agent(model=ScriptedModel(), db=db, id="a", session_id=session.session_id, user_id="john")
+
+    async def replaced() -> str | None:
+        session.session_data = {"session_name": "Replaced"}
+        stored = await db.upsert_session(session)
+        assert [run.run_id for run in stored.runs] == [run.run_id for run in session.runs or ()]
+        return str((await db.get_session(session.session_id)).session_name)
+
+    async def renamed() -> str | None:
+        return (await agent.aset_session_name(session_name="Renamed")).session_name
+
+    async def changed() -> Any:
+        return (await agent.aupdate_session_state({"n": 1}))["n"]
+
+    for attempt, expected in ((replaced, "Replaced"), (renamed, "Renamed"), (changed, 1), (agent.adelete_session, True)):
+        await collection.replace_one({}, before)
+        assert await attempt() == expected
+    assert await db.get_session(session.session_id) is None
+    await collection.insert_one(before)
+    mary = Agent(model=ScriptedModel(), db=db, id="a", session_id=session.session_id, user_id="mary")
+    for attempt in (mary.adelete_session, lambda: mary.aset_session_name(session_name="Mine")):
+        with pytest.raises(SessionOwnedByAnotherUser):
+            await attempt()
+    assert await collection.find_one({}) == before
 
 
 async def test_containers_that_agno_left_empty_are_made_when_a_run_needs_them(db: MongoDb) -> None:

@@ -45,7 +45,7 @@ from agno_mongo.db.state import STATE
 from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded
 from agno_mongo.db.translation import translated
 from agno_mongo.db.watch import SessionWatch, WatchScope
-from agno_mongo.errors import ConfigurationError, DocumentTooLarge, SessionNotFound, UserRequired
+from agno_mongo.errors import ConfigurationError, DocumentTooLarge, SessionNotFound, StoreError, UserRequired
 from agno_mongo.messages import Metrics
 from agno_mongo.renamed import older_names_accepted
 from agno_mongo.run.base import BaseRunOutput
@@ -530,12 +530,25 @@ class MongoDb:
         self._check(session_id, user_id)
         which = {"session_id": session_id, **scope_of(session_type, user_id)}
         connection = await self._connection()
-        with self._translated(what):
-            document = await sessions.set_fields(connection, which, fields, of_state=of_state)
-            if document is not None:
-                return connection.parse(await runs.with_media(connection, document))
-        await self.get_session(session_id, session_type, user_id, runs_limit=0)
-        raise SessionNotFound(f"{what}: there is no such session", session_id=session_id)
+        for _ in range(sessions.ATTEMPTS):
+            with self._translated(what):
+                document = await sessions.set_fields(connection, which, fields, of_state=of_state)
+                if document is not None:
+                    return connection.parse(await runs.with_media(connection, document))
+            if not await self._is_there_after_all(session_id, session_type, user_id):
+                raise SessionNotFound(f"{what}: there is no such session", session_id=session_id)
+        raise StoreError(f"{what}: it never held still")
+
+    async def _is_there_after_all(self, session_id: str, session_type: SessionType | str | None, user_id: Owner) -> bool:
+        """True if a session that a command did not match would match now: it was made since, or Agno wrote it without a type, and it has one now.
+
+        Raises SessionOwnedByAnotherUser and SessionTypeMismatch.
+        """
+        if await self.get_session(session_id, session_type, user_id, runs_limit=0) is None:
+            return False
+        with self._translated(f"reading session {session_id!r}"):
+            await sessions.lift(await self._connection(), session_id)
+        return True
 
     async def store_summary(self, key: SessionKey, summary: SessionSummary, used: Metrics) -> SessionSummary | None:
         """Store a summary that takes in ``summary.run_count`` runs, unless the stored one takes in more, and return what is stored then.
@@ -616,12 +629,15 @@ class MongoDb:
         """
         self._check(session_id, user_id)
         which = {"session_id": {"$in": [session_id]}, **scope_of(session_type, user_id)}
+        what = f"deleting session {session_id!r}"
         connection = await self._connection()
-        with self._translated(f"deleting session {session_id!r}"):
-            deleted = await sessions.delete_sessions(connection, which)
-        if not deleted:
-            await self.get_session(session_id, session_type, user_id, runs_limit=0)
-        return bool(deleted)
+        for _ in range(sessions.ATTEMPTS):
+            with self._translated(what):
+                if await sessions.delete_sessions(connection, which):
+                    return True
+            if not await self._is_there_after_all(session_id, session_type, user_id):
+                return False
+        raise StoreError(f"{what}: it never held still")
 
     async def delete_sessions(self, session_ids: Iterable[str], user_id: str | None = None) -> int:
         """Delete these sessions, with ``user_id`` only those of that user, and say how many they were.

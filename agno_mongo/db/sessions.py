@@ -21,7 +21,14 @@ from agno_mongo.db.expiry import new_parts_until, retention_of
 from agno_mongo.db.keys import NO_USER, Owner, SessionKey
 from agno_mongo.db.translation import PATH_NOT_VIABLE
 from agno_mongo.db.upcasting import upcast
-from agno_mongo.errors import SessionChanged, SessionNotFound, SessionOwnedByAnotherUser, SessionTypeMismatch
+from agno_mongo.errors import (
+    SessionChanged,
+    SessionError,
+    SessionNotFound,
+    SessionOwnedByAnotherUser,
+    SessionTypeMismatch,
+    StoreError,
+)
 
 NEWEST_FIRST: Final = (("updated_at", DESCENDING), ("touched_at", DESCENDING))
 
@@ -182,12 +189,13 @@ async def replace_session(connection: Connection, document: dict[str, Any], revi
                 {"session_id": key.session_id}, projection={"session_type": 1, "user_id": 1}
             )
             if there is not None:
-                refuse_if_foreign(there, key)
+                await _refuse_or_lift(connection, key, there)
         document |= await _runs_to_store(connection, key, document, runs)
-    stored = await _put_in_place(connection, key, document, revision)
-    if stored is None:
+    try:
+        stored = await _put_in_place(connection, key, document, revision)
+    except SessionError:
         await _take_back(connection, key, document, runs)
-        await _explain_conflict(connection, key, revision)
+        raise
     if before is not None:
         await archive.free(connection, {segment.archive_id for segment in archive.segments_of(before)})
     if retention_of(stored, connection.retention) is not None:
@@ -195,6 +203,15 @@ async def replace_session(connection: Connection, document: dict[str, Any], revi
     if runs is not None and document.get("has_media"):
         await retention.fit_media(connection, stored, key)
     return stored if runs is None else {**stored, "runs": runs}
+
+
+async def _refuse_or_lift(connection: Connection, key: SessionKey, found: Mapping[str, Any]) -> bool:
+    """Raise if the session is another's, or of another type; True for one that Agno wrote without a type, which it has then."""
+    if found.get("user_id") == key.user_id and "session_type" not in found:
+        await lift(connection, key.session_id)
+        return True
+    refuse_if_foreign(found, key)
+    return False
 
 
 def _expiring_anew(connection: Connection, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,9 +240,7 @@ async def _runs_to_store(
     return {**fields, "has_media": True} if has_media else fields
 
 
-async def _put_in_place(
-    connection: Connection, key: SessionKey, document: Mapping[str, Any], revision: int
-) -> dict[str, Any] | None:
+async def _put_in_place(connection: Connection, key: SessionKey, document: Mapping[str, Any], revision: int) -> dict[str, Any]:
     fixed = {*key.filter, "revision", "state_revision", "updated_at", "touched_at"}
     kept = {name: value for name, value in document.items() if name not in fixed}
     update = {**touch(connection.now()), "$set": {**kept, **_expiring_anew(connection, document)}}
@@ -233,22 +248,29 @@ async def _put_in_place(
     if "runs" not in document:
         update["$setOnInsert"] = {"runs": [], "run_count": 0, "archived_runs": 0, "tail_bytes": 0}
     which = {**key.filter, "revision": revision or {"$exists": False}}
-    stored: dict[str, Any] | None = None
-    with contextlib.suppress(pymongo.errors.DuplicateKeyError):
-        # A session that was read and is gone by now was deleted, and stays so.
-        stored = await connection.collection.find_one_and_update(
-            which, update, upsert=not revision, projection={"runs": 0}, return_document=ReturnDocument.AFTER
-        )
-    return stored
+    for _ in range(ATTEMPTS):
+        with contextlib.suppress(pymongo.errors.DuplicateKeyError):
+            # A session that was read and is gone by now was deleted, and stays so.
+            stored: dict[str, Any] | None = await connection.collection.find_one_and_update(
+                which, update, upsert=not revision, projection={"runs": 0}, return_document=ReturnDocument.AFTER
+            )
+            if stored is not None:
+                return stored
+        await _explain_conflict(connection, key, revision)
+    raise StoreError(f"session {key.session_id!r} could not be stored: it never held still")
 
 
-async def _explain_conflict(connection: Connection, key: SessionKey, revision: int) -> NoReturn:
+async def _explain_conflict(connection: Connection, key: SessionKey, revision: int) -> None:
+    """Raise the reason why a session was not stored, or return if nothing is in the way by now. One read."""
     found = await connection.collection.find_one(
         {"session_id": key.session_id}, projection={"session_type": 1, "user_id": 1, "revision": 1}
     )
+    if found is None and not revision:
+        return
     if found is None:
         raise SessionNotFound(f"session {key.session_id!r} was deleted since it was read", session_id=key.session_id)
-    refuse_if_foreign(found, key)
+    if await _refuse_or_lift(connection, key, found):
+        return
     raise SessionChanged(
         f"session {key.session_id!r} has changed since it was read (revision {found.get('revision')}, not {revision}); "
         "read it again and repeat the change",

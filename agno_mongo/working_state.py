@@ -7,8 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from agno_mongo.db import values
-from agno_mongo.db.checkpoints import with_changes
-from agno_mongo.db.state import MISSING, Change, merge
+from agno_mongo.db.state import MISSING, Change, descend, merge, put
 from agno_mongo.errors import StateTypeError, UnstorableValueError
 from agno_mongo.run.base import RunContext
 from agno_mongo.run.state import Addition
@@ -42,7 +41,7 @@ def add_again(context: RunContext, change: Mapping[str, Any]) -> None:
         else:
             context.state.increment(path, added)
     except (StateTypeError, UnstorableValueError):
-        context.session_state = with_changes(context.session_state, [{"path": path, "after": after}])
+        put(context.session_state, path, after)
 
 
 def lay_on(context: RunContext, changes: Sequence[Change]) -> None:
@@ -53,19 +52,13 @@ def lay_on(context: RunContext, changes: Sequence[Change]) -> None:
         if change.added is not MISSING:
             add_again(context, {"path": change.path, "after": change.after, "added": change.added})
             continue
-        below, path = context.session_state, [values.decode_key(key) for key in change.path]
-        for name in path[:-1]:
-            if not isinstance(below.get(name), dict):
-                below[name] = {}
-            below = below[name]
-        if change.after is MISSING:
-            below.pop(path[-1], None)
-            continue
-        after, beside = values.decode(change.after), below.get(path[-1])
+        path = tuple(values.decode_key(key) for key in change.path)
+        after = MISSING if change.after is MISSING else values.decode(change.after)
+        _, beside = descend(context.session_state, path)
         if change.before is MISSING and isinstance(after, dict) and isinstance(beside, dict):
             # Both have made it.
             after = merge(beside, after)
-        below[path[-1]] = after
+        put(context.session_state, path, after)
 
 
 def encoded_additions(additions: Sequence[Addition]) -> list[tuple[tuple[str, ...], Any]]:

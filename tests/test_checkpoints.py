@@ -244,7 +244,6 @@ def test_changes_come_out_of_a_checkpoint_as_they_went_in() -> None:
     assert checkpoints.stored_changes([Change(("n",), 1, 3, 2)]) == [{"path": ["n"], "after": 3, "added": 2}]
     assert checkpoints.with_changes({"gone": 1, "kept": 2, "text": "x"}, stored) == {
         "a": {"b": {"c": [1]}},
-        "deep": {},
         "kept": 2,
         "text": {"key": None},
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from typing import Any
 
 import pytest
@@ -124,6 +125,21 @@ class TestALeaderAndItsMembers:
         assert run.session_state == {"topic": "sea", "own": 1, "a": "sea", "b": "sea", "c": "sea"}
         assert await team.aget_session_state() == run.session_state
         assert (await team.aget_session_metrics()).total_tokens == 8 * 15
+
+    async def test_what_one_removes_stays_removed_whatever_the_other_removes_of_it(self, db: MongoDb) -> None:
+        def whole(run_context: RunContext) -> None:
+            """Remove all."""
+            del run_context.session_state["a"]
+
+        def part(run_context: RunContext) -> None:
+            """Remove a part."""
+            del run_context.session_state["a"]["x"]
+
+        crew = [member(tool.__name__, ToolCall(tool.__name__), "ok", tools=[tool]) for tool in (whole, part)]
+        script = [ToolCall("delegate_task_to_members", {"task": "Go."}), "done"]
+        team = team_of(*crew, script=script, db=db, mode="broadcast", session_state={"a": {"x": 1}, "b": 2})
+        await team.arun("Go.")
+        assert await team.aget_session_state() == {"b": 2}
 
     async def test_may_be_teams_at_any_depth(self, db: MongoDb) -> None:
         deepest = member("deepest", "Deep.")
@@ -455,6 +471,18 @@ class TestWhatALeaderHasLikeAnAgent:
         team = team_of(member("a"), script=[ToolCall("get_chat_history"), "three"], db=db, read_chat_history=True)
         await team.arun("third")
         assert '"user": "first", "assistant": "one"' in sent(team, 1)[-1]
+
+    async def test_as_many_turns_of_past_sessions_as_an_agent(self, db: MongoDb) -> None:
+        members = [member(name, *["ok"] * 4) for name in "abc"]
+        calls = [give(name, call_id=name) for name in "abc"]
+        script = [said for turn in range(4) for said in (calls, f"turn {turn}")]
+        past = team_of(*members, script=script, db=db)
+        for turn in range(4):
+            await past.arun(f"question {turn}", session_id="past")
+        team = team_of(*members, script=[ToolCall("search_past_sessions"), "done"], db=db, search_past_sessions=True)
+        run = await team.arun("What was it?")
+        [found] = json.loads(run.tools[0].result)
+        assert [chat["assistant"] for chat in found["runs"]] == ["turn 1", "turn 2", "turn 3"]
 
     async def test_checkpoints_with_the_runs_of_its_members(self, db: MongoDb) -> None:
         stored: list[Any] = []

@@ -177,6 +177,16 @@ async def test_an_agent_remembers_its_own_runs_in_the_workflow() -> None:
     assert shown == ["ONE", "first answer", "TWO"]
 
 
+async def test_members_of_a_team_remember_their_own_runs_in_the_workflow() -> None:
+    one = Agent(name="one", model=ScriptedModel("first answer", "second answer"), add_history_to_context=True)
+    call = ToolCall("delegate_task_to_member", {"member_id": "one", "task": "Do it."})
+    team = Team(name="crew", members=[one], model=ScriptedModel(call, "told", call, "told"))
+    workflow = flow(team, db=InMemoryDb())
+    await workflow.arun("one")
+    await workflow.arun("two")
+    assert [message.content for message in one.model.requests[1].messages] == ["Do it.", "first answer", "Do it."]  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("beside_others", [False, True])
 async def test_a_team_carries_out_a_step_with_its_members(beside_others: bool) -> None:
     def member(name: str) -> Agent:

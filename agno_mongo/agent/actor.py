@@ -281,6 +281,10 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         history_runs, runs_at_hand = runs_looked_back_on(self, options)
         return {"history_runs": history_runs, "runs_at_hand": runs_at_hand}
 
+    def runs_of_turns(self, turns: int) -> int:
+        """How many of a session's newest runs it takes, as a rule, to have those of so many turns."""
+        return turns
+
     def _new_run(self, **fields: Any) -> Any:
         """A run of this actor's."""
         kind = self.SESSION_TYPE.value

@@ -207,9 +207,9 @@ async def _looked_through(agent: Any, run_context: RunContext, query: str | None
         user_id=owner_of(run_context.user_id),
         component_id=agent.id,
         limit=limit,
-        runs_limit=number,
+        runs_limit=agent.runs_of_turns(number),
     )
-    runs = {session.session_id: told_runs(session.runs or ()) for session in sessions}
+    runs = {session.session_id: told_runs(session.runs or ())[-number:] for session in sessions}
     if query is not None:
         # Large ones take their time.
         sessions = await asyncio.to_thread(_with_words, query, sessions, runs)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from agno_mongo.db.archive import size_of
 from agno_mongo.db.leases import Claim
 from agno_mongo.db.media import INLINE_BYTES, LARGE, Split
-from agno_mongo.db.state import MISSING, Change
+from agno_mongo.db.state import MISSING, Change, put
 from agno_mongo.media import OF_INPUT
 
 ENTRY_BYTES: Final = 8 * INLINE_BYTES
@@ -82,17 +82,8 @@ def stored_changes(changes: Iterable[Change]) -> list[dict[str, Any]]:
 
 
 def with_changes(state: Mapping[str, Any], stored: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """A copy of the state with a checkpoint's changes laid on it. Where a parent is no dict, one takes its place."""
+    """A copy of the state with a checkpoint's changes laid on it."""
     changed = deepcopy(dict(state))
     for change in stored:
-        *parents, last = change["path"]
-        below = changed
-        for step in parents:
-            if not isinstance(below.get(step), dict):
-                below[step] = {}
-            below = below[step]
-        if "after" in change:
-            below[last] = deepcopy(change["after"])
-        else:
-            below.pop(last, None)
+        put(changed, change["path"], deepcopy(change.get("after", MISSING)))
     return changed

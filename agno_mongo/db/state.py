@@ -8,7 +8,7 @@ depth of nested dicts, that was set or removed; lists are values like others, re
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
@@ -96,6 +96,21 @@ def merge(default: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def put(state: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Put the value at ``path``, in place; MISSING removes the key. Where a parent is no dict, one takes its place; what is to go has gone with it."""
+    *parents, last = path
+    for step in parents:
+        if not isinstance(state.get(step), dict):
+            if value is MISSING:
+                return
+            state[step] = {}
+        state = state[step]
+    if value is MISSING:
+        state.pop(last, None)
+    else:
+        state[last] = value
+
+
 def changes_of(
     before: Mapping[str, Any], after: Mapping[str, Any], additions: Iterable[tuple[tuple[str, ...], Any]] = ()
 ) -> list[Change]:
@@ -113,7 +128,7 @@ def changes_of(
 
 
 def _addition(path: tuple[str, ...], parts: list[Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> Change | None:
-    (depth, old), (depth_now, new) = _descend(before, path), _descend(after, path)
+    (depth, old), (depth_now, new) = descend(before, path), descend(after, path)
     lists = [part for part in parts if isinstance(part, list)]
     if min(depth, depth_now) < len(path) or len(lists) not in {0, len(parts)}:
         return None
@@ -225,7 +240,7 @@ def rebase(
     pending = list(reversed(list(changes)))
     while pending:
         change = pending.pop()
-        depth, found = _descend(theirs, change.path)
+        depth, found = descend(theirs, change.path)
         whole = depth == len(change.path)
         if whole and (agreed := _agreed(change, found)):
             rebased[change.path] = agreed
@@ -260,7 +275,7 @@ def _lay(rebased: dict[tuple[str, ...], Change], change: Change) -> None:
     rebased[change.path] = _joined(rebased[change.path], change) if change.path in rebased else change
 
 
-def _descend(state: Mapping[str, Any], path: tuple[str, ...]) -> tuple[int, Any]:
+def descend(state: Mapping[str, Any], path: tuple[str, ...]) -> tuple[int, Any]:
     """How far ``path`` leads through dicts, and what stands there. A missing step is no obstacle: it can be set."""
     value: Any = state
     for depth, key in enumerate(path):

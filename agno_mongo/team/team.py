@@ -122,8 +122,12 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
         if self.add_team_history_to_members:
             wanted = max(wanted, self.num_team_history_runs)
         of_members = [member._looking_back({})["history_runs"] for member in self.members]  # noqa: SLF001 - an actor as this one
-        at_hand = max(found["runs_at_hand"], *of_members, wanted) * (1 + sum(1 for _ in everyone(self)))
+        at_hand = self.runs_of_turns(max(found["runs_at_hand"], *of_members, wanted))
         return {"history_runs": wanted, "runs_at_hand": at_hand}
+
+    def runs_of_turns(self, turns: int) -> int:
+        """How many of a session's newest runs it takes to have those of so many turns, if each member has one in a turn."""
+        return turns * (1 + sum(1 for _ in everyone(self)))
 
     def _fault_of_input(self, execution: ToolExecution, member_id: str | None = None) -> str | None:
         """What is wrong with what a person has filled in, for the leader's tools or a member's."""

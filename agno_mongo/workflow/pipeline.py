@@ -10,7 +10,7 @@ from inspect import signature
 from typing import Any, Final
 from uuid import uuid4
 
-from agno_mongo.agent.first_messages import DEFAULT_HISTORY_RUNS
+from agno_mongo.agent.first_messages import DEFAULT_HISTORY_RUNS, runs_looked_back_on
 from agno_mongo.db import values
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import Execution
@@ -21,6 +21,7 @@ from agno_mongo.run.step_requirement import StepRequirement
 from agno_mongo.run.steps import StepOutput, come_to
 from agno_mongo.run.workflow import WorkflowRunOutput, executor_run_from_dict
 from agno_mongo.run.workflow_events import StepOutputEvent, WorkflowAgentCompletedEvent, WorkflowAgentStartedEvent
+from agno_mongo.team.members import everyone
 from agno_mongo.workflow.calling import pieces_of, value_of
 from agno_mongo.workflow.journal import Journal, Path
 from agno_mongo.workflow.settings import WorkflowSettings
@@ -67,12 +68,20 @@ def history_runs_of(workflow: WorkflowSettings, around: tuple[WorkflowSettings, 
         pending += node.parts()
         if isinstance(node, Step):
             wanted.append(node.num_history_runs if node.add_workflow_history else 0)
-            if getattr(node.active_executor, "add_history_to_context", False):
-                # An agent's own earlier runs are in the workflow's.
-                wanted.append(node.active_executor.num_history_runs or DEFAULT_HISTORY_RUNS)
             if node.workflow is not None:
                 wanted.append(history_runs_of(node.workflow, (*around, workflow)))
+            elif node.executor_type != "function":
+                # Their own earlier runs are in the workflow's.
+                wanted += map(_history_runs_of, (node.active_executor, *everyone(node.active_executor)))
     return max(wanted)
+
+
+def _history_runs_of(actor: Any) -> int:
+    """How many of its earlier runs an agent or a team wants to see, or to show its members."""
+    runs, at_hand = runs_looked_back_on(actor, {})
+    # A budget of tokens does not say how many runs it takes.
+    own = runs or (DEFAULT_HISTORY_RUNS if at_hand else 0)
+    return max(own, actor.num_team_history_runs) if getattr(actor, "add_team_history_to_members", False) else own
 
 
 @dataclass(kw_only=True, eq=False)

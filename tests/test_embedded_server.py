@@ -20,8 +20,9 @@ from urllib.parse import unquote
 import pytest
 from pymongo import MongoClient
 
-from agno_mongo.db import embedded_server
 from agno_mongo.db.embedded_server import EmbeddedServer, find_mongod
+from agno_mongo.db.mongod import sockets
+from agno_mongo.db.mongod.process import find_server
 from agno_mongo.errors import ConfigurationError, EmbeddedServerError
 from tests.embedded_helpers import (
     DIES_AT,
@@ -236,7 +237,7 @@ def test_the_server_of_a_killed_only_user_is_used_and_stopped_by_the_next(folder
 
 
 @needs_mongod
-@pytest.mark.parametrize("step", ["_Start.wait", "_Server.save", "EmbeddedServer._make_primary"])
+@pytest.mark.parametrize("step", ["Start.wait", "Server.save", "EmbeddedServer._make_primary"])
 def test_a_start_cut_off_anywhere_is_completed_by_the_next(folder: Path, step: str) -> None:
     starter = User(folder, DIES_AT.format(name=step) + USER)
     assert starter.process.wait(30) == -signal.SIGKILL
@@ -391,7 +392,7 @@ def test_a_record_that_makes_no_sense_is_ignored(folder: Path) -> None:
     folder.mkdir()
     for record in ("", "[]", '{"pid": "x"}', '{"pid": -1, "socket": 3}', "{"):
         (folder / "agno_mongo.json").write_text(record)
-        assert embedded_server._find_server(str(folder)) is None
+        assert find_server(str(folder)) is None
     server = EmbeddedServer(folder)
     server.acquire()
     discard(server)
@@ -432,7 +433,7 @@ def test_a_server_still_dying_does_not_block_the_next_start(folder: Path) -> Non
     for _ in range(4):
         assert first.pid is not None
         os.kill(first.pid, signal.SIGKILL)
-        assert eventually(lambda: embedded_server._find_server(str(folder)) is None)
+        assert eventually(lambda: find_server(str(folder)) is None)
         second = EmbeddedServer(folder)  # at once, while the old one may still hold its files
         second.acquire()
         first.release()
@@ -746,7 +747,7 @@ def test_a_long_temporary_directory_falls_back_to_a_short_one(
 
 @needs_mongod
 def test_a_path_too_long_for_a_socket_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_server, "_SOCKET_PATH_LIMIT", 10)
+    monkeypatch.setattr(sockets, "SOCKET_PATH_LIMIT", 10)
     text = refusal(folder)
     assert "too long for a Unix socket (more than 10 bytes)" in text
     assert "TMPDIR" in text

@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from agno_mongo import renamed, terminal
 from agno_mongo.agent import media_input
-from agno_mongo.agent.continuing import Continuation, ContinueOptions, Continuing
+from agno_mongo.agent.continuing import ContinueOptions, Continuing
 from agno_mongo.agent.first_messages import check_options, fill, resolve_dependencies, runs_looked_back_on
 from agno_mongo.agent.hooks import PreHooks, post_hook_events
 from agno_mongo.agent.input_schema import fitting_input
@@ -23,6 +23,7 @@ from agno_mongo.agent.prompt import stored_input, user_messages
 from agno_mongo.agent.settings import AgentSettings
 from agno_mongo.blocking import blocking, portal
 from agno_mongo.component.cancelling import Cancelling
+from agno_mongo.component.continuing import Continuation
 from agno_mongo.component.sessions import RunT, SessionT
 from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.keys import SessionKey

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 from typing_extensions import Unpack
@@ -11,12 +10,11 @@ from typing_extensions import Unpack
 from agno_mongo.agent.first_messages import ContextOptions
 from agno_mongo.agent.output_schema import Schema
 from agno_mongo.blocking import portal
-from agno_mongo.component.sessions import RunT, SessionAccessors, SessionT
-from agno_mongo.db.arguments import check_id
-from agno_mongo.errors import ConfigurationError
+from agno_mongo.component.continuing import Continuation, GoingOn, run_meant
+from agno_mongo.component.sessions import RunT, SessionT
 from agno_mongo.messages import ToolExecution
 from agno_mongo.run.base import BaseRunOutput
-from agno_mongo.run.requirement import Answer, RunRequirement, answers_of
+from agno_mongo.run.requirement import RunRequirement, answers_of
 
 Requirements = Sequence[RunRequirement | dict[str, Any]] | None
 Tools = Sequence[ToolExecution | dict[str, Any]] | None
@@ -37,22 +35,8 @@ class ContinueOptions(ContextOptions, total=False):
     output_schema: Schema | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Continuation(Generic[RunT]):
-    """Which run goes on, with which answers to its calls that wait; None if it is not known to have paused. ``run`` is the run, as far as
-    the caller has it.
-    """
-
-    run_id: str
-    answers: tuple[Answer, ...] | None = None
-    run: RunT | None = None
-
-
-class Continuing(SessionAccessors[SessionT, RunT], Generic[SessionT, RunT, EventT]):
+class Continuing(GoingOn[SessionT, RunT], Generic[SessionT, RunT, EventT]):
     """``acontinue_run`` and ``continue_run``, on top of the component's one way of running."""
-
-    stream: bool | None
-    stream_events: bool | None
 
     async def _run(self, given: Any, options: Any, *, continued: Continuation[RunT] | None = None) -> RunT:
         raise NotImplementedError
@@ -61,12 +45,6 @@ class Continuing(SessionAccessors[SessionT, RunT], Generic[SessionT, RunT, Event
         self, given: Any, options: Any, *, every_step: bool, with_output: bool, continued: Continuation[RunT] | None = None
     ) -> AsyncGenerator[EventT | RunT, None]:
         raise NotImplementedError
-
-    def _session_of(self, continued: Continuation[RunT], session_id: str | None, user_id: str | None) -> str:
-        """The session of a run that goes on. Without a database, that of the run that the caller has."""
-        if self.db is None and continued.run is not None and continued.run.session_id is not None:
-            return check_id("session_id", continued.run.session_id)
-        return self._asked_for(session_id, user_id)[1]
 
     @overload
     def acontinue_run(
@@ -190,14 +168,7 @@ class Continuing(SessionAccessors[SessionT, RunT], Generic[SessionT, RunT, Event
 def _continuation(
     run_response: RunT | str | None, run_id: str | None, requirements: Requirements, updated_tools: Tools
 ) -> Continuation[RunT]:
-    run = cast("RunT | None", run_response) if isinstance(run_response, BaseRunOutput) else None
-    if run is None and not isinstance(run_response, (str, type(None))):
-        raise ConfigurationError(f"run_response= takes a RunOutput, not {type(run_response).__name__}")
-    ids = {given for given in (run_id, run_response if isinstance(run_response, str) else None, run and run.run_id) if given}
-    if len(ids) != 1:
-        raise ConfigurationError(
-            "continue_run() takes a paused run or its run_id=, one of them" if ids else "which run? Pass run_id="
-        )
+    meant, run = run_meant(run_response, run_id, BaseRunOutput, "RunOutput")
     if run is not None and run.is_paused and requirements is None and updated_tools is None:
         requirements, updated_tools = getattr(run, "requirements", None) or [], getattr(run, "tools", None)
-    return Continuation(run_id=ids.pop(), answers=answers_of(requirements, updated_tools), run=run)
+    return Continuation(run_id=meant, answers=answers_of(requirements, updated_tools), run=cast("RunT | None", run))

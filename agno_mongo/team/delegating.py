@@ -11,7 +11,8 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from agno_mongo.agent.actor import RunOptions
-from agno_mongo.agent.continuing import Continuation, ContinueOptions
+from agno_mongo.agent.continuing import ContinueOptions
+from agno_mongo.component.continuing import Continuation
 from agno_mongo.db import values
 from agno_mongo.execution import Execution
 from agno_mongo.media import NAMES

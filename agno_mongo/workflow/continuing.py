@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeAlias, overload
 
 from typing_extensions import Unpack
 
 from agno_mongo.blocking import portal
 from agno_mongo.component.cancelling import Cancelling
+from agno_mongo.component.continuing import Continuation, GoingOn, run_meant
 from agno_mongo.db.documents import WorkflowSession
-from agno_mongo.errors import ConfigurationError
-from agno_mongo.run.requirement import Answer
 from agno_mongo.run.step_requirement import StepRequirement, step_answers
 from agno_mongo.run.workflow import WorkflowRunOutput
 from agno_mongo.run.workflow_events import WorkflowRunOutputEvent
@@ -21,20 +19,11 @@ from agno_mongo.workflow.options import ContinueOptions
 Requirements = Sequence[StepRequirement | dict[str, Any]] | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkflowContinuation:
-    """Which run goes on, with which answers to its steps that wait. ``run`` is the run, as far as the caller has it."""
-
-    run_id: str
-    answers: tuple[Answer, ...] | None = None
-    run: WorkflowRunOutput | None = None
+WorkflowContinuation: TypeAlias = Continuation[WorkflowRunOutput]
 
 
-class Continuing(Cancelling[WorkflowSession, WorkflowRunOutput]):
+class Continuing(GoingOn[WorkflowSession, WorkflowRunOutput], Cancelling[WorkflowSession, WorkflowRunOutput]):
     """``acontinue_run`` and ``continue_run``, on top of the workflow's one way of running."""
-
-    stream: bool | None
-    stream_events: bool | None
 
     async def _run(self, given: Any, options: Any, *, continued: WorkflowContinuation | None = None) -> WorkflowRunOutput:
         raise NotImplementedError
@@ -153,14 +142,7 @@ class Continuing(Cancelling[WorkflowSession, WorkflowRunOutput]):
 def _continuation(
     run_response: WorkflowRunOutput | str | None, run_id: str | None, requirements: Requirements
 ) -> WorkflowContinuation:
-    run = run_response if isinstance(run_response, WorkflowRunOutput) else None
-    if run is None and not isinstance(run_response, (str, type(None))):
-        raise ConfigurationError(f"run_response= takes a WorkflowRunOutput, not {type(run_response).__name__}: {run_response!r}")
-    ids = {given for given in (run_id, run_response if isinstance(run_response, str) else None, run and run.run_id) if given}
-    if len(ids) != 1:
-        raise ConfigurationError(
-            "continue_run() takes a paused run or its run_id=, one of them" if ids else "which run? Pass run_id="
-        )
+    meant, run = run_meant(run_response, run_id, WorkflowRunOutput, "WorkflowRunOutput")
     if run is not None and run.is_paused and requirements is None:
         requirements = run.step_requirements or []
-    return WorkflowContinuation(run_id=ids.pop(), answers=step_answers(requirements), run=run)
+    return WorkflowContinuation(run_id=meant, answers=step_answers(requirements), run=run)

@@ -15,7 +15,7 @@ from agno_mongo.agent.first_messages import check_options
 from agno_mongo.agent.input_schema import fitting_input
 from agno_mongo.agent.prompt import stored_input
 from agno_mongo.blocking import blocking, portal
-from agno_mongo.db.arguments import check_id, check_run_id
+from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.errors import ConfigurationError, WorkflowChanged
@@ -257,12 +257,9 @@ class Workflow(WorkflowSettings, Continuing):
         run_id = options.get("run_id") if continued is None else continued.run_id
         if within is not None:
             run_id = within.run_id()
-        run = WorkflowRunOutput(
+        run = self._new_run(
+            key,
             run_id=str(uuid4()) if run_id is None else check_run_id(run_id),
-            workflow_id=self.id,
-            workflow_name=self.name,
-            session_id=key.session_id,
-            user_id=key.user_id,
             parent_run_id=None if within is None else within.outer.run.run_id,
             input=None
             if given is None and not media
@@ -290,6 +287,10 @@ class Workflow(WorkflowSettings, Continuing):
         )
         return Execution(self.db, run, settings, within=None if within is None else within.outer)
 
+    def _new_run(self, key: SessionKey, **fields: Any) -> WorkflowRunOutput:
+        own = {"workflow_id": self.id, "workflow_name": self.name}
+        return WorkflowRunOutput(**own, session_id=key.session_id, user_id=key.user_id, **fields)
+
     def _of_a_session(self) -> dict[str, Any]:
         """Settings of the bracket for a run that is stored by itself, and not within another."""
         return {
@@ -304,12 +305,7 @@ class Workflow(WorkflowSettings, Continuing):
     def _key_of(self, options: RunOptions, continued: WorkflowContinuation | None) -> SessionKey:
         """Which session a call means."""
         user_id, wanted = self._user(options.get("user_id")), options.get("session_id")
-        if continued is None:
-            session_id = self._session_for(wanted, user_id)
-        elif self.db is None and continued.run is not None and continued.run.session_id is not None:
-            session_id = check_id("session_id", continued.run.session_id)
-        else:
-            session_id = self._asked_for(wanted, user_id)[1]
+        session_id = self._session_for(wanted, user_id) if continued is None else self._session_of(continued, wanted, user_id)
         return SessionKey(session_id=session_id, session_type=self.SESSION_TYPE, user_id=user_id)
 
     def outline(self) -> list[dict[str, Any]]:

@@ -311,7 +311,8 @@ class MongoDb:
             page = await db.get_runs("s", limit=50)
             older = await db.get_runs("s", limit=50, before=page[0].run_id)
 
-        An empty list if there are no more, or no such session. Reads what it returns, the session's newest runs, and at most one archive
+        An empty list if there are no more, or no such session. Runs within others, of a team's members, are runs too, each before the one that it is
+        within; :meth:`Team.get_runs <agno_mongo.team.Team.get_runs>` leaves them out. Reads what it returns, the session's newest runs, and at most one archive
         document more, however long the session is. Raises RunNotFound if the session has no run ``before``.
         """
         self._check(session_id, user_id)

@@ -261,16 +261,15 @@ class Execution:
         data = self.run.started_data()
         return self.event(RunContinuedEvent, **data) if self._settings.continues else self.event(RunStartedEvent, **data)
 
-    async def _begin(self) -> None:
+    async def _to_begin(self) -> RunBegin:
+        """What the first command needs. Raises UnstorableValueError, which names the value, before anything is stored."""
         settings = self._settings
-        self.run.session_state = None
         path = f"session {settings.key.session_id!r}"
         default = values.encode(settings.default_state, path="session_state")
-        run_state = values.encode(settings.run_state, path="session_state")
         metadata = values.encode(settings.metadata, path="metadata")
         values.encode(settings.run_metadata, path="metadata")
         answers = None if settings.answers is None else [answer.to_dict() for answer in settings.answers]
-        begin = RunBegin(
+        return RunBegin(
             key=settings.key,
             run_id=check_run_id(self.run.run_id),
             input=values.encode(
@@ -291,6 +290,11 @@ class Execution:
             answers=values.encode(answers, path="requirements"),
             store_tool_messages=settings.recording.store_tool_messages,
         )
+
+    async def _begin(self) -> None:
+        self.run.session_state = None
+        run_state = values.encode(self._settings.run_state, path="session_state")
+        begin = await self._to_begin()
         self._stopping.listen()
         begun, cancelled = await self._uninterrupted(lambda: self._entered(begin))
         self._enter(begun, begin, run_state)

@@ -18,7 +18,7 @@ from agno_mongo.tools.calling import ended
 from agno_mongo.workflow.calling import pieces_of, value_of, yields
 from agno_mongo.workflow.journal import Path
 from agno_mongo.workflow.types import StepInput, history_context, workflow_history
-from agno_mongo.workflow.walking import Walk
+from agno_mongo.workflow.walking import Flow, Walk
 
 _OF_THE_STEP: Final = ("step_name", "step_id", "step_index")
 _MEDIA: Final = ("images", "videos", "audio", "files")
@@ -66,6 +66,11 @@ async def executor_events(
                     yield event
     finally:
         flow.runs.append(run)
+    _take_outcome(output, run, flow)
+
+
+def _take_outcome(output: StepOutput, run: BaseRunOutput, flow: Flow) -> None:
+    """What the executor's run has come to is the step's outcome. Raises StepFailed if it came to nothing."""
     _take(output, run)
     if run.status == RunStatus.paused:
         waits = getattr(run, "step_requirements", None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from time import perf_counter, time
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from agno_mongo.db import state as states
 from agno_mongo.db import values
@@ -23,15 +24,6 @@ from agno_mongo.run.workflow_events import RouterPausedEvent, StepContinuedEvent
 from agno_mongo.workflow.journal import Journal, Path
 from agno_mongo.workflow.types import HumanReview, StepInput
 from agno_mongo.working_state import encoded_additions, encoded_state, lay_on
-
-
-class Scope(Protocol):
-    """Whose state the steps see: the run's, or a branch's own copy of it."""
-
-    context: RunContext
-
-    def hand_on(self) -> None:
-        """Lay what changed so far on the state of what is around."""
 
 
 class Branch:
@@ -100,7 +92,9 @@ class Flow:
 
 @dataclass(kw_only=True, eq=False)
 class Walk:
-    """Where in a flow some neighbouring steps stand: ``path`` is that of the step around them, ``outputs`` is where theirs go."""
+    """Where in a flow some neighbouring steps stand: ``path`` is that of the step around them, ``outputs`` is where theirs go. ``scope`` is whose state
+    they see: the run's Execution, or a Branch.
+    """
 
     flow: Flow
     scope: Any
@@ -134,7 +128,7 @@ class Walk:
             given = given.after(output)
 
 
-class Node:
+class Node(ABC):
     """A part of a pipeline."""
 
     TYPE: ClassVar[StepType]
@@ -167,9 +161,9 @@ class Node:
             started_at=time(),
         )
 
+    @abstractmethod
     def carried_out(self, output: StepOutput, given: StepInput, walk: Walk, path: Path) -> AsyncGenerator[Any, None]:
         """Do what the step does, and put what comes of it into ``output``."""
-        raise NotImplementedError
 
     def event_data(self, output: StepOutput, walk: Walk, path: Path) -> dict[str, Any]:
         """What each event says of the step."""

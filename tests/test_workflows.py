@@ -301,6 +301,18 @@ class TestTheStateOfASession:
 
 
 class TestAStepThatFails:
+    @pytest.mark.parametrize("beside_others", [False, True])
+    async def test_keeps_what_it_changed_of_the_state(self, db: MongoDb, beside_others: bool) -> None:
+        def fails(step_input: StepInput, run_context: RunContext) -> None:
+            run_context.session_state["tried"] = run_context.state.increment("tries")
+            raise ValueError("no")
+
+        step = Step(executor=fails, max_retries=1)
+        workflow = flow(Parallel(step, upper) if beside_others else step, db=db)
+        with pytest.raises(ValueError, match="no"):
+            await workflow.arun("go")
+        assert await workflow.aget_session_state() == {"tries": 2, "tried": 2}
+
     async def test_is_tried_again_after_a_while_and_tells_of_it(self, db: MongoDb) -> None:
         tried: list[float] = []
 

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.errors import ConfigurationError
-from agno_mongo.run import RunContext
+from agno_mongo.errors import ConfigurationError, ModelTimeout
+from agno_mongo.run import RunContext, RunStatus
 from agno_mongo.session import WorkflowSession
 from agno_mongo.testing import ScriptedModel, ToolCall
 from agno_mongo.workflow import (
@@ -105,6 +105,18 @@ class TestAnAgentBeforeAWorkflow:
         assert "Writes about animals." in system
         assert "User input: Cats?\nWorkflow output: about cats" in system
         assert (await workflow.aget_session_metrics()).total_tokens == 45
+
+    async def test_fails_the_run_if_it_comes_to_no_answer(self, db: MongoDb) -> None:
+        model = ScriptedModel(ModelTimeout("too slow"), "Nothing yet.")
+        workflow = flow(agent_saying(), db=db, agent=WorkflowAgent(model=model))
+        await workflow.arun("Cats?")
+        failed = await stored(workflow)
+        assert (failed.status, failed.step_results) == (RunStatus.error, [])
+        assert failed.content == "step 'workflow agent': the run of 'workflow agent' ended as ERROR: too slow"
+        assert failed.workflow_agent_run is not None
+        assert failed.workflow_agent_run.status is RunStatus.error
+        await workflow.arun("And now?")
+        assert "too slow" not in str(model.requests[1].messages)
 
 
 class TestTheSessionsOfAWorkflow:

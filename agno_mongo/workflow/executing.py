@@ -83,14 +83,21 @@ def _take_outcome(output: StepOutput, run: BaseRunOutput, flow: Flow) -> None:
             )
         flow.requirements += waits
         output.is_paused, output.status = True, RunStatus.paused.value
-    elif run.status != RunStatus.completed:
-        raise StepFailed(
-            f"step {output.step_name!r}: the run of {output.executor_name!r} ended as {RunStatus(run.status).value}: "
-            f"{run.get_content_as_string() or 'it was stopped'}",
-            step=output.step_name or "",
-            # Somebody wanted it to stop.
-            may_try_again=not run.is_cancelled,
-        )
+    else:
+        refuse_unfinished(run, output.step_name or "", output.executor_name or "")
+
+
+def refuse_unfinished(run: BaseRunOutput, step: str, executor: str) -> None:
+    """Raise StepFailed if the run that was to carry out the step came to no answer."""
+    if run.status == RunStatus.completed:
+        return
+    raise StepFailed(
+        f"step {step!r}: the run of {executor!r} ended as {RunStatus(run.status).value}: "
+        f"{run.get_content_as_string() or 'it was stopped'}",
+        step=step,
+        # Somebody wanted it to stop.
+        may_try_again=not run.is_cancelled,
+    )
 
 
 def _take(output: StepOutput, run: BaseRunOutput) -> None:

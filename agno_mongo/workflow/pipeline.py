@@ -23,6 +23,7 @@ from agno_mongo.run.workflow import WorkflowRunOutput, executor_run_from_dict
 from agno_mongo.run.workflow_events import StepOutputEvent, WorkflowAgentCompletedEvent, WorkflowAgentStartedEvent
 from agno_mongo.team.members import everyone
 from agno_mongo.workflow.calling import pieces_of, value_of
+from agno_mongo.workflow.executing import refuse_unfinished
 from agno_mongo.workflow.journal import Journal, Path
 from agno_mongo.workflow.settings import WorkflowSettings
 from agno_mongo.workflow.step import Step
@@ -219,11 +220,14 @@ class Pipeline:
         agent, wanted = workflow.agent.deciding(workflow.description, history)
         yield execution.event(WorkflowAgentStartedEvent)
         inner, happening = await agent.begun_within(execution, given.input, {}, stream=flow.stream)
-        async with aclosing(happening) as events:
-            async for event in events:
-                yield event
-        flow.runs.append(inner.run)
         run.workflow_agent_run_id = inner.run.run_id
+        try:
+            async with aclosing(happening) as events:
+                async for event in events:
+                    yield event
+        finally:
+            flow.runs.append(inner.run)
+        refuse_unfinished(inner.run, workflow.agent.name, workflow.agent.name)
         yield execution.event(WorkflowAgentCompletedEvent, content=None if wanted else inner.run.content)
         if wanted:
             given.input = wanted[0]

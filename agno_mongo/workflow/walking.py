@@ -203,6 +203,8 @@ class Node(ABC):
                         yield event
         except BaseException as error:
             _ended_by(output, error)
+            # A branch's state is kept as the run's own is, whatever happens.
+            walk.scope.hand_on()
             raise
         finally:
             output.duration = perf_counter() - began

@@ -20,7 +20,8 @@ from agno_mongo.db.connections import Connection
 from agno_mongo.db.leases import NOBODY, PAUSED, Ahead, Claim, moment_of
 from agno_mongo.db.runs import wanted_runs
 from agno_mongo.db.sessions import ATTEMPTS, refuse_if_anothers, refuse_if_foreign, touch
-from agno_mongo.db.store import RunBegin, RunBegun, begin_run, begun_of, finished_already, finished_run, still_open
+from agno_mongo.db.standing import finished_already, finished_run, still_open
+from agno_mongo.db.store import RunBegin, RunBegun, begin_run, begun_of
 from agno_mongo.errors import (
     ConfigurationError,
     RunAlreadyFinished,

@@ -181,6 +181,11 @@ def assigned(owner: str, name: str, known: Iterable[str]) -> str:
     return name
 
 
+def older_names_of(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """:func:`older_names_accepted` for a function of a class whose users know it by another name."""
+    return lambda function: older_names_accepted(function, owner=owner)
+
+
 def older_names_accepted(function: Callable[P, T], *, owner: str | None = None, table: str | None = None) -> Callable[P, T]:
     """Take older settings too, each with a DeprecationWarning that names today's.
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import timedelta
-from time import perf_counter
-from typing import Any, Final, TypeVar
+from typing import Any
 from uuid import uuid4
 
-from typing_extensions import Self
-
 from agno_mongo import checks
-from agno_mongo.blocking import Blocking
-from agno_mongo.db import archive, branches, drivers, media, open_runs, retired, runs, sessions, store, summaries, users, values
+from agno_mongo.db import branches, runs, sessions, users, values
 from agno_mongo.db import retention as retentions
 from agno_mongo.db.arguments import (
     Total,
     check_id,
-    check_names,
-    check_run_id,
     document_of,
     filter_of,
     limit_of,
@@ -31,41 +23,22 @@ from agno_mongo.db.arguments import (
     session_type_of,
     total_of,
 )
-from agno_mongo.db.background import PATIENCE
 from agno_mongo.db.base import SessionType
-from agno_mongo.db.checkpoints import Checkpoint
-from agno_mongo.db.connections import Connection, Connections, check_url
-from agno_mongo.db.documents import DEFAULT_SESSION_TABLE, AnyRun, Session, SessionSummary
-from agno_mongo.db.expiry import moment, seconds_of
-from agno_mongo.db.keys import NO_USER, Owner, SessionKey
-from agno_mongo.db.leases import Ahead, Claim
-from agno_mongo.db.open_runs import Renewed
-from agno_mongo.db.search import SEARCH_INDEX, SessionMatch, check_query, search_sessions
+from agno_mongo.db.database import URL_VARIABLE, Health
+from agno_mongo.db.documents import AnyRun, Session
+from agno_mongo.db.expiry import seconds_of
+from agno_mongo.db.keys import Owner
+from agno_mongo.db.run_methods import RunMethods
+from agno_mongo.db.search import SessionMatch, check_query, search_sessions
 from agno_mongo.db.state import STATE
-from agno_mongo.db.store import RunBegin, RunBegun, RunEnd, RunEnded
-from agno_mongo.db.translation import translated
 from agno_mongo.db.watch import SessionWatch, WatchScope
-from agno_mongo.errors import ConfigurationError, DocumentTooLarge, SessionNotFound, StoreError, UserRequired
-from agno_mongo.messages import Metrics
-from agno_mongo.renamed import older_names_accepted
+from agno_mongo.errors import ConfigurationError, SessionNotFound, StoreError
 from agno_mongo.run.base import BaseRunOutput
 
-T = TypeVar("T")
-
-URL_VARIABLE: Final = "AGNO_MONGO_URL"
+__all__ = ["URL_VARIABLE", "AsyncMongoDb", "Health", "MongoDb"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Health:
-    """What :meth:`MongoDb.health` found. ``latency`` is one round trip in seconds."""
-
-    server_version: str
-    writable: bool
-    latency: float
-    address: str
-
-
-class MongoDb:
+class MongoDb(RunMethods):
     """Sessions in a MongoDB database.
 
     Give it an address or a client::
@@ -89,187 +62,6 @@ class MongoDb:
 
     The methods are coroutines under Agno's names; ``db.blocking.<name>`` waits for them.
     """
-
-    @older_names_accepted
-    def __init__(
-        self,
-        db_url: str | None = None,
-        *,
-        client: Any = None,
-        db_name: str = "agno",
-        session_table: str = DEFAULT_SESSION_TABLE,
-        id: str | None = None,  # noqa: A002 - Agno's name
-        require_user_id: bool = False,
-        search: bool = False,
-        retention: timedelta | None = None,
-    ) -> None:
-        check_names(db_name, session_table)
-        self.retention = retention
-        retention_seconds = seconds_of(retention)
-        self.id = id
-        self.db_name = db_name
-        self.session_table = session_table
-        self.require_user_id = require_user_id
-        self.search = search
-        if client is not None:
-            if db_url is not None:
-                raise ConfigurationError("MongoDb takes db_url= or client=, not both")
-            drivers.check_client(client)
-            self._url = None
-        else:
-            self._url = self._address_given(db_url)
-        self._connections = Connections(
-            url=None if client is not None else self._get_url,
-            client=client,
-            db_name=db_name,
-            session_table=session_table,
-            text_indexes=(SEARCH_INDEX,) if search else (),
-            retention=retention_seconds,
-        )
-        self.blocking = Blocking(self)
-
-    @staticmethod
-    def _address_given(db_url: str | None) -> str | None:
-        url = db_url if db_url is not None else os.environ.get(URL_VARIABLE)
-        if url is None:
-            raise ConfigurationError(
-                f"MongoDb needs an address: MongoDb('mongodb://localhost:27017'), the environment variable {URL_VARIABLE}, or "
-                "client=. Without a server: EmbeddedMongoDb(path='tmp/data') starts one, InMemoryDb() needs none"
-            )
-        return check_url(url)
-
-    async def _get_url(self) -> str:
-        assert self._url is not None
-        return self._url
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(db_name={self.db_name!r}, session_table={self.session_table!r})"
-
-    # Runs: two commands each.
-
-    async def begin_run(self, begin: RunBegin) -> RunBegun:
-        """Record a run's input and return its session. See :func:`agno_mongo.db.store.begin_run`."""
-        self._check_run(begin.key, begin.run_id)
-        connection = await self._connection()
-        what = f"beginning a run in session {begin.key.session_id!r}"
-        begun = await self._with_room(connection, begin.key, begin.runs_wanted, what, lambda: store.begin_run(connection, begin))
-        if connection.retention is not None and not connection.retention_applied:
-            connection.background.start("applying the retention", self._apply_where_missing(connection))
-        if begun.session.revision % retired.LOOKED_FOR_EVERY == 0:
-            what = f"retiring interrupted runs of session {begin.key.session_id!r}"
-            connection.background.start(what, self._retire(connection, begin.key, what))
-        return begun
-
-    async def finish_run(self, end: RunEnd) -> RunEnded:
-        """Store a run's outcome. See :func:`agno_mongo.db.store.finish_run`."""
-        self._check_run(end.key, end.run_id)
-        connection = await self._connection()
-        what = f"storing run {end.run_id!r} in session {end.key.session_id!r}"
-        ended = await self._with_room(connection, end.key, end.history_runs, what, lambda: store.finish_run(connection, end))
-        if ended.tail_overflows:
-            what = f"moving older runs of session {end.key.session_id!r} to the archive"
-            connection.background.start(what, self._move(connection, end, what))
-        if ended.needed is not None:
-            what = f"freeing what run {end.run_id!r} of session {end.key.session_id!r} does not need any more"
-            connection.background.start(what, self._free(connection, end, ended.needed, what))
-        if ended.margin_worn:
-            what = f"keeping archive and media of session {end.key.session_id!r}"
-            connection.background.start(what, self._keep_parts(connection, end.key, what))
-        return ended
-
-    async def _with_room(
-        self, connection: Connection, key: SessionKey, history_runs: int, what: str, work: Callable[[], Awaitable[T]]
-    ) -> T:
-        """What the work returns, done again if older runs, moved to the archive, have made room for it in the document."""
-        try:
-            with self._translated(what):
-                return await work()
-        except DocumentTooLarge:
-            with self._translated(what):
-                # Not by far every call that is too large is so because of the document, nor is every document the caller's.
-                await sessions.refuse_if_anothers(connection, key.session_id, key.user_id or NO_USER)
-                await sessions.lift(connection, key.session_id)
-                if not await archive.move(connection, key, history_runs=history_runs):
-                    raise
-                return await work()
-
-    async def _move(self, connection: Connection, end: RunEnd, what: str) -> None:
-        with self._translated(what):
-            await retired.retire(connection, end.key)
-            await archive.move(connection, end.key, history_runs=end.history_runs)
-
-    async def _free(self, connection: Connection, end: RunEnd, needed: Collection[Any], what: str) -> None:
-        with self._translated(what):
-            await media.free_unneeded(connection, end.key, end.run_id, needed)
-
-    async def _apply_where_missing(self, connection: Connection) -> None:
-        with self._translated("applying the retention"):
-            await retentions.apply_where_missing(connection)
-        connection.retention_applied = True
-
-    async def _retire(self, connection: Connection, key: SessionKey, what: str) -> None:
-        with self._translated(what):
-            await retired.retire(connection, key)
-
-    async def _keep_parts(self, connection: Connection, key: SessionKey, what: str) -> None:
-        with self._translated(what):
-            await retentions.refresh_parts(connection, key)
-
-    # A run that takes longer, or waits for others.
-
-    async def renew_lease(self, claim: Claim, lease: float) -> Renewed:
-        """Say that a long run is alive; false if it is not open any more. See :func:`agno_mongo.db.open_runs.renew_lease`."""
-        self._check_run(claim.key, claim.run_id)
-        connection = await self._connection()
-        with self._translated(f"renewing the lease of run {claim.run_id!r}"):
-            renewed = await open_runs.renew_lease(connection, claim, lease)
-            if renewed.expires_at is not None and renewed.expires_at < moment(connection.now() + lease):
-                await retentions.stay(connection, claim.key, lease)
-            return renewed
-
-    async def still_ahead(self, claim: Claim, ahead: Ahead) -> Ahead:
-        """Who of those ahead is still there. See :func:`agno_mongo.db.open_runs.still_ahead`."""
-        self._check_run(claim.key, claim.run_id)
-        connection = await self._connection()
-        with self._translated(f"waiting for a turn in session {claim.key.session_id!r}"):
-            return await open_runs.still_ahead(connection, claim, ahead)
-
-    async def read_run_again(self, begin: RunBegin, claim: Claim) -> RunBegun:
-        """The session as it is once a run's turn has come. See :func:`agno_mongo.db.open_runs.read_again`."""
-        self._check_run(claim.key, claim.run_id)
-        connection = await self._connection()
-        with self._translated(f"beginning a run in session {begin.key.session_id!r}"):
-            return await open_runs.read_again(connection, begin, claim)
-
-    async def checkpoint_run(self, point: Checkpoint) -> Renewed:
-        """Store what a run has so far. See :func:`agno_mongo.db.open_runs.checkpoint`."""
-        self._check_run(point.claim.key, point.claim.run_id)
-        connection = await self._connection()
-        with self._translated(f"storing a checkpoint of run {point.claim.run_id!r}"):
-            return await open_runs.checkpoint(connection, point)
-
-    async def take_over_run(self, claim: Claim, begin: RunBegin) -> RunBegun:
-        """Go on with a run whose process died, or that has paused. See :func:`agno_mongo.db.open_runs.take_over`."""
-        self._check_run(claim.key, claim.run_id)
-        connection = await self._connection()
-        with self._translated(f"continuing run {claim.run_id!r} of session {claim.key.session_id!r}"):
-            return await open_runs.take_over(connection, claim, begin)
-
-    async def leave_run(self, claim: Claim, *, paused: bool = False) -> None:
-        """Take back that a run has begun, or was taken over. See :func:`agno_mongo.db.open_runs.leave`."""
-        self._check_run(claim.key, claim.run_id)
-        connection = await self._connection()
-        with self._translated(f"taking back run {claim.run_id!r} of session {claim.key.session_id!r}"):
-            await open_runs.leave(connection, claim, paused=paused)
-
-    async def cancel_run(self, claim: Claim) -> bool:
-        """Stop a run, whoever has it; False if it has finished. See :func:`agno_mongo.db.open_runs.cancel`."""
-        self._check_run(claim.key, claim.run_id)
-        connection = await self._connection()
-        with self._translated(f"cancelling run {claim.run_id!r} of session {claim.key.session_id!r}"):
-            return await open_runs.cancel(connection, claim)
-
-    # Sessions.
 
     async def get_session(
         self,
@@ -551,25 +343,6 @@ class MongoDb:
             await sessions.lift(await self._connection(), session_id)
         return True
 
-    async def store_summary(self, key: SessionKey, summary: SessionSummary, used: Metrics) -> SessionSummary | None:
-        """Store a summary that takes in ``summary.run_count`` runs, unless the stored one takes in more, and return what is stored then.
-
-        ``used`` are the tokens it took, which are added to the session's. None if there is no such session any more. See
-        :func:`agno_mongo.db.summaries.store`.
-        """
-        self._check(key.session_id, key.user_id)
-        fields = values.encode(summary.to_dict(), path="summary")
-        connection = await self._connection()
-        with self._translated(f"storing the summary of session {key.session_id!r}"):
-            found = await summaries.store(connection, key, fields, used.counters())
-        stored = values.decode((found or {}).get("summary"))
-        return None if stored is None else SessionSummary.model_validate(stored)
-
-    async def in_background(self, name: str, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Begin ``work`` and return; :meth:`close` waits for it. Work of the same name that is under way is followed by this, not joined."""
-        connection = await self._connection()
-        connection.background.start_or_follow(name, work)
-
     async def fork_session(
         self,
         session_id: str,
@@ -736,70 +509,6 @@ class MongoDb:
         connection = await self._connection()
         with self._translated("applying the retention"):
             return await retentions.apply(connection)
-
-    async def health(self) -> Health:
-        """Ask the server how it is. Raises what every other call would raise too. Two commands."""
-        connection = await self._connection()
-        with self._translated("asking for the server's health"):
-            started = perf_counter()
-            hello = await connection.database.command("hello")
-            latency = perf_counter() - started
-            version = (await connection.database.command("buildInfo"))["version"]
-        return Health(
-            server_version=version,
-            writable=bool(hello.get("isWritablePrimary")),
-            latency=latency,
-            address=self._connections.address(),
-        )
-
-    async def documents(self) -> dict[SessionType, type[Session]]:
-        """The Beanie classes of this database, for queries of one's own.
-
-        ::
-
-            AgentSessions = (await db.documents())[SessionType.AGENT]
-            await AgentSessions.find(AgentSessions.user_id == "john").to_list()
-
-        They belong to the running event loop. Read with them; writing is for the methods above, which keep what others write.
-        """
-        return (await self._connection()).documents
-
-    async def _connection(self) -> Connection:
-        return await self._connections.get()
-
-    async def close(self, timeout: float = PATIENCE) -> None:
-        """Close the clients that were made here, on every loop. A client given by the user stays open. May be repeated; the next
-        call connects again.
-
-        Summaries, moves to the archive and other work in the background have ``timeout`` seconds to come to their end. What takes longer is
-        given up, and the log says so; it is done after one of the session's next runs.
-        """
-        await self._connections.close(checks.seconds("timeout", timeout))
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_exception: object) -> None:
-        await self.close()
-
-    def _translated(self, what: str) -> Any:
-        return translated(what, self._connections.address)
-
-    def _check_run(self, key: SessionKey, run_id: Any) -> None:
-        self._check(key.session_id, key.user_id)
-        check_run_id(run_id)
-
-    def _check(self, session_id: Any, user_id: Any) -> None:
-        check_id("session_id", session_id)
-        self._check_user(user_id, f"session {session_id!r}", session_id=session_id)
-
-    def _check_user(self, user_id: Any, what: str, session_id: str = "") -> None:
-        if user_id is not None and user_id is not NO_USER:
-            check_id("user_id", user_id)
-        elif self.require_user_id:
-            raise UserRequired(
-                f"{what}: this database was opened with require_user_id=True; pass user_id=", session_id=session_id
-            )
 
 
 def _wanted(session_id: str, user_id: Owner, session_type: SessionType | str | None) -> runs.Wanted:

@@ -113,8 +113,13 @@ def deepest_content(output: StepOutput) -> Any:
 
 def come_to(outputs: Sequence[StepOutput]) -> Any:
     """What steps in order have come to: the last of them that was not left out."""
-    told = (deepest_content(output) for output in reversed(outputs) if output.status != SKIPPED)
+    told = (deepest_content(output) for output in reversed(outputs) if not was_left_out(output))
     return next(told, None)
+
+
+def was_left_out(output: StepOutput) -> bool:
+    """True for a step that was left out, or failed and was allowed to, and for one that has no other steps than such."""
+    return output.status == SKIPPED or (bool(output.steps) and all(map(was_left_out, output.steps or ())))
 
 
 def all_outputs(outputs: Iterable[StepOutput]) -> Iterator[StepOutput]:

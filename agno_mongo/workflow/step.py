@@ -166,7 +166,8 @@ class Step(Node):
 
     @property
     def _may_fail(self) -> bool:
-        return self.skip_on_failure or self.human_review.on_error == "skip"
+        on_error = self.human_review.on_error
+        return self.skip_on_failure if on_error is None else on_error == "skip"
 
     def _delay(self, attempt: int) -> float:
         return self.delay_between_retries * (2 ** (attempt - 1) if self.exponential_backoff else 1)

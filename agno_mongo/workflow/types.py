@@ -15,7 +15,7 @@ from agno_mongo.errors import ConfigurationError
 from agno_mongo.history import runs_that_count
 from agno_mongo.messages import Message, text_of
 from agno_mongo.run.step_requirement import StepRequirement, UserInputField
-from agno_mongo.run.steps import SKIPPED, StepMetrics, StepOutput, StepType, WorkflowMetrics, deepest_content, found_in
+from agno_mongo.run.steps import StepMetrics, StepOutput, StepType, WorkflowMetrics, deepest_content, found_in, was_left_out
 
 __all__ = [
     "HumanReview",
@@ -170,7 +170,7 @@ class StepInput(_Given):
         }
         return replace(
             self,
-            previous_step_content=self.previous_step_content if output.status == SKIPPED else deepest_content(output),
+            previous_step_content=self.previous_step_content if was_left_out(output) else deepest_content(output),
             previous_step_outputs={**(self.previous_step_outputs or {}), output.step_name or "": output},
             **media,
         )

@@ -187,7 +187,7 @@ class RunAlreadyFinished(SessionError):
 class RunIsPaused(SessionError):
     """The run waits for a person: it goes on once each of its calls that wait is answered. It stays paused.
 
-    ``missing`` are the ids of the calls that have no answer, ``unknown`` those that were answered and do not wait.
+    ``missing`` are the ids of the calls, or steps, that have no answer, ``unknown`` those that were answered and do not wait.
     """
 
     def __init__(

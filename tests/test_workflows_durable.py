@@ -414,12 +414,12 @@ class TestAStepThatWaitsForAPerson:
     async def test_stays_paused_until_every_answer_fits(self, db: MongoDb) -> None:
         workflow = flow(asking("check"), db=db)
         [requirement] = await paused(workflow)
-        with pytest.raises(RunIsPaused):
+        with pytest.raises(RunIsPaused, match="the step 'check' has no answer.*continue_run.step_requirements=…. takes"):
             await workflow.acontinue_run(run_id="r")
         with pytest.raises(RunIsPaused):
             await workflow.acontinue_run(run_id="r", step_requirements=[requirement])
         other = StepRequirement(id="7", step_id="7", requires_confirmation=True, confirmed=True)
-        with pytest.raises(RunIsPaused) as error:
+        with pytest.raises(RunIsPaused, match="the step 'check' has no answer; the steps '7' do not wait for one") as error:
             await workflow.acontinue_run(run_id="r", step_requirements=[other])
         assert (error.value.missing, error.value.unknown) == (("0",), ("7",))
         with pytest.raises(ConfigurationError, match="is no StepRequirement"):

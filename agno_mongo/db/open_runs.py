@@ -255,6 +255,7 @@ async def _why_not(
             "user_id": 1,
             **{f"{claim.entry}.{name}": 1 for name in ("lease_until", "status", "pending")},
             **{f"{claim.entry}.tools.{name}": 1 for name in ("tool_call_id", "tool_name", "user_input_schema")},
+            **{f"{claim.entry}.run.step_requirements.{name}": 1 for name in ("id", "step_name")},
         },
     )
     if found is None:
@@ -281,6 +282,12 @@ async def _why_not(
     )
 
 
+def _unanswered_step(step_id: str, waiting: Sequence[Mapping[str, Any]]) -> str:
+    """Which step it is that has no answer."""
+    name = next((step.get("step_name") for step in waiting if step.get("id") == step_id), None)
+    return f"the step {(name or step_id)!r} has no answer"
+
+
 def _unanswered(call_id: str, called: Any) -> str:
     """Which call it is that has no answer, and what it needs."""
     tool = next((tool for tool in called if isinstance(tool, Mapping) and tool.get("tool_call_id") == call_id), {})
@@ -303,10 +310,12 @@ def _not_the_answers(
     missing = tuple(call for call in pending if call not in (answered or ()))
     unknown = tuple(call for call in answered or () if call not in pending)
     called = entry.get("tools") if isinstance(entry.get("tools"), list) else []
-    faults = [_unanswered(call, called) for call in missing]
-    faults += [f"the calls {', '.join(map(repr, unknown))} do not wait for one"] if unknown else []
+    steps = (entry.get("run") or {}).get("step_requirements") or ()
+    what, taken = ("steps", "step_requirements") if steps else ("calls", "requirements")
+    faults = [_unanswered_step(name, steps) if steps else _unanswered(name, called) for name in missing]
+    faults += [f"the {what} {', '.join(map(repr, unknown))} do not wait for one"] if unknown else []
     return RunIsPaused(
-        f"{where} is paused: {'; '.join(faults)}. It stays so; continue_run(requirements=…) takes the "
+        f"{where} is paused: {'; '.join(faults)}. It stays so; continue_run({taken}=…) takes the "
         "requirements of get_run_output(), each with its answer",
         session_id=claim.key.session_id,
         run_id=claim.run_id,

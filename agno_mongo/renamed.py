@@ -54,6 +54,13 @@ OLDER: Final[Mapping[str, Mapping[str, str]]] = {
         "read_team_history": "read_chat_history",
         "add_member_tools_to_system_message": "add_member_tools_to_context",
     },
+    "Workflow": {
+        "storage": "db",
+        "workflow_id": "id",
+        "workflow_session_state": "session_state",
+        "extra_data": "metadata",
+        "stream_intermediate_steps": "stream_events",
+    },
     "run()": {
         "message": "input",
         "messages": "input",
@@ -116,6 +123,9 @@ _INSTEAD_OF_MODELS: Final[Mapping[str, str]] = {
 
 _OTHER_TABLES = "sessions, archive and media are all that is stored; session_table= names them"
 
+_NO_LATER_REVIEW = "put a step with requires_confirmation behind the one whose output is to be looked at"
+_WAITS = "a run waits until it is answered; cancel_run() ends it"
+
 _NOT_THERE: Final[Mapping[str, str]] = {name: reason for reason, names in _INSTEAD.items() for name in names.split()}
 
 MISSING: Final[Mapping[str, Mapping[str, str]]] = {
@@ -125,6 +135,20 @@ MISSING: Final[Mapping[str, Mapping[str, str]]] = {
         "parent_team_id": "a team that is a member of another knows it by parent_run_id of its runs",
         "callable_members_cache_key": "members= is a list",
         "enable_agentic_context": "share_member_interactions= shows members what others have answered",
+    },
+    "Workflow": {
+        **{name: _NOT_THERE[name] for name in ("debug_mode", "debug_level", "telemetry", "media_storage")},
+        "model": "agents have models; agent=WorkflowAgent(model=…) answers for the workflow",
+        "background": "asyncio.create_task(workflow.arun(…)) goes on beside the caller",
+    },
+    "HumanReview": {
+        "requires_output_review": _NO_LATER_REVIEW,
+        "output_review_message": _NO_LATER_REVIEW,
+        "requires_iteration_review": "put a step with requires_confirmation among those of the loop: it asks in every round",
+        "iteration_review_message": "confirmation_message= is what a person is shown",
+        "timeout": _WAITS,
+        "on_timeout": _WAITS,
+        "max_retries": "a step takes max_retries=",
     },
     "run()": {
         "debug_mode": "the package logs to logging.getLogger('agno_mongo'); set its level",

@@ -27,11 +27,15 @@ from agno_mongo.models.openai import OpenAIChat, OpenAIResponses
 from agno_mongo.renamed import MISSING, OLDER
 from agno_mongo.team.settings import TeamSettings
 from agno_mongo.testing import ScriptedModel
+from agno_mongo.workflow import HumanReview
+from agno_mongo.workflow.settings import WorkflowSettings
 
 SETTINGS = {field.name for field in fields(AgentSettings)}
 TODAY = {
     "Agent": SETTINGS,
     "Team": {field.name for field in fields(TeamSettings)},
+    "Workflow": {field.name for field in fields(WorkflowSettings)},
+    "HumanReview": {field.name for field in fields(HumanReview)},
     "run()": {*RunOptions.__annotations__, "input", "stream_events", "yield_run_output"},
     "MongoDb": set(inspect.signature(MongoDb.__init__).parameters),
     "methods": set(dir(Agent)),
@@ -172,6 +176,39 @@ OF_TEAMS = [
 ]
 """The settings of a team in Agno 3.1.10 that an agent does not have, and one that it does."""
 
+OF_WORKFLOWS = [
+    "add_dependencies_to_context",
+    "add_session_state_to_context",
+    "add_workflow_history_to_steps",
+    "agent",
+    "cache_session",
+    "db",
+    "debug_level",
+    "debug_mode",
+    "dependencies",
+    "description",
+    "events_to_skip",
+    "id",
+    "input_schema",
+    "media_storage",
+    "metadata",
+    "name",
+    "num_history_runs",
+    "overwrite_db_session_state",
+    "session_id",
+    "session_state",
+    "steps",
+    "store_events",
+    "store_executor_outputs",
+    "store_media",
+    "stream",
+    "stream_events",
+    "stream_executor_events",
+    "telemetry",
+    "user_id",
+]
+"""The settings of a workflow in Agno 3.1.10."""
+
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # mongomock's, on Python 3.12
 
 
@@ -197,9 +234,14 @@ def test_every_setting_of_agnos_teams_has_its_effect_or_an_error_that_says_what_
     assert (setting in TODAY["Team"]) != (setting in MISSING["Team"])
 
 
+@pytest.mark.parametrize("setting", OF_WORKFLOWS)
+def test_every_setting_of_agnos_workflows_has_its_effect_or_an_error_that_says_what_to_do(setting: str) -> None:
+    assert (setting in TODAY["Workflow"]) != (setting in MISSING["Workflow"])
+
+
 def test_the_page_for_who_comes_from_agno_names_every_setting() -> None:
     page = (Path(__file__).parent.parent / "docs" / "agno.md").read_text()
-    assert [name for name in sorted(SETTINGS | TODAY["Team"]) if f"`{name}`" not in page] == []
+    assert [name for name in sorted(SETTINGS | TODAY["Team"] | TODAY["Workflow"]) if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from agno_mongo.media import Image
 from agno_mongo.run import RunContext, RunOutput, RunStatus, WorkflowRunOutput
 from agno_mongo.run.workflow import StepErrorEvent, WorkflowCompletedEvent
 from agno_mongo.testing import ScriptedModel
-from agno_mongo.workflow import Condition, Loop, Parallel, Router, Step, StepInput, StepOutput, Steps, Workflow
+from agno_mongo.workflow import Condition, HumanReview, Loop, Parallel, Router, Step, StepInput, StepOutput, Steps, Workflow
 from tests.test_commands import Recorder, recorded
 
 __all__ = ["recorded"]
@@ -649,8 +649,9 @@ class TestAWorkflowThatCannotWork:
         [
             (lambda: Workflow(name="w"), "'w' has no steps"),
             (flow, "has no steps"),
-            (lambda: flow(3), r"\[0\] is no step: int"),
+            (lambda: flow(3), r"^steps\[0\] of workflow 'Flow' is no step: int"),
             (lambda: flow("upper"), r"is no step: str"),
+            (lambda: Steps(name="x", steps=upper), r"^steps= of Steps 'x' takes a list of steps, not function"),
             (lambda: Workflow(steps="upper"), "has no steps"),
             (lambda: Step(name="x"), "step 'x' takes one of agent=, team=, executor= and workflow=; none was given"),
             (lambda: Step(name="x", executor=upper, agent=agent_saying()), "agent and executor were given"),
@@ -659,8 +660,9 @@ class TestAWorkflowThatCannotWork:
             (lambda: Step(name="x", executor=lambda a, b: 1), "has a parameter 'b' that nobody fills in"),
             (lambda: Step(executor=upper, timeout=0), "timeout"),
             (lambda: Step(executor=upper, max_retries=-1), "max_retries"),
-            (lambda: Steps(name="x", steps=[]), "'x' has no steps"),
-            (lambda: Parallel(name="x"), "'x' has no steps"),
+            (lambda: Steps(name="x", steps=[]), "^Steps 'x' has no steps"),
+            (Parallel, "^a Parallel without a name has no steps"),
+            (lambda: Router(choices=[], selector=upper, name="x"), "^Router 'x' has no choices"),
             (lambda: Condition(steps=[upper], evaluator="input == 1", name="x"), "evaluator of Condition 'x'"),
             (lambda: Router(choices=[upper], name="x"), "Router 'x' needs a selector="),
             (lambda: Loop(steps=[upper], end_condition="done", name="x"), "end_condition of Loop 'x'"),
@@ -670,6 +672,24 @@ class TestAWorkflowThatCannotWork:
     )
     def test_is_refused_when_it_is_made(self, make: Any, message: str) -> None:
         with pytest.raises(ConfigurationError, match=message):
+            make()
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda: flow(upper, step=[upper]), "Workflow has no setting 'step'; did you mean 'steps'"),
+            (lambda: Step(executor=upper, max_retry=1), "Step has no setting 'max_retry'; did you mean 'max_retries'"),  # type: ignore[call-arg]
+            (lambda: Loop(steps=[upper], max_iteration=1), "Loop has no setting 'max_iteration'; did you mean 'max_iterations'"),
+            (lambda: Condition(steps=[upper], evalutor=True), "Condition has no setting 'evalutor'; did you mean 'evaluator'"),
+            (lambda: Router(choices=[upper], seletor=upper), "Router has no setting 'seletor'; did you mean 'selector'"),
+            (lambda: Steps(steps=[upper], require_confirmation=True), "Steps has no .* mean 'requires_confirmation'"),
+            (lambda: Parallel(upper, nam="x"), "Parallel has no setting 'nam'; did you mean 'name'"),  # type: ignore[call-arg]
+            (lambda: HumanReview(requires_output_review=True), "put a step with requires_confirmation behind the one"),  # type: ignore[call-arg]
+            (lambda: Loop(steps=[upper], requires_iteration_review=True), "it asks in every round"),
+        ],
+    )
+    def test_is_told_which_setting_was_meant(self, make: Any, message: str) -> None:
+        with pytest.raises(TypeError, match=message):
             make()
 
     async def test_is_not_given_an_agents_session(self, db: MongoDb) -> None:

@@ -414,7 +414,7 @@ class TestAStepThatWaitsForAPerson:
     async def test_stays_paused_until_every_answer_fits(self, db: MongoDb) -> None:
         workflow = flow(asking("check"), db=db)
         [requirement] = await paused(workflow)
-        with pytest.raises(RunIsPaused, match="the step 'check' has no answer.*continue_run.step_requirements=…. takes"):
+        with pytest.raises(RunIsPaused, match=r"the step 'check' has no answer.*continue_run.step_requirements=…. takes"):
             await workflow.acontinue_run(run_id="r")
         with pytest.raises(RunIsPaused):
             await workflow.acontinue_run(run_id="r", step_requirements=[requirement])

@@ -13,7 +13,7 @@ from agno_mongo.run.steps import SKIPPED, StepOutput, StepType
 from agno_mongo.run.workflow_events import ConditionExecutionCompletedEvent, ConditionExecutionStartedEvent
 from agno_mongo.workflow.calling import called_with_one, value_of
 from agno_mongo.workflow.journal import Path
-from agno_mongo.workflow.preparing import as_nodes
+from agno_mongo.workflow.preparing import as_nodes, called
 from agno_mongo.workflow.step import review_of
 from agno_mongo.workflow.steps import Group, close, summarized
 from agno_mongo.workflow.types import HumanReview, StepInput
@@ -42,16 +42,16 @@ class Condition(Group):
     ) -> None:
         self.name = checks.text("name", name)
         self.description = checks.text("description", description)
-        where = f"Condition {name!r}"
-        self.steps = as_nodes(f"the steps of {where}", steps)
-        self.else_steps = as_nodes(f"the else_steps of {where}", else_steps or (), may_be_empty=True)
+        where = called("Condition", name)
+        self.steps = as_nodes(where, steps)
+        self.else_steps = as_nodes(where, else_steps or (), part="else_steps", may_be_empty=True)
         if isinstance(evaluator, str):
             raise ConfigurationError(f"the evaluator of {where} is True, False or a function, not text: {evaluator!r}")
         if not isinstance(evaluator, bool):
             checks.called(f"the evaluator of {where}", evaluator)
             called_with_one(f"the evaluator of {where}", evaluator)
         self.evaluator = evaluator
-        self.human_review = review_of(human_review, asked)
+        self.human_review = review_of(self, human_review, asked)
         self.human_review.refuse("Condition", requires_user_input=True)
 
     def parts(self) -> Sequence[Node]:

@@ -17,7 +17,7 @@ from agno_mongo.run.workflow_events import (
 )
 from agno_mongo.workflow.calling import called_with_one, value_of
 from agno_mongo.workflow.journal import Path
-from agno_mongo.workflow.preparing import as_nodes
+from agno_mongo.workflow.preparing import as_nodes, called
 from agno_mongo.workflow.step import review_of
 from agno_mongo.workflow.steps import Group, close, summarized
 from agno_mongo.workflow.types import HumanReview, StepInput
@@ -46,8 +46,8 @@ class Loop(Group):
     ) -> None:
         self.name = checks.text("name", name)
         self.description = checks.text("description", description)
-        where = f"Loop {name!r}"
-        self.steps = as_nodes(f"the steps of {where}", steps)
+        where = called("Loop", name)
+        self.steps = as_nodes(where, steps)
         if max_iterations is None:
             raise ConfigurationError(f"{where} would never end: max_iterations is a whole number from 1, not None")
         self.max_iterations = checks.count(f"max_iterations of {where}", max_iterations) or 1
@@ -56,7 +56,7 @@ class Loop(Group):
             called_with_one(f"the end_condition of {where}", end_condition)
         self.end_condition = end_condition
         self.forward_iteration_output = checks.flag("forward_iteration_output", forward_iteration_output)
-        self.human_review = review_of(human_review, asked)
+        self.human_review = review_of(self, human_review, asked)
         self.human_review.refuse("Loop", requires_user_input=True)
 
     async def carried_out(self, output: StepOutput, given: StepInput, walk: Walk, path: Path) -> AsyncGenerator[Any, None]:

@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, ClassVar
 
-from agno_mongo import checks
+from agno_mongo import checks, renamed
 from agno_mongo.run.steps import StepOutput, StepType, deepest_content
 from agno_mongo.run.workflow_events import ParallelExecutionCompletedEvent, ParallelExecutionStartedEvent
 from agno_mongo.tools.calling import ended
 from agno_mongo.workflow.journal import Path
-from agno_mongo.workflow.preparing import as_nodes
+from agno_mongo.workflow.preparing import as_nodes, called
 from agno_mongo.workflow.step import review_of
 from agno_mongo.workflow.steps import Group, close
 from agno_mongo.workflow.types import HumanReview, StepInput
@@ -48,6 +48,7 @@ class _Happenings:
         await self.queue.put(_Ended(failure))
 
 
+@renamed.older_settings_accepted
 class Parallel(Group):
     """Steps that run at once, each given the same: ``Parallel(first, second, name="both")``.
 
@@ -67,8 +68,8 @@ class Parallel(Group):
             name = own if name is None else name
         self.name = checks.text("name", name)
         self.description = checks.text("description", description)
-        self.steps = as_nodes(f"the steps of Parallel {name!r}", steps)
-        self.human_review = review_of(human_review, {})
+        self.steps = as_nodes(called("Parallel", name), steps)
+        self.human_review = review_of(self, human_review, {})
         self.human_review.refuse("Parallel", requires_confirmation=True, requires_user_input=True)
 
     def named(self, path: Path) -> str:  # noqa: ARG002 - wherever it stands

@@ -29,10 +29,15 @@ def as_node(where: str, given: Any) -> Node:
     )
 
 
-def as_nodes(where: str, given: Any, *, may_be_empty: bool = False) -> list[Any]:
-    """A list of steps, each made into one."""
+def as_nodes(owner: str, given: Any, *, part: str = "steps", may_be_empty: bool = False) -> list[Any]:
+    """A list of steps, each made into one. Errors call it ``part`` of ``owner``."""
     if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
-        raise ConfigurationError(f"{where} takes a list of steps, not {type(given).__name__}: {given!r}")
+        raise ConfigurationError(f"{part}= of {owner} takes a list of steps, not {type(given).__name__}: {given!r}")
     if not given and not may_be_empty:
-        raise ConfigurationError(f"{where} has no steps")
-    return [as_node(f"{where}[{index}]", one) for index, one in enumerate(given)]
+        raise ConfigurationError(f"{owner} has no {part}")
+    return [as_node(f"{part}[{index}] of {owner}", one) for index, one in enumerate(given)]
+
+
+def called(kind: str, name: str | None) -> str:
+    """What errors call a step of that kind."""
+    return f"{kind} {name!r}" if name else f"a {kind} without a name"

@@ -13,7 +13,7 @@ from agno_mongo.run.steps import SKIPPED, StepOutput, StepType
 from agno_mongo.run.workflow_events import RouterExecutionCompletedEvent, RouterExecutionStartedEvent
 from agno_mongo.workflow.calling import called_with_one, value_of
 from agno_mongo.workflow.journal import Path
-from agno_mongo.workflow.preparing import as_node, as_nodes
+from agno_mongo.workflow.preparing import as_node, as_nodes, called
 from agno_mongo.workflow.step import review_of
 from agno_mongo.workflow.steps import Group, Steps, close, summarized
 from agno_mongo.workflow.types import HumanReview, StepInput
@@ -41,13 +41,13 @@ class Router(Group):
     ) -> None:
         self.name = checks.text("name", name)
         self.description = checks.text("description", description)
-        where = f"Router {name!r}"
+        where = called("Router", name)
         grouped = [
             Steps(name=f"steps_group_{index}", steps=one) if isinstance(one, list) else one
             for index, one in enumerate(choices or ())
         ]
-        self.choices = as_nodes(f"the choices of {where}", grouped)
-        self.human_review = review_of(human_review, asked)
+        self.choices = as_nodes(where, grouped, part="choices")
+        self.human_review = review_of(self, human_review, asked)
         if isinstance(selector, str):
             raise ConfigurationError(f"the selector of {where} is a function, not text: {selector!r}")
         if selector is not None:

@@ -113,10 +113,10 @@ class WorkflowSettings:
         if callable(self.steps):
             return []
         if not isinstance(self.steps, Sequence) or not self.steps:
-            return as_nodes(f"steps of workflow {self.name or self.id!r}", self.steps)
+            return as_nodes(f"workflow {self.name or self.id!r}", self.steps)
         given, nodes = self._prepared
         if len(given) != len(self.steps) or any(one is not other for one, other in zip(given, self.steps, strict=True)):
-            nodes = as_nodes(f"steps of workflow {self.name or self.id!r}", self.steps)
+            nodes = as_nodes(f"workflow {self.name or self.id!r}", self.steps)
             self._prepared = list(self.steps), nodes
         return nodes
 

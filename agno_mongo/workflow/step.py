@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import fields
 from typing import Any, ClassVar
 
-from agno_mongo import checks
+from agno_mongo import checks, renamed
 from agno_mongo.agent.actor import Actor
 from agno_mongo.db.base import SessionType
 from agno_mongo.errors import CheckError, ConfigurationError, StepFailed
@@ -21,6 +23,7 @@ from agno_mongo.workflow.types import HumanReview, StepInput
 from agno_mongo.workflow.walking import Node, Walk
 
 
+@renamed.older_settings_accepted
 class Step(Node):
     """One piece of work.
 
@@ -95,7 +98,7 @@ class Step(Node):
             "on_reject": on_reject,
             "on_error": on_error,
         }
-        self.human_review = review_of(human_review, asked, getattr(executor, "__pauses__", None))
+        self.human_review = review_of(self, human_review, asked, getattr(executor, "__pauses__", None))
 
     def __repr__(self) -> str:
         return f"Step(name={self.name!r}, {self.executor_type}={self.executor_name!r})"
@@ -200,8 +203,10 @@ def _skipped(output: StepOutput, error: Exception) -> None:
     output.content = None
 
 
-def review_of(review: HumanReview | None, asked: dict[str, Any], pauses: dict[str, Any] | None = None) -> HumanReview:
-    """The review that a step was given, whole or in parts. Raises ConfigurationError for both."""
+def review_of(step: Node, review: HumanReview | None, asked: dict[str, Any], pauses: dict[str, Any] | None = None) -> HumanReview:
+    """The review that a step was given, whole or in parts. Raises ConfigurationError for both, TypeError for what is no part of one."""
+    known = [*inspect.signature(type(step).__init__).parameters, *(field.name for field in fields(HumanReview))]
+    renamed.refuse_unknown(type(step).__name__, asked, known, table="HumanReview")
     checks.instance_of("human_review", review, HumanReview)
     given = {name: value for name, value in asked.items() if value is not None}
     if review is not None and given:

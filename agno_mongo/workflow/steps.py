@@ -10,7 +10,7 @@ from agno_mongo import checks
 from agno_mongo.run.steps import StepOutput, StepType
 from agno_mongo.run.workflow_events import StepsExecutionCompletedEvent, StepsExecutionStartedEvent
 from agno_mongo.workflow.journal import Path
-from agno_mongo.workflow.preparing import as_nodes
+from agno_mongo.workflow.preparing import as_nodes, called
 from agno_mongo.workflow.step import review_of
 from agno_mongo.workflow.types import HumanReview, StepInput
 from agno_mongo.workflow.walking import Node, Walk
@@ -27,7 +27,7 @@ class Group(Node):
 
     def _nodes(self, given: Sequence[Any]) -> list[Any]:
         """The steps as they are now: the list may have been added to."""
-        return as_nodes(f"the steps of {self.TYPE.value} {self.name!r}", given, may_be_empty=True)
+        return as_nodes(called(self.TYPE.value, self.name), given, may_be_empty=True)
 
 
 def close(output: StepOutput) -> None:
@@ -63,8 +63,8 @@ class Steps(Group):
     ) -> None:
         self.name = checks.text("name", name)
         self.description = checks.text("description", description)
-        self.steps = as_nodes(f"the steps of Steps {name!r}", steps or ())
-        self.human_review = review_of(human_review, asked)
+        self.steps = as_nodes(called("Steps", name), steps or ())
+        self.human_review = review_of(self, human_review, asked)
         self.human_review.refuse("Steps", requires_user_input=True)
 
     async def carried_out(self, output: StepOutput, given: StepInput, walk: Walk, path: Path) -> AsyncGenerator[Any, None]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from agno_mongo import checks
+from agno_mongo import checks, renamed
 from agno_mongo.db.documents import Session
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.history import runs_that_count
@@ -47,6 +47,7 @@ class OnError(str, Enum):
     skip = "skip"
 
 
+@renamed.older_settings_accepted
 @dataclass(kw_only=True)
 class HumanReview:
     """Where a person is asked before a step runs, and what happens then.

@@ -48,6 +48,7 @@ from agno_mongo.workflow.types import StepInput, WorkflowExecutionInput
 from agno_mongo.workflow.walking import Flow
 
 
+@renamed.older_settings_accepted
 class Workflow(WorkflowSettings, Continuing):
     """Steps in order, with a session that has each run whole.
 

@@ -520,10 +520,11 @@ class TestWhatALeaderHasLikeAnAgent:
 class TestOnTheTerminal:
     @pytest.mark.parametrize("stream", [True, False])
     def test_the_members_answers_are_shown_if_asked(self, stream: bool) -> None:
-        def shown(**settings: Any) -> str:
+        def shown(asked: bool | None = None, **settings: Any) -> str:
             text = io.StringIO()
             team = team_of(member("poet", "Roses."), script=[give("poet", "A poem."), "Here it is."], **settings)
-            team.print_response("Go.", console=Console(file=text, width=90, color_system=None), stream=stream)
+            console = Console(file=text, width=90, color_system=None)
+            team.print_response("Go.", console=console, stream=stream, show_member_responses=asked)
             return text.getvalue()
 
         plain, full = shown(), shown(show_members_responses=True)
@@ -532,3 +533,5 @@ class TestOnTheTerminal:
             assert "Here it is." in text
         assert "Roses." not in plain
         assert full.index("Response of poet") < full.index("Roses.") < full.index("Here it is.")
+        assert "Roses." in shown(asked=True)
+        assert "Roses." not in shown(asked=False, show_members_responses=True)

@@ -20,7 +20,7 @@ class ShowOptions(TypedDict, total=False):
     ``stream``: as it comes (by default, unless the agent's ``stream`` is False); else at once, and the model is not asked to stream. ``markdown``: the answer is rendered (the agent's ``markdown``
     by default). ``show_reasoning`` (True): the first lines of what the model said to itself; ``show_full_reasoning``: all of it.
     ``tags_to_include_in_markdown``: HTML tags in Markdown that are shown as they are written; all of them by default, since a terminal has no
-    HTML. ``console``: a rich Console of one's own.
+    HTML. ``console``: a rich Console of one's own. ``show_member_responses``: with the answers of a team's members (its ``show_members_responses`` by default).
     """
 
     stream: bool | None
@@ -29,6 +29,7 @@ class ShowOptions(TypedDict, total=False):
     show_full_reasoning: bool
     tags_to_include_in_markdown: Collection[str] | None
     console: Any
+    show_member_responses: bool | None
 
 
 class PromptOptions(TypedDict, total=False):
@@ -69,7 +70,9 @@ class Look:
         markdown, tags = options.get("markdown"), options.get("tags_to_include_in_markdown")
         if isinstance(tags, str) or not isinstance(tags, (Collection, type(None))):
             raise ConfigurationError(f"tags_to_include_in_markdown= takes a set of names, not {checks.shown(tags)}")
-        console = options.get("console")
+        console, members = options.get("console"), options.get("show_member_responses")
+        if members is None:
+            members = getattr(component, "show_members_responses", False)
         if console is not None and not callable(getattr(console, "print", None)):
             raise ConfigurationError(f"console= takes a rich Console, not {checks.shown(console)}")
         return cls(
@@ -80,7 +83,7 @@ class Look:
             boxes=boxes,
             reasoning="full" if full else "short" if shown else "none",
             tools=component.show_tool_calls,
-            members=getattr(component, "show_members_responses", False),
+            members=checks.flag("show_member_responses", members),
             tags=None if tags is None else frozenset(str(tag).strip("<>/").lower() for tag in tags),
         )
 

@@ -104,6 +104,11 @@ def functions(name: str, value: Any) -> list[Any] | None:
     return [called(name, function) for function in value]
 
 
+def id_of(name: str) -> str:
+    """An id made of a name: its letters and digits, of whatever script, in small letters, with dashes for all between them. It may be empty."""
+    return re.sub(r"[\W_]+", "-", name.lower()).strip("-")
+
+
 def text(name: str, value: str | None) -> str | None:
     """Text, or None."""
     return instance_of(name, value, str)

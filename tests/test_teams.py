@@ -326,6 +326,13 @@ class TestATeamThatCannotBe:
         with pytest.raises(ConfigurationError, match=r"members\[1\] is an Agent or a Team, not str: 'b'"):
             Team([member("a"), "b"], model=model)
 
+    async def test_has_members_named_in_any_script(self) -> None:
+        names = {"田中 さん": "田中-さん", "Мария_И": "мария-и", "José": "josé", "A b_C!": "a-b-c", "🎉": "agent"}
+        members = [member(name, "done") for name in names]
+        assert [one.id for one in members] == list(names.values())
+        run = await team_of(*members, script=[[give(given) for given in names.values()], "All done."]).arun("Go.")
+        assert [one.content for one in run.member_responses] == ["done"] * 5
+
     def test_has_two_members_of_one_id(self) -> None:
         model, one = ScriptedModel(), member("one")
         for pair in ([member("a b"), member("A-B")], [Agent(model=model), Agent(model=model)], [one, one]):

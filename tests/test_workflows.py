@@ -707,6 +707,10 @@ class TestAWorkflowThatCannotWork:
         with pytest.raises(ConfigurationError, match="'outer' is a step of itself"):
             await outer.arun("x")
 
+    def test_has_an_id_of_its_name_in_any_script(self) -> None:
+        ids = [Workflow(name=name, steps=[upper]).id for name in ("Мой отчёт", "A b", "🎉", None)]
+        assert ids == ["мой-отчёт", "a-b", "workflow", "workflow"]
+
     async def test_may_run_without_an_input(self, db: MongoDb) -> None:
         workflow = flow(lambda _: 1, db=db)
         assert (await workflow.arun()).content == 1

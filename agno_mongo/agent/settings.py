@@ -5,7 +5,6 @@ A concern of its own has a block of its own here; what becomes of it is in the m
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -230,7 +229,7 @@ class AgentSettings(Assignable, HasTools):
             raise ConfigurationError(
                 "fallback_models and fallback_config were both given; fallback_config(on_error=…) takes the models too"
             )
-        self.id = self.id or _slug(self.name or "") or self.SESSION_TYPE.value
+        self.id = self.id or checks.id_of(self.name or "") or self.SESSION_TYPE.value
         self.set_tools(self.tools or ())
         self._session_cache = SessionCache()
         self._is_made = True
@@ -293,7 +292,3 @@ def events_named(name: str, given: Any, kinds: type[Enum] = RunEvent) -> list[An
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise ConfigurationError(f"{name}= names {event!r}, which is no event{hint}")
     return [kinds(event) for event in given]
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +66,7 @@ class Toolkit:
         tool_timeout: float | None = None,
     ) -> None:
         self.name = name
-        self.id = id or re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        self.id = id or checks.id_of(name)
         self.tools = list(tools or ())
         self.async_tools = list(async_tools or ())
         self.instructions = checks.instance_of("instructions", instructions, str)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -99,7 +98,7 @@ class WorkflowSettings:
             check = checks.flag if field.type == "bool" else WorkflowSettings._checked.get(field.name)
             if check is not None:
                 setattr(self, field.name, check(field.name, getattr(self, field.name)))
-        self.id = self.id or re.sub(r"[^a-z0-9]+", "-", (self.name or "workflow").lower()).strip("-") or "workflow"
+        self.id = self.id or checks.id_of(self.name or "") or "workflow"
         self._session_cache = SessionCache()
         self._prepared: tuple[list[Any], list[Node]] = [], []
         self._nodes()

@@ -139,7 +139,6 @@ MISSING: Final[Mapping[str, Mapping[str, str]]] = {
     "Workflow": {
         **{name: _NOT_THERE[name] for name in ("debug_mode", "debug_level", "telemetry", "media_storage")},
         "model": "agents have models; agent=WorkflowAgent(model=…) answers for the workflow",
-        "background": "asyncio.create_task(workflow.arun(…)) goes on beside the caller",
     },
     "HumanReview": {
         "requires_output_review": _NO_LATER_REVIEW,

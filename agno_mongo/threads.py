@@ -11,9 +11,9 @@ import inspect
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future as ThreadFuture
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
@@ -92,11 +92,18 @@ async def called(function: Callable[..., Any], /, **named: Any) -> Any:
     """What a function of the user's gives: a coroutine function on this loop, any other in a thread, so that it may block. Whatever it raises goes
     through; where that would end more than the function, it is LeftError.
     """
-    try:
+    with contained():
         if inspect.iscoroutinefunction(function):
             return await function(**named)
         outcome = await in_thread(lambda _: function(**named))
         return await outcome if inspect.isawaitable(outcome) else outcome
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Let a function of the user's end no more than itself: SystemExit is LeftError here."""
+    try:
+        yield
     except SystemExit as error:
         # From a task it would end the loop, with everybody's runs.
         raise LeftError(f"SystemExit: {error}") from error
@@ -133,7 +140,7 @@ class _Call:
             return
         if failure is None:
             self.future.set_result(result)
-        elif isinstance(failure, (StopIteration, KeyboardInterrupt, SystemExit)):
+        elif isinstance(failure, (StopIteration, KeyboardInterrupt, SystemExit, GeneratorExit)):
             # Ctrl-C never comes to a thread of its own accord.
             left = LeftError(f"{type(failure).__name__}: {failure}")
             left.__cause__ = failure

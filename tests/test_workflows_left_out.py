@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,7 +13,19 @@ from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.run import RunStatus
 from agno_mongo.run.step_requirement import StepRequirement
-from agno_mongo.workflow import Condition, HumanReview, Loop, OnError, Parallel, Router, Step, StepInput, StepOutput, Steps
+from agno_mongo.workflow import (
+    Condition,
+    HumanReview,
+    Loop,
+    OnError,
+    Parallel,
+    Router,
+    Step,
+    StepInput,
+    StepOutput,
+    Steps,
+    Workflow,
+)
 from tests.test_workflows import agent_saying, asked, flow, stored, tree, upper
 
 REVIEW = HumanReview(requires_confirmation=True)
@@ -194,3 +209,39 @@ async def test_what_a_person_fills_in_is_told_to_an_agent_beside_the_input() -> 
     waiting.active_step_requirements[0].set_user_input(tone="dry")
     await workflow.acontinue_run(waiting, step_requirements=waiting.step_requirements)
     assert asked(agent) == "go\n\nUser preferences:\n- tone: dry"
+
+
+class TestAFunctionThatWantsToEndMoreThanItself:
+    """``sys.exit()`` in a coroutine would end the event loop, with everybody's runs."""
+
+    @pytest.mark.parametrize("kind", ["function", "thread", "generator", "evaluator", "selector", "end condition", "at once", "all"])
+    async def test_ends_its_own_run_and_no_other(self, kind: str) -> None:
+        async def leaves(given: Any) -> Any:
+            sys.exit("enough")
+
+        async def yields_and_leaves(given: StepInput) -> AsyncIterator[str]:
+            yield "a word"
+            sys.exit("enough")
+
+        async def all_of_it(workflow: Any, execution_input: Any) -> Any:
+            sys.exit("enough")
+
+        def leaves_its_thread(given: StepInput) -> str:
+            raise GeneratorExit("enough")
+
+        steps: Any = {
+            "function": [leaves],
+            "thread": [leaves_its_thread],
+            "generator": [yields_and_leaves],
+            "evaluator": [Condition(evaluator=leaves, steps=[upper])],
+            "selector": [Router(selector=leaves, choices=[upper])],
+            "end condition": [Loop(end_condition=leaves, steps=[upper], max_iterations=2)],
+            "at once": [Parallel(leaves, upper)],
+            "all": all_of_it,
+        }[kind]
+        workflow = Workflow(name="Flow", steps=steps, db=InMemoryDb(), session_id="s")
+        other = asyncio.ensure_future(flow(upper).arun("go"))
+        with pytest.raises(RuntimeError, match="enough"):
+            await asyncio.ensure_future(workflow.arun("go"))
+        assert (await other).content == "GO"
+        assert (await stored(workflow)).status is RunStatus.error

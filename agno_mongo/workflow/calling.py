@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from functools import lru_cache
 from typing import Any, Final
 
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.threads import in_thread
+from agno_mongo.threads import contained, in_thread
 
 _BY_NAME: Final = frozenset({"run_context", "session_state", "step_choices", "workflow", "execution_input"})
 """What a function is given if it has a parameter of that name."""
@@ -70,13 +70,16 @@ def runs_on_the_loop(function: Callable[..., Any]) -> bool:
 
 
 async def value_of(function: Callable[..., Any], given: Any, offered: Mapping[str, Any]) -> Any:
-    """What the function gives for ``given``, awaited if need be. A plain function runs in a thread. Whatever it raises goes through."""
+    """What the function gives for ``given``, awaited if need be. A plain function runs in a thread. Whatever it raises goes through; where that would
+    end more than the function, it is LeftError.
+    """
     arguments = _arguments(function, offered)
-    if runs_on_the_loop(function):
-        outcome = function(given, **arguments)
-    else:
-        outcome = await in_thread(lambda _: function(given, **arguments))
-    return await outcome if inspect.isawaitable(outcome) else outcome
+    with contained():
+        if runs_on_the_loop(function):
+            outcome = function(given, **arguments)
+        else:
+            outcome = await in_thread(lambda _: function(given, **arguments))
+        return await outcome if inspect.isawaitable(outcome) else outcome
 
 
 def yields(outcome: Any) -> bool:
@@ -87,9 +90,10 @@ def yields(outcome: Any) -> bool:
 async def pieces_of(outcome: Any) -> AsyncGenerator[tuple[bool, Any], None]:
     """What a generator yields, one after the other, each with True, and what it returns at its end, with False; so is anything that is no generator."""
     if isinstance(outcome, AsyncIterator):
-        async with aclosing(outcome) if isinstance(outcome, AsyncGenerator) else _Open(outcome) as pieces:
-            async for piece in pieces:
-                yield True, piece
+        with contained():
+            async with aclosing(outcome) if isinstance(outcome, AsyncGenerator) else nullcontext(outcome) as pieces:
+                async for piece in pieces:
+                    yield True, piece
     elif inspect.isgenerator(outcome):
         iterator: Iterator[Any] = outcome
         try:
@@ -101,19 +105,6 @@ async def pieces_of(outcome: Any) -> AsyncGenerator[tuple[bool, Any], None]:
             await in_thread(lambda _: outcome.close())
     else:
         yield False, outcome
-
-
-class _Open:
-    """An iterator that need not be closed."""
-
-    def __init__(self, pieces: AsyncIterator[Any]) -> None:
-        self._pieces = pieces
-
-    async def __aenter__(self) -> AsyncIterator[Any]:
-        return self._pieces
-
-    async def __aexit__(self, *_exception: object) -> None:
-        return None
 
 
 def _next(iterator: Iterator[Any]) -> tuple[bool, Any] | None:

@@ -137,6 +137,17 @@ class TestARunOfSteps:
             (None, "=== first ===\nX\n\n==="),
         ]
 
+    async def test_finds_the_steps_of_workflows_within_by_their_names_too(self, db: MongoDb) -> None:
+        def look(step_input: StepInput) -> Any:
+            return [step_input.get_step_content(name) for name in ("deep", "inner", "nowhere")]
+
+        inner = Workflow(name="inner", steps=[Steps(name="group", steps=[Step(name="deep", executor=upper)]), lambda _: "end"])
+        workflow = flow(Loop(name="around", steps=[inner], max_iterations=1), look, db=db)
+        run = await workflow.arun("go")
+        assert run.content == ["GO", "end", None]
+        for each in (run, await stored(workflow)):
+            assert each.get_step_output("deep").content == "GO"  # type: ignore[union-attr]
+
     async def test_ends_early_when_a_step_says_so(self) -> None:
         run = await flow(lambda _: StepOutput(content="enough", stop=True), upper).arun("x")
         assert (run.content, len(run.step_results)) == ("enough", 1)

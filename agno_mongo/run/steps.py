@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, PrivateAttr, field_validator
 
 from agno_mongo.media import Audios, Files, Images, Videos
 from agno_mongo.messages import Metrics, StoredModel, plain_data, text_of
@@ -63,6 +63,8 @@ class StepOutput(StoredModel):
     iteration: int | None = None
     chosen: Any = Field(default=None, description="Which way a condition or a router went.")
 
+    _of_workflow: list[StepOutput] | None = PrivateAttr(default=None)
+
     @field_validator("step_type", mode="before")
     @classmethod
     def _plain_type(cls, value: Any) -> Any:
@@ -84,6 +86,14 @@ class StepOutput(StoredModel):
         if self.steps is not None:
             stored["steps"] = [step.to_dict() for step in self.steps]
         return stored
+
+    def find_within(self, steps: list[StepOutput]) -> None:
+        """Have the steps of the workflow that carried the step out be found by their names. They are stored with its own run."""
+        self._of_workflow = steps
+
+    def found(self, name: str) -> StepOutput | None:
+        """The step of that name within it, at any depth, itself if there is none there; the last of several, None if it is none of them."""
+        return found_in(self.steps or self._of_workflow or (), name) or (self if self.step_name == name else None)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> StepOutput:
@@ -132,9 +142,8 @@ def all_outputs(outputs: Iterable[StepOutput]) -> Iterator[StepOutput]:
 def found_in(outputs: Iterable[StepOutput], name: str) -> StepOutput | None:
     """The step of that name, at any depth; the last of several."""
     found = None
-    for output in all_outputs(outputs):
-        if output.step_name == name:
-            found = output
+    for output in outputs:
+        found = output.found(name) or found
     return found
 
 

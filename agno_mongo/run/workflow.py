@@ -207,7 +207,8 @@ class WorkflowRunOutput(BaseRunOutput):
 
     def get_step_output(self, name: str) -> StepOutput | None:
         """The step of that name, at any depth; the last of several, None if there is none."""
-        return found_in(self.step_results, name)
+        inner = (run for run in self.step_executor_runs or () if isinstance(run, WorkflowRunOutput))
+        return found_in(self.step_results, name) or found_in((step for run in inner for step in run.step_results), name)
 
     def get_executor_run(self, output: StepOutput) -> BaseRunOutput | None:
         """The whole run of whoever carried out a step; None if that was a function."""

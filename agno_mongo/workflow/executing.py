@@ -13,6 +13,7 @@ from agno_mongo.messages import text_of
 from agno_mongo.run.base import BaseRunOutput, RunStatus
 from agno_mongo.run.events import BaseRunOutputEvent, RunContentEvent
 from agno_mongo.run.steps import StepOutput
+from agno_mongo.run.workflow import WorkflowRunOutput
 from agno_mongo.run.workflow_events import StepOutputEvent
 from agno_mongo.tools.calling import ended
 from agno_mongo.workflow.calling import pieces_of, value_of, yields
@@ -72,6 +73,8 @@ async def executor_events(
 def _take_outcome(output: StepOutput, run: BaseRunOutput, flow: Flow) -> None:
     """What the executor's run has come to is the step's outcome. Raises StepFailed if it came to nothing."""
     _take(output, run)
+    if isinstance(run, WorkflowRunOutput):
+        output.find_within(run.step_results)
     if run.status == RunStatus.paused:
         waits = getattr(run, "step_requirements", None)
         if not waits:

@@ -316,6 +316,32 @@ def stopping_runs() -> list[str]:
     return list(stopping._RUNS)
 
 
+class TestAMemberWithoutAModel:
+    def test_has_the_teams_at_any_depth(self) -> None:
+        deep, own = Agent(name="deep"), member("own", "by itself")
+        inner = Team([deep], name="inner")
+        script = [[give("inner"), give("own")], give("deep"), "deep said", "inner said", "All said."]
+        team = team_of(inner, own, script=script)
+        run = team.run("Go.")
+        assert {one.content for one in run.member_responses} == {"inner said", "by itself"}
+        assert (inner.model is team.model, deep.model is team.model, own.model is team.model) == (True, True, False)
+
+    def test_has_one_that_was_assigned_to_it_before_and_keeps_it(self) -> None:
+        poet = Agent(name="poet")
+        poet.model = ScriptedModel("Roses.")
+        run = team_of(poet, script=[give("poet"), "Done."]).run("Go.")
+        assert run.member_responses[0].content == "Roses."
+
+    def test_has_the_first_teams_if_it_is_in_two(self) -> None:
+        poet = Agent(name="poet")
+        first = team_of(poet, script=[give("poet"), "Roses.", "Done."])
+        second = team_of(poet, script=[give("poet"), "Done, too."])
+        first.run("Go.")
+        first.model.script.append("Violets.")  # type: ignore[union-attr]
+        run = second.run("Go.")
+        assert run.member_responses[0].content == "Violets."
+
+
 class TestATeamThatCannotBe:
     def test_has_no_members_or_what_is_none(self) -> None:
         model = ScriptedModel()

@@ -222,6 +222,7 @@ class AgentSettings(Assignable, HasTools):
         return None
 
     def __post_init__(self) -> None:
+        given = self.model
         for name, check in checks_of(type(self)).items():
             if check is not None:
                 vars(self)[name] = check(name, getattr(self, name))
@@ -232,7 +233,13 @@ class AgentSettings(Assignable, HasTools):
         self.id = self.id or checks.id_of(self.name or "") or self.SESSION_TYPE.value
         self.set_tools(self.tools or ())
         self._session_cache = SessionCache()
+        self._default_model = self.model if given is None else None
         self._is_made = True
+
+    @property
+    def has_default_model(self) -> bool:
+        """True if no model was given: a team lends its own then."""
+        return self.model is self._default_model
 
     @property
     def _model(self) -> Model:

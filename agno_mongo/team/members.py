@@ -54,6 +54,13 @@ def _walk(team: Member, above: tuple[Member, ...]) -> None:
             _walk(member, (*above, team))
 
 
+def lend_model(team: Member) -> None:
+    """Give the team's model, if it was given one, to members that were not. They keep it."""
+    for member in members_of(team) or ():
+        if member.has_default_model and not team.has_default_model:
+            member.model = team.model
+
+
 def members_of(member: Member) -> Sequence[Member] | None:
     """The members of a team; None of an agent."""
     found: Sequence[Member] | None = getattr(member, "members", None)

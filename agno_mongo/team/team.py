@@ -20,7 +20,7 @@ from agno_mongo.run.agent import RunOutputEvent
 from agno_mongo.run.team import TeamRunOutput, TeamRunOutputEvent
 from agno_mongo.team.delegating import Delegation, delegating_tools, member_information_tool
 from agno_mongo.team.leading import company_of
-from agno_mongo.team.members import check_tree, checked_members, everyone
+from agno_mongo.team.members import check_tree, checked_members, everyone, lend_model
 from agno_mongo.team.mode import TeamMode
 from agno_mongo.team.settings import TeamSettings
 from agno_mongo.team.task_tools import AnswerAfterTasks, begin_tasks, task_tools
@@ -40,7 +40,8 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
     session (``parent_run_id`` says within which run), before the leader's, in the same command. A member's own ``db`` is not used there.
 
     ``members``: at least one; the leader tells them apart by ``id`` (made of the name if none is given), and is told their ``role`` and
-    ``description``, with ``add_member_tools_to_context`` the names of their tools, too.
+    ``description``, with ``add_member_tools_to_context`` the names of their tools, too. A member without a ``model`` has the team's, from the team's first
+    run on.
     ``mode``: ``"coordinate"``: the leader gives tasks to members and writes the answer. ``"route"``: it picks a member, whose answer is the
     team's. ``"broadcast"``: all members get one task at once, then the leader writes the answer. ``"tasks"``: it keeps a list of tasks with
     dependencies in the session's state, which members work on, in ``max_iterations`` turns (10) at most. ``respond_directly=True`` is route,
@@ -117,6 +118,7 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
         """As the leader's own settings say, and as far as members are shown; between the runs that count stand those of the members."""
         # Before anything is stored, and before members are counted.
         check_tree(self)
+        lend_model(self)
         found = super()._looking_back(options)
         wanted = found["history_runs"]
         if self.add_team_history_to_members:

@@ -12,7 +12,8 @@ import contextvars
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Generic, TypeVar
+from copy import deepcopy
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -33,6 +34,10 @@ class PerLoop(Generic[T]):
         self._lock = threading.Lock()
         # At exit the loops themselves see to it.
         weakref.finalize(self, _close_soon, self._closers).atexit = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PerLoop[T]:
+        """One for a copy of the owner, that makes its own."""
+        return PerLoop(deepcopy(self._make, memo), self._close)
 
     async def get(self) -> T:
         """The running loop's own.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ from agno_mongo.agent import Agent
 from agno_mongo.db.in_memory import InMemoryDb
 from agno_mongo.errors import CheckError, InputCheckError, SessionBusy, SessionOwnedByAnotherUser, StateConflictError
 from agno_mongo.media import Image
+from agno_mongo.models.openai import OpenAIChat
 from agno_mongo.run import RunContext, RunStatus
 from agno_mongo.team import Team
 from agno_mongo.testing import ScriptedModel, ToolCall
 from agno_mongo.tools import tool
-from agno_mongo.workflow import Parallel, Step, StepInput, StepOutput, Workflow
+from agno_mongo.workflow import Loop, Parallel, Step, StepInput, StepOutput, Workflow
 from tests.test_workflows import PIXEL, agent_saying, asked, flow, stored, upper
 
 
@@ -228,3 +230,25 @@ async def test_runs_follow_the_archive_like_an_agents() -> None:
     assert session.run_count == 40
     assert [run.input.input_content for run in session.runs or ()] == [f"go {number}" for number in range(40)]  # type: ignore[union-attr]
     await workflow.db.close()  # type: ignore[union-attr]
+
+
+async def test_a_copy_runs_by_itself_on_the_same_database() -> None:
+    db = InMemoryDb()
+    agent = agent_saying("one", "two", db=db, session_id="of the agent")
+    team = Team([agent_saying("never")], model=ScriptedModel("three"), db=db, session_id="of the team")
+    workflow = flow(agent, Loop(steps=[upper], max_iterations=1), db=db)
+    assert (await workflow.arun("go")).content == "ONE"
+    copied = [copy.deepcopy(each) for each in (agent, team, workflow)]
+    assert [(await each.arun("go")).content for each in copied] == ["two", "three", "TWO"]
+    assert [each.db is db for each in copied] == [True] * 3
+    assert [len(session.runs or ()) for session in [await each.aget_session() for each in copied] if session] == [1, 1, 2]
+    assert (await agent.arun("go")).content == "two"
+
+
+async def test_a_copy_of_an_openai_model_has_its_own_clients() -> None:
+    first = OpenAIChat(id="x", api_key="first")
+    second = copy.deepcopy(Agent(model=first)).model
+    assert isinstance(second, OpenAIChat)
+    second.api_key = "second"
+    keys = [(await model._client()).api_key for model in (first, second)]
+    assert keys == ["first", "second"]

@@ -93,6 +93,10 @@ class Database:
         assert self._url is not None
         return self._url
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Itself: a copy of an agent is on the same database."""
+        return self
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(db_name={self.db_name!r}, session_table={self.session_table!r})"
 

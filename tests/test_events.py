@@ -37,6 +37,8 @@ from agno_mongo.run.agent import (
     ToolCallStartedEvent,
     run_output_event_from_dict,
 )
+from agno_mongo.run.team import TeamRunEvent
+from agno_mongo.run.workflow import WorkflowRunEvent
 from agno_mongo.testing import ScriptedModel, ToolCall
 from agno_mongo.tools import tool
 
@@ -53,6 +55,19 @@ class Colour(Enum):
 @dataclass
 class CustomerFound(CustomEvent):
     customer: str = ""
+
+
+@pytest.mark.parametrize(
+    ("kinds", "names"),
+    [
+        (TeamRunEvent, "task_iteration_started followups_completed compression_started parser_model_response_started output_model_response_started"),
+        (WorkflowRunEvent, "step_output_review step_progress condition_paused"),
+    ],
+)
+def test_names_of_agnos_events_that_no_run_has_can_be_asked_for(kinds: Any, names: str) -> None:
+    assert {kinds[name].value.lower().removeprefix("team") for name in names.split()} == {
+        name.replace("_", "") for name in names.split()
+    }
 
 
 class TestAnEvent:

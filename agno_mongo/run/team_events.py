@@ -49,6 +49,16 @@ class TeamRunEvent(str, Enum):
     reasoning_completed = "TeamReasoningCompleted"
     memory_update_started = "TeamMemoryUpdateStarted"
     memory_update_completed = "TeamMemoryUpdateCompleted"
+    task_iteration_started = "TeamTaskIterationStarted"
+    task_iteration_completed = "TeamTaskIterationCompleted"
+    parser_model_response_started = "TeamParserModelResponseStarted"
+    parser_model_response_completed = "TeamParserModelResponseCompleted"
+    output_model_response_started = "TeamOutputModelResponseStarted"
+    output_model_response_completed = "TeamOutputModelResponseCompleted"
+    followups_started = "TeamFollowupsStarted"
+    followups_completed = "TeamFollowupsCompleted"
+    compression_started = "TeamCompressionStarted"
+    compression_completed = "TeamCompressionCompleted"
     custom_event = "CustomEvent"
 
 

@@ -47,6 +47,9 @@ class WorkflowRunEvent(str, Enum):
     steps_execution_started = "StepsExecutionStarted"
     steps_execution_completed = "StepsExecutionCompleted"
     step_output = "StepOutput"
+    step_output_review = "StepOutputReview"
+    step_progress = "StepProgress"
+    condition_paused = "ConditionPaused"
     state_conflict = "StateConflict"
     custom_event = "CustomEvent"
 

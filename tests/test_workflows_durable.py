@@ -191,6 +191,24 @@ class TestAWorkflowThatKeepsItsSteps:
         assert sorted(inner.content for inner in run.step_executor_runs or ()) == ["first", "second"]
         assert (await workflow.aget_session_metrics()).total_tokens == 30
 
+    async def test_has_a_finished_workflow_within_as_if_it_had_not_been_interrupted(self, db: MongoDb) -> None:
+        counted = Counted()
+
+        def look(step_input: StepInput) -> str:
+            return str(step_input.get_step_content("i1"))
+
+        def made() -> Workflow:
+            inner = Workflow(name="inner", steps=[counted.step("i1"), lambda _: "end"])
+            return flow(inner, counted.step("z"), look, db=db, checkpoint="steps")
+
+        await interrupted(made(), counted, "z")
+        assert (await made().acontinue_run(run_id="r")).content == "i1"
+        kept = await stored(made())
+        assert kept.step_results[0].steps is None
+        own = kept.get_executor_run(kept.step_results[0])
+        assert isinstance(own, WorkflowRunOutput)
+        assert [output.step_name for output in own.step_results] == ["i1", "<lambda>"]
+
     async def test_is_one_command_more_for_each_step(self, recorded: tuple[MongoDb, Recorder]) -> None:
         db, recorder = recorded
         workflow = flow(upper, Parallel(upper, upper), Condition(steps=[upper]), db=db, checkpoint="steps")

@@ -44,8 +44,11 @@ class Journal:
         above = [
             other for other in within if not any(other[:depth] in self._outputs for depth in range(len(path) + 1, len(other)))
         ]
-        if above:
-            output.steps = [step for other in above if (step := self.finished(other)) is not None]
+        steps = [step for other in above if (step := self.finished(other)) is not None]
+        if output.executor_type == "workflow":
+            output.find_within(steps)
+        elif steps:
+            output.steps = steps
         return output
 
     def chosen(self, path: Path, name: str) -> Any:

@@ -194,7 +194,7 @@ class TestARunOfSteps:
     def test_can_be_waited_for_and_iterated_over_without_async(self) -> None:
         workflow = flow(upper)
         assert workflow.run("x").content == "X"
-        assert [event.event for event in workflow.run("x", stream=True)] == ["WorkflowCompleted"]
+        assert [event.event for event in workflow.run("x", stream=True)] == ["WorkflowStarted", "StepOutput", "WorkflowCompleted"]
 
 
 
@@ -248,10 +248,11 @@ class TestAStepsFunction:
             yield StepOutput(content=f"{step_input.previous_step_content}c")
 
         events = [event async for event in flow(plain, awaited).arun("go", stream=True, yield_run_output=True)]
-        assert [(event.event, event.content) for event in events[:-1]] == [
+        assert [(event.event, event.content) for event in events[1:-1]] == [
             ("StepOutput", "a"),
             ("StepOutput", "b"),
             ("StepOutput", "c"),
+            ("StepOutput", "abc"),
             ("WorkflowCompleted", "abc"),
         ]
         assert events[-1].content == "abc"
@@ -430,12 +431,26 @@ class TestAReader:
             "RunCompleted",
             "StepCompleted",
             "StepStarted",
+            "StepOutput",
             "StepCompleted",
             "WorkflowCompleted",
         ]
         assert {(event.step_name, event.step_index) for event in events if event.event == "RunContent"} == {("ask", 0)}
         assert isinstance(events[-1], WorkflowCompletedEvent)
         assert [output.content for output in events[-1].step_results] == ["two words", "TWO WORDS"]
+
+    async def test_is_told_what_each_function_returned_without_asking_for_every_step(self, db: MongoDb) -> None:
+        inside = Steps(name="inside", steps=[Step(name="hidden", executor=upper)])
+        workflow = flow(upper, inside, lambda _: StepOutput(content="end"), db=db, store_events=True)
+        events = [event async for event in workflow.arun("go", stream=True)]
+        assert [(event.event, event.content) for event in events] == [
+            ("WorkflowStarted", None),
+            ("StepOutput", "GO"),
+            ("StepOutput", "end"),
+            ("WorkflowCompleted", "end"),
+        ]
+        assert [event.step_output.step_name for event in events[1:3]] == ["upper", "<lambda>"]
+        assert "StepOutput" not in [event.event for event in (await stored(workflow)).events or ()]
 
     async def test_may_see_the_workflows_own_events_only(self) -> None:
         workflow = flow(agent_saying("two words"), stream_executor_events=False)
@@ -460,8 +475,9 @@ class TestAReader:
 
         workflow = flow(Parallel(waits, Step(name="second", executor=waits)), db=db)
         events = workflow.arun("go", stream=True)
-        async for _ in events:
-            break
+        async for event in events:
+            if event.event == "StepOutput":
+                break
         await events.aclose()  # type: ignore[attr-defined]
         kept = await stored(workflow)
         assert tree(kept) == [("Parallel", "CANCELLED", [("waits", "CANCELLED"), ("second", "CANCELLED")])]

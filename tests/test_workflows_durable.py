@@ -347,8 +347,10 @@ class TestAStepThatWaitsForAPerson:
             "WorkflowContinued",
             "StepContinued",
             "StepStarted",
+            "StepOutput",
             "StepCompleted",
             "StepStarted",
+            "StepOutput",
             "StepCompleted",
             "WorkflowCompleted",
         ]

@@ -325,7 +325,7 @@ class StepsExecutionCompletedEvent(_StepEvent):
 
 @dataclass(kw_only=True)
 class StepOutputEvent(_StepEvent):
-    """A piece of what a step's function yields, as it comes."""
+    """What a step's function has returned, with the whole ``step_output``; or, without it, a piece that it yields, as it comes."""
 
     event: str = WorkflowRunEvent.step_output.value
     content: Any = None

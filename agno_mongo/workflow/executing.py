@@ -113,7 +113,10 @@ def _take(output: StepOutput, run: BaseRunOutput) -> None:
 async def function_events(
     function: Any, output: StepOutput, given: StepInput, walk: Walk, data: Mapping[str, Any]
 ) -> AsyncGenerator[Any, None]:
-    """What a step's function yields on the way; what it returns, or all that it yields together, is the output."""
+    """What a step's function yields on the way; what it returns, or all that it yields together, is the output.
+
+    Where the step stands by itself, what it returned is told as a whole too: nothing else says it to a reader who does not see every step.
+    """
     context, event = walk.scope.context, walk.flow.execution.event
     content = given.previous_step_content
     output.input = given.input if content is None else content
@@ -124,6 +127,8 @@ async def function_events(
             _fill(output, outcome)
         else:
             output.content = _content_of(outcome)
+        if walk.is_outermost:
+            yield event(StepOutputEvent, **data, content=output.content, step_output=output)
         return
     said: list[Any] = []
     async with aclosing(pieces_of(outcome)) as pieces:
@@ -134,6 +139,8 @@ async def function_events(
                 yield piece
             elif isinstance(piece, StepOutput):
                 _fill(output, piece)
+                if walk.is_outermost:
+                    yield event(StepOutputEvent, **data, content=output.content, step_output=output)
                 return
             else:
                 said.append(piece)

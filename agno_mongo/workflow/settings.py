@@ -90,7 +90,7 @@ class WorkflowSettings:
         "add_session_state_to_context": lambda name, value: checks.instance_of(name, value, bool),
         "num_history_runs": lambda name, value: checks.count(name, value) or 3,
         "input_schema": checked_input_schema,
-        "events_to_skip": lambda name, value: _events_named(name, [RunEvent.run_content] if value is None else value),
+        "events_to_skip": lambda name, value: _events_named(name, _TOLD_ELSEWHERE if value is None else value),
     }
 
     def __post_init__(self) -> None:
@@ -128,6 +128,10 @@ class WorkflowSettings:
             events_to_skip=frozenset(skipped) if self.store_events else frozenset(),
             store_inner=self.store_executor_outputs,
         )
+
+
+_TOLD_ELSEWHERE: Final = (RunEvent.run_content, WorkflowRunEvent.step_output)
+"""Events that are not stored unless they are asked for: what they say stands in the run."""
 
 
 def _events_named(name: str, given: Any) -> list[str]:

@@ -103,6 +103,11 @@ class Walk:
     parent_id: str | None = None
     iteration: int | None = None
 
+    @property
+    def is_outermost(self) -> bool:
+        """True for the workflow's own steps, which stand in no other."""
+        return self.path == self.flow.prefix
+
     def into(self, output: StepOutput, path: Path, *, scope: Any = None, iteration: int | None = None) -> Walk:
         """The walk through the steps within a step."""
         if output.steps is None:

@@ -36,6 +36,7 @@ from agno_mongo.run.workflow_events import (
     WorkflowErrorEvent,
     WorkflowPausedEvent,
     WorkflowRunOutputEvent,
+    WorkflowStartedEvent,
 )
 from agno_mongo.streams import Held
 from agno_mongo.terminal.look import text_of_input
@@ -113,7 +114,7 @@ class Workflow(WorkflowSettings, Continuing):
     ) -> Coroutine[Any, Any, WorkflowRunOutput] | AsyncIterator[WorkflowRunOutputEvent | WorkflowRunOutput]:
         """Run the workflow on ``input`` (text, data, messages) and store the run in its session.
 
-        Await it for the WorkflowRunOutput; with ``stream=True`` iterate over it, without ``await``: the pieces of what agents and functions say, what
+        Await it for the WorkflowRunOutput; with ``stream=True`` iterate over it, without ``await``: the beginning, what agents and functions say, what
         went wrong, and the end; with ``stream_events`` every step, with ``yield_run_output`` the WorkflowRunOutput at the end. The input is stored before
         the first step begins, and the run whatever becomes of it: completed, failed, cancelled, or left by its reader.
 
@@ -384,6 +385,7 @@ _ALWAYS_STREAMED: Final = (
     StepOutputEvent,
     StepErrorEvent,
     StepPausedEvent,
+    WorkflowStartedEvent,
     WorkflowCompletedEvent,
     WorkflowPausedEvent,
     WorkflowCancelledEvent,

@@ -257,6 +257,15 @@ class TestAStepsFunction:
         ]
         assert events[-1].content == "abc"
 
+    async def test_that_hands_on_an_agents_events_says_where_they_happen(self) -> None:
+        async def asks(step_input: StepInput) -> AsyncIterator[Any]:
+            async for event in agent_saying("two words").arun(step_input.input, stream=True):
+                yield event
+
+        events = [event async for event in flow(Step(name="ask", executor=asks)).arun("go", stream=True, stream_events=True)]
+        said = [event for event in events if event.event == "RunContent"]
+        assert {(event.step_name, event.step_index, event.workflow_run_id) for event in said} == {("ask", 0, events[0].run_id)}
+
     async def test_that_gives_what_cannot_be_stored_is_named_and_the_run_is_kept(self, db: MongoDb) -> None:
         workflow = flow(upper, lambda _: {"file": threading.Lock()}, db=db)
         with pytest.raises(UnstorableValueError, match=r"run\.step_results\[1\]\.content\.file"):
@@ -436,6 +445,10 @@ class TestAReader:
             "WorkflowCompleted",
         ]
         assert {(event.step_name, event.step_index) for event in events if event.event == "RunContent"} == {("ask", 0)}
+        said = [event for event in events if event.event == "RunContent"]
+        assert {(event.workflow_id, event.workflow_run_id) for event in said} == {("flow", events[0].run_id)}
+        assert type(said[0]).from_dict(said[0].to_dict()) == said[0]
+        assert type(said[0]).from_dict(said[0].to_dict()).workflow_run_id == events[0].run_id
         assert isinstance(events[-1], WorkflowCompletedEvent)
         assert [output.content for output in events[-1].step_results] == ["two words", "TWO WORDS"]
 

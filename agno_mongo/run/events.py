@@ -66,8 +66,17 @@ class RunEvent(str, Enum):
 
 
 class BaseRunOutputEvent:
-    """What can be asked of every event, whatever it has to say. What no run here has is None."""
+    """What can be asked of every event, whatever it has to say. What no run here has is None.
 
+    ``step_name``, ``step_id``, ``step_index``, ``workflow_id`` and ``workflow_run_id`` say of an event within a workflow's run where it stands there.
+    """
+
+    step_name: str | None = None
+    step_id: str | None = None
+    step_index: Any = None
+    workflow_id: str | None = None
+    workflow_run_id: str | None = None
+    nested_depth: int = 0
     content: Any = None
     tools: Any = None
     is_paused: bool = False
@@ -110,7 +119,13 @@ class BaseRunOutputEvent:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The event that ``to_dict`` gave. Fields that this class does not have are left out. ``data`` is not changed."""
         known = {part.name for part in fields(cls)}  # type: ignore[arg-type] # every event is a dataclass
-        return cls(**{name: _revived(name, value) for name, value in data.items() if name in known})
+        event = cls(**{name: _revived(name, value) for name, value in data.items() if name in known})
+        vars(event).update({name: data[name] for name in IN_A_WORKFLOW if name in data and name not in known})
+        return event
+
+
+IN_A_WORKFLOW: Final = ("step_name", "step_id", "step_index", "workflow_id", "workflow_run_id")
+"""What a workflow adds to the events of those who carry out its steps."""
 
 
 @dataclass(kw_only=True)

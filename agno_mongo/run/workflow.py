@@ -290,9 +290,6 @@ _DUMPED_APART: Final = frozenset(
         "events",
     }
 )
-_OF_THE_STEP: Final = ("step_name", "step_id", "step_index")
-"""What a workflow adds to the events of those who carry out its steps."""
-
 _IN_THE_TREE: Final = frozenset(
     {"session_state", "step_results", "step_response", "step_executor_runs", "iteration_results", "all_results"}
 )
@@ -315,9 +312,7 @@ def _stored_event(event: Any) -> Any:
 def _event(stored: Mapping[str, Any], ids: Mapping[str, str]) -> Any:
     own = ids if stored.get("event") in WORKFLOW_RUN_EVENT_TYPE_REGISTRY else {}
     try:
-        event = workflow_run_output_event_from_dict({**own, **stored})
+        return workflow_run_output_event_from_dict({**own, **stored})
     except (ValidationError, TypeError, ValueError):
         # Of another version, or changed by hand: no reason not to read the run.
         return CustomEvent(**stored)
-    vars(event).update({name: stored[name] for name in _OF_THE_STEP if name in stored and not hasattr(event, name)})
-    return event

@@ -11,7 +11,7 @@ from typing import Any, Final
 from agno_mongo.errors import StepFailed
 from agno_mongo.messages import text_of
 from agno_mongo.run.base import BaseRunOutput, RunStatus
-from agno_mongo.run.events import BaseRunOutputEvent, RunContentEvent
+from agno_mongo.run.events import IN_A_WORKFLOW, BaseRunOutputEvent, RunContentEvent
 from agno_mongo.run.steps import StepOutput
 from agno_mongo.run.workflow import WorkflowRunOutput
 from agno_mongo.run.workflow_events import StepOutputEvent
@@ -21,7 +21,6 @@ from agno_mongo.workflow.journal import Path
 from agno_mongo.workflow.types import StepInput, history_context, workflow_history
 from agno_mongo.workflow.walking import Flow, Walk
 
-_OF_THE_STEP: Final = ("step_name", "step_id", "step_index")
 _MEDIA: Final = ("images", "videos", "audio", "files")
 _TAKEN: Final = (*_MEDIA, "metrics")
 
@@ -60,9 +59,7 @@ async def executor_events(
     try:
         async with aclosing(happening) as events:
             async for event in events:
-                for name in _OF_THE_STEP:
-                    if getattr(event, name, None) is None:
-                        setattr(event, name, data[name])
+                _place(event, flow, data)
                 if flow.stream_executor_events:
                     yield event
     finally:
@@ -103,6 +100,15 @@ def refuse_unfinished(run: BaseRunOutput, step: str, executor: str) -> None:
     )
 
 
+def _place(event: Any, flow: Flow, data: Mapping[str, Any]) -> None:
+    """Say of an event in which step of which workflow's run it happens, unless it says so itself."""
+    run = flow.execution.run
+    around = {**data, "workflow_id": run.workflow_id, "workflow_run_id": run.run_id}
+    for name in IN_A_WORKFLOW:
+        if getattr(event, name, None) is None:
+            setattr(event, name, around[name])
+
+
 def _take(output: StepOutput, run: BaseRunOutput) -> None:
     output.content = run.content
     for name in _TAKEN:
@@ -136,6 +142,7 @@ async def function_events(
             if isinstance(piece, BaseRunOutputEvent):
                 if isinstance(piece, RunContentEvent) and piece.content is not None:
                     said.append(piece.content)
+                _place(piece, walk.flow, data)
                 yield piece
             elif isinstance(piece, StepOutput):
                 _fill(output, piece)

@@ -18,6 +18,7 @@ from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+from typing_extensions import Self
 
 from agno_mongo.media import NAMES, Audios, Files, Images, Media, Videos
 from agno_mongo.media import of as media_of
@@ -44,6 +45,11 @@ class StoredModel(BaseModel):
     def to_json(self, *, indent: int | None = 2) -> str:
         """The model as JSON text, without the fields that are None."""
         return self.model_dump_json(exclude_none=True, indent=indent)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """What ``to_dict`` gave, in its class again."""
+        return cls.model_validate(dict(data))
 
 
 class Metrics(StoredModel):
@@ -81,6 +87,18 @@ class Metrics(StoredModel):
                 setattr(self, name, getattr(self, name) + tokens)
         if other.cost is not None:
             self.cost = (self.cost or 0.0) + other.cost
+
+    def __add__(self, other: Metrics) -> Metrics:
+        total = Metrics()
+        total.add(self)
+        total.add(other)
+        took = [part.duration for part in (self, other) if part.duration is not None]
+        total.duration = sum(took) if took else None
+        return total
+
+    def __radd__(self, other: Metrics | int) -> Metrics:
+        # sum() begins with 0.
+        return (Metrics() if isinstance(other, int) else other) + self
 
 
 TOKEN_COUNTERS = tuple(name for name in Metrics.model_fields if name.endswith("_tokens"))
@@ -141,11 +159,6 @@ class Message(StoredModel):
         if self.metrics is not None and (metrics := self.metrics.to_dict()):
             stored["metrics"] = metrics
         return stored
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Message:
-        """The message that ``to_dict`` gave."""
-        return cls.model_validate(data)
 
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})

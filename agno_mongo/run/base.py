@@ -7,6 +7,7 @@ import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from importlib import import_module
 from time import time
 from typing import Any, ClassVar, Final
 
@@ -196,11 +197,6 @@ class BaseRunOutput(StoredModel):
         for name, value in super().__repr_args__():
             yield name, _at_a_glance(str(name), value)
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Any:
-        """The run that ``to_dict`` gave."""
-        return cls.model_validate(data)
-
 
 def given_up(record: dict[str, Any]) -> dict[str, Any]:
     """The record of a run within another that has ended: it waits for nobody any more."""
@@ -257,3 +253,10 @@ class RunContext:
 
     def __post_init__(self) -> None:
         self.state = StateAdditions(lambda: self.session_state)
+
+
+def __getattr__(name: str) -> Any:
+    # Agno's import path for what stands above this module here.
+    if name == "BaseRunOutputEvent":
+        return import_module("agno_mongo.run.events").BaseRunOutputEvent
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

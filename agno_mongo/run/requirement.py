@@ -69,9 +69,9 @@ class RunRequirement(StoredModel):
         )
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> RunRequirement:
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The requirement that ``to_dict`` gave, or that came back as JSON. Raises ConfigurationError if it is none."""
-        requirement: RunRequirement = _parsed(cls, data)
+        requirement: Self = _parsed(cls, data)
         return requirement
 
     @property

@@ -95,11 +95,6 @@ class StepOutput(StoredModel):
         """The step of that name within it, at any depth, itself if there is none there; the last of several, None if it is none of them."""
         return found_in(self.steps or self._of_workflow or (), name) or (self if self.step_name == name else None)
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> StepOutput:
-        """The output that ``to_dict`` gave."""
-        return cls.model_validate(data)
-
 
 _MEDIA: Final = ("images", "videos", "audio", "files")
 _DUMPED_APART: Final = frozenset({*_MEDIA, "metrics", "steps"})
@@ -164,6 +159,11 @@ class StepMetrics(StoredModel):
     executor_name: str | None = None
     metrics: Metrics | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Whose they are, and the counters that are not zero."""
+        own = self.model_dump(exclude_none=True, exclude={"metrics"})
+        return own if self.metrics is None else {**own, "metrics": self.metrics.to_dict()}
+
 
 class WorkflowMetrics(Metrics):
     """The tokens of a workflow's run: all its steps' together, and each step's under ``steps``."""
@@ -185,6 +185,11 @@ class WorkflowMetrics(Metrics):
             if output.metrics is not None and not output.steps
         }
         return cls(**total_of(counted).model_dump(), steps=steps or None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counters that are not zero, each step's too."""
+        own = super().to_dict()
+        return own if self.steps is None else {**own, "steps": {name: step.to_dict() for name, step in self.steps.items()}}
 
     def counters(self) -> dict[str, float]:
         """Nothing: the executors' own runs are what counts in the session."""

@@ -8,10 +8,12 @@ from enum import Enum
 from time import time
 from typing import Any, Final, TypeAlias
 
+from typing_extensions import Self
+
 from agno_mongo.messages import Metrics
 from agno_mongo.run.events import BaseRunOutputEvent
 from agno_mongo.run.events import CustomEvent as AgentCustomEvent
-from agno_mongo.run.steps import StepOutput
+from agno_mongo.run.steps import StepOutput, WorkflowMetrics
 
 StepIndex: TypeAlias = "int | tuple[int, ...] | None"
 """Which step: its place, counted from 0; of a step within others their places, from the outermost."""
@@ -70,6 +72,11 @@ class BaseWorkflowRunOutputEvent(BaseRunOutputEvent):
     step_id: str | None = None
     parent_step_id: str | None = None
     nested_depth: int = 0
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The event that ``to_dict`` gave, with the outputs and metrics of steps that are within it."""
+        return super().from_dict({name: _revived(name, value) for name, value in data.items()})
 
 
 @dataclass(kw_only=True)
@@ -382,13 +389,15 @@ WORKFLOW_RUN_EVENT_TYPE_REGISTRY: Final[dict[str, type[BaseWorkflowRunOutputEven
 def workflow_event_from_dict(data: Mapping[str, Any]) -> BaseRunOutputEvent:
     """A workflow's event that ``to_dict`` gave, as the class that its name says; a CustomEvent if the name is not known."""
     kind: Any = WORKFLOW_RUN_EVENT_TYPE_REGISTRY.get(data.get("event", ""), CustomEvent)
-    event: BaseRunOutputEvent = kind.from_dict({name: _revived(name, value) for name, value in data.items()})
+    event: BaseRunOutputEvent = kind.from_dict(data)
     return event
 
 
 def _revived(name: str, value: Any) -> Any:
     if name in {"step_response", "step_output"} and isinstance(value, Mapping):
         return StepOutput.model_validate(dict(value))
+    if name == "metrics" and isinstance(value, Mapping):
+        return WorkflowMetrics.from_dict(value)
     if name in {"step_results", "iteration_results"} and isinstance(value, list):
         return [StepOutput.model_validate(part) for part in value]
     return value

@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from pydantic import Field, ValidationError
+from typing_extensions import Self
 
 from agno_mongo.messages import StoredModel
 
@@ -126,7 +127,7 @@ class TaskList(StoredModel):
         return {"tasks": tasks, "goal_complete": self.goal_complete, "completion_summary": self.completion_summary}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> TaskList:
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The list that ``to_dict`` gave."""
         found = cls.model_validate(dict(data))
         found._settle()  # noqa: SLF001 - its own

@@ -24,6 +24,8 @@ from agno_mongo.workflow.steps import Steps
 from agno_mongo.workflow.walking import Node
 
 _EVENTS: Final = [event.value for event in (*WorkflowRunEvent, *RunEvent)]
+_TOLD_ELSEWHERE: Final = (RunEvent.run_content, WorkflowRunEvent.step_output)
+"""Events that are not stored unless they are asked for: what they say stands in the run."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -128,10 +130,6 @@ class WorkflowSettings:
             events_to_skip=frozenset(skipped) if self.store_events else frozenset(),
             store_inner=self.store_executor_outputs,
         )
-
-
-_TOLD_ELSEWHERE: Final = (RunEvent.run_content, WorkflowRunEvent.step_output)
-"""Events that are not stored unless they are asked for: what they say stands in the run."""
 
 
 def _events_named(name: str, given: Any) -> list[str]:

@@ -55,12 +55,43 @@ def told_runs(
 
 def runs_of(runs: Iterable[BaseRunOutput], component_id: str | None) -> list[BaseRunOutput]:
     """The runs of a component within those of others, as if each had been a conversation with it."""
-    return [
-        run.model_copy(update={"parent_run_id": None})
+    return by_themselves(
+        run
         for one in runs
         for run in (*(getattr(one, "step_executor_runs", None) or ()), one)
         if component_id in {getattr(run, name, None) for name in ("agent_id", "team_id", "workflow_id")}
+    )
+
+
+def by_themselves(runs: Iterable[BaseRunOutput]) -> list[BaseRunOutput]:
+    """Copies of the runs that belong to no other."""
+    return [run.model_copy(update={"parent_run_id": None}) for run in runs]
+
+
+def turns_of(runs: Iterable[BaseRunOutput], num_runs: int | None = None) -> list[tuple[str, str]]:
+    """Input and answer, as text, of the top-level runs that came to one, oldest first; of the newest ``num_runs``."""
+    told = [run for run in runs if run.parent_run_id is None and run.status not in HISTORY_SKIP_STATUSES]
+    kept = told if num_runs is None else told[-num_runs:] if num_runs > 0 else []
+    return [("" if run.input is None else run.input.input_content_string(), run.get_content_as_string()) for run in kept]
+
+
+def workflow_context(turns: Sequence[tuple[str, str]]) -> str | None:
+    """A workflow's earlier runs as text for a prompt; None if there are none."""
+    if not turns:
+        return None
+    told = [
+        f"[Workflow Run-{number}]\nUser input: {asked}\nWorkflow output: {answered}\n"
+        for number, (asked, answered) in enumerate(turns, 1)
     ]
+    return "\n".join(("<workflow_history_context>", *told, "</workflow_history_context>")) + "\n\n"
+
+
+def team_context(turns: Sequence[tuple[str, str]]) -> str | None:
+    """A team's earlier runs as text for a prompt; None if there are none."""
+    if not turns:
+        return None
+    told = "\n\n".join(f"User: {asked}\nTeam: {answered}" for asked, answered in turns)
+    return f"<team_history_context>\n{told}\n</team_history_context>"
 
 
 def conversation(

@@ -257,14 +257,23 @@ class Session(Document):
         skip_history_messages: bool = True,
         agent_id: str | None = None,
         team_id: str | None = None,
+        member_ids: Collection[str] | None = None,
+        skip_member_messages: bool = True,
     ) -> list[Message]:
         """The messages of the loaded top-level runs, oldest first, the system message once; of one agent or team where it is named.
+
+        Members' own messages come with ``skip_member_messages=False``, or only those of the agents that ``member_ids`` names.
 
         ``last_n_runs`` and ``limit`` count from the newest. Runs that never came to an answer are left out unless
         ``skip_statuses`` says otherwise.
         """
+        runs: list[BaseRunOutput] = [run for run in self.runs or () if _is_of(run, agent_id=agent_id, team_id=team_id)]
+        if member_ids is not None:
+            runs = [run for run in runs if getattr(run, "agent_id", None) in member_ids]
+        if member_ids is not None or not skip_member_messages:
+            runs = history.by_themselves(runs)
         return history.conversation(
-            [run for run in self.runs or () if _is_of(run, agent_id=agent_id, team_id=team_id)],
+            runs,
             last_n_runs=last_n_runs,
             limit=limit,
             skip_roles=skip_roles or (),
@@ -324,6 +333,17 @@ class TeamSession(Session):
         class_id = "session_type"
         class_id_value = "team"
 
+    def get_team_history(self, team_id: str | None = None, num_runs: int | None = None) -> list[tuple[str, str]]:
+        """Input and answer of the loaded runs that came to one, oldest first, of the newest ``num_runs``; of a team within the team where it is named."""
+        runs: list[BaseRunOutput] = list(self.runs or ())
+        if team_id is not None:
+            runs = history.by_themselves(run for run in runs if getattr(run, "team_id", None) == team_id)
+        return history.turns_of(runs, num_runs)
+
+    def get_team_history_context(self, team_id: str | None = None, num_runs: int | None = None) -> str | None:
+        """The same as text for a prompt; None if there are none."""
+        return history.team_context(self.get_team_history(team_id, num_runs))
+
 
 class WorkflowSession(Session):
     """A workflow's session; a run holds every step's output."""
@@ -334,6 +354,14 @@ class WorkflowSession(Session):
     class Settings(Session.Settings):
         class_id = "session_type"
         class_id_value = "workflow"
+
+    def get_workflow_history(self, num_runs: int | None = None) -> list[tuple[str, str]]:
+        """Input and answer of the loaded runs that came to one, oldest first, of the newest ``num_runs``."""
+        return history.turns_of(self.runs or (), num_runs)
+
+    def get_workflow_history_context(self, num_runs: int | None = None) -> str | None:
+        """The same as text for a prompt; None if there are none."""
+        return history.workflow_context(self.get_workflow_history(num_runs))
 
 
 SESSION_CLASSES: dict[SessionType, type[Session]] = {cls.TYPE: cls for cls in (AgentSession, TeamSession, WorkflowSession)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agno_mongo.history import told_runs
+from agno_mongo.history import by_themselves, team_context, turns_of
 from agno_mongo.run.base import BaseRunOutput
 from agno_mongo.team.members import Member, members_of
 
@@ -28,12 +28,5 @@ def interactions_so_far(interactions: Iterable[Interaction]) -> str:
 def earlier_runs(runs: Sequence[BaseRunOutput], member: Member, number: int) -> str | None:
     """The newest ``number`` runs of the team that came to an answer, as text; of a member that is a team, its own. None if there are none."""
     if members_of(member) is not None:
-        runs = [run.model_copy(update={"parent_run_id": None}) for run in runs if getattr(run, "team_id", None) == member.id]
-    told = told_runs(runs)[-number:]
-    if not told:
-        return None
-    parts = []
-    for run in told:
-        asked = run.input.input_content_string() if run.input is not None else ""
-        parts.append(f"User: {asked}\nTeam: {run.get_content_as_string()}")
-    return "<team_history_context>\n" + "\n\n".join(parts) + "\n</team_history_context>"
+        runs = by_themselves(run for run in runs if getattr(run, "team_id", None) == member.id)
+    return team_context(turns_of(runs, number))

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, Final
 
 from agno_mongo.errors import StepFailed
+from agno_mongo.history import turns_of, workflow_context
 from agno_mongo.messages import text_of
 from agno_mongo.run.base import BaseRunOutput, RunStatus
 from agno_mongo.run.events import IN_A_WORKFLOW, BaseRunOutputEvent, RunContentEvent
@@ -18,7 +19,7 @@ from agno_mongo.run.workflow_events import StepOutputEvent
 from agno_mongo.tools.calling import ended
 from agno_mongo.workflow.calling import pieces_of, value_of, yields
 from agno_mongo.workflow.journal import Path
-from agno_mongo.workflow.types import StepInput, history_context, workflow_history
+from agno_mongo.workflow.types import StepInput
 from agno_mongo.workflow.walking import Flow, Walk
 
 _MEDIA: Final = ("images", "videos", "audio", "files")
@@ -29,7 +30,7 @@ def message_for(given: StepInput, walk: Walk, history_runs: int) -> Any:
     """What an executor is given: what the step before has come to, else the workflow's input; with earlier runs, and with what a person has filled in."""
     content = given.previous_step_content
     message = given.input if content is None or content == "" else content
-    history = history_context(workflow_history(walk.scope.session, history_runs)) if history_runs else None
+    history = workflow_context(turns_of(walk.scope.session.runs or (), history_runs)) if history_runs else None
     answers = (given.additional_data or {}).get("user_input")
     if not history and not answers:
         return message

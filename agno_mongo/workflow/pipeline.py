@@ -14,6 +14,7 @@ from agno_mongo.agent.first_messages import DEFAULT_HISTORY_RUNS, runs_looked_ba
 from agno_mongo.db import values
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import Execution
+from agno_mongo.history import turns_of, workflow_context
 from agno_mongo.messages import text_of
 from agno_mongo.run.base import BaseRunOutput, RunStatus
 from agno_mongo.run.events import BaseRunOutputEvent, RunContentEvent
@@ -27,7 +28,7 @@ from agno_mongo.workflow.executing import refuse_unfinished
 from agno_mongo.workflow.journal import Journal, Path
 from agno_mongo.workflow.settings import WorkflowSettings
 from agno_mongo.workflow.step import Step
-from agno_mongo.workflow.types import StepInput, WorkflowExecutionInput, history_context, workflow_history
+from agno_mongo.workflow.types import StepInput, WorkflowExecutionInput
 from agno_mongo.workflow.walking import Flow, Node, Walk
 
 _MEDIA: Final = ("images", "videos", "audio", "files")
@@ -216,7 +217,7 @@ class Pipeline:
         if (query := flow.journal.chosen((), "query")) is not None:
             given.input = query
             return
-        history = history_context(workflow_history(execution.session, workflow.agent.num_runs_shown))
+        history = workflow_context(turns_of(execution.session.runs or (), workflow.agent.num_runs_shown))
         agent, wanted = workflow.agent.deciding(workflow.description, history)
         yield execution.event(WorkflowAgentStartedEvent)
         inner, happening = await agent.begun_within(execution, given.input, {}, stream=flow.stream)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from agno_mongo import checks, renamed
 from agno_mongo.db.documents import Session
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.history import runs_that_count
+from agno_mongo.history import turns_of, workflow_context
 from agno_mongo.messages import Message, text_of
 from agno_mongo.run.step_requirement import StepRequirement, UserInputField
 from agno_mongo.run.steps import StepMetrics, StepOutput, StepType, WorkflowMetrics, deepest_content, found_in, was_left_out
@@ -158,11 +158,11 @@ class StepInput(_Given):
 
     def get_workflow_history(self, num_runs: int | None = None) -> list[tuple[str, str]]:
         """Input and answer of earlier runs of the session, oldest first; of the newest ``num_runs`` that are at hand."""
-        return [] if self.workflow_session is None else workflow_history(self.workflow_session, num_runs)
+        return [] if self.workflow_session is None else turns_of(self.workflow_session.runs or (), num_runs)
 
     def get_workflow_history_context(self, num_runs: int | None = None) -> str | None:
         """The same as text for a prompt; None if there are none."""
-        return history_context(self.get_workflow_history(num_runs))
+        return workflow_context(self.get_workflow_history(num_runs))
 
     def after(self, output: StepOutput) -> StepInput:
         """What the step after the one that gave ``output`` is given."""
@@ -180,21 +180,3 @@ class StepInput(_Given):
 _MEDIA: Final = ("images", "videos", "audio", "files")
 
 Selector = Callable[..., Any]
-
-
-def workflow_history(session: Session, num_runs: int | None = None) -> list[tuple[str, str]]:
-    """Input and answer of the session's loaded runs that came to one, oldest first; of the newest ``num_runs``."""
-    told = runs_that_count(session.runs or ())
-    kept = told if num_runs is None else told[-num_runs:] if num_runs > 0 else []
-    return [("" if run.input is None else run.input.input_content_string(), run.get_content_as_string()) for run in kept]
-
-
-def history_context(history: Sequence[tuple[str, str]]) -> str | None:
-    """Earlier runs as text for a prompt; None if there are none."""
-    if not history:
-        return None
-    told = [
-        f"[Workflow Run-{number}]\nUser input: {asked}\nWorkflow output: {answered}\n"
-        for number, (asked, answered) in enumerate(history, 1)
-    ]
-    return "\n".join(("<workflow_history_context>", *told, "</workflow_history_context>")) + "\n\n"

@@ -16,15 +16,16 @@ from agno_mongo.errors import CheckError, ConfigurationError, StepFailed
 from agno_mongo.run.steps import SKIPPED, StepOutput, StepType
 from agno_mongo.run.workflow_events import StepCompletedEvent, StepErrorEvent, StepStartedEvent
 from agno_mongo.tools.signature import name_of
+from agno_mongo.workflow.alone import Executable
 from agno_mongo.workflow.calling import called_with_one
 from agno_mongo.workflow.executing import executor_events, function_events, within_time
 from agno_mongo.workflow.journal import Path
 from agno_mongo.workflow.types import HumanReview, StepInput
-from agno_mongo.workflow.walking import Node, Walk
+from agno_mongo.workflow.walking import Walk
 
 
 @renamed.older_settings_accepted
-class Step(Node):
+class Step(Executable):
     """One piece of work.
 
     Exactly one of ``agent``, ``team``, ``executor`` (a function) and ``workflow`` carries it out. A function takes ``(step_input)``, and if it

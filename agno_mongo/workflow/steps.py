@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from agno_mongo import checks
 from agno_mongo.run.steps import StepOutput, StepType
 from agno_mongo.run.workflow_events import StepsExecutionCompletedEvent, StepsExecutionStartedEvent
+from agno_mongo.workflow.alone import Executable
 from agno_mongo.workflow.journal import Path
 from agno_mongo.workflow.preparing import as_nodes, called
 from agno_mongo.workflow.step import review_of
@@ -16,7 +17,7 @@ from agno_mongo.workflow.types import HumanReview, StepInput
 from agno_mongo.workflow.walking import Node, Walk
 
 
-class Group(Node):
+class Group(Executable):
     """What has steps within it."""
 
     steps: list[Any]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol, cast, runtime_checkable
 
 from agno_mongo.errors import ModelError
 from agno_mongo.messages import Message, Metrics
+from agno_mongo.models.invoked import responses_of, text_of_response
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +65,48 @@ class ModelDelta:
 
 @runtime_checkable
 class Model(Protocol):
-    """Anything that answers a conversation. ``id`` is the model's name at its ``provider``."""
+    """Anything that answers a conversation. ``id`` is the model's name at its ``provider``.
+
+    A class with a ``respond`` of its own need not derive from this one. One that was written for Agno derives from it and has ``ainvoke``,
+    ``ainvoke_stream``, ``invoke`` or ``invoke_stream``, which take the conversation as ``messages`` and give ModelResponses.
+    """
 
     id: str
     provider: str
 
-    def respond(self, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
+    async def respond(self, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
         """Yield the answer, in one piece or in many, the last with a finish reason. Raises ModelError."""
-        ...
+        given = {
+            "messages": list(request.messages),
+            "assistant_message": Message(role="assistant"),
+            "response_format": request.response_format,
+            "tools": list(request.tools) or None,
+            "tool_choice": request.tool_choice,
+            "run_response": None,
+        }
+        calls = False
+        async with aclosing(responses_of(self, given, stream=request.stream)) as responses:
+            async for response in responses:
+                text = text_of_response(response)
+                calls = calls or bool(response.tool_calls)
+                yield ModelDelta(
+                    content=text,
+                    reasoning_content=response.reasoning_content,
+                    tool_calls=response.tool_calls,
+                    metrics=response.response_usage,
+                    provider_data=response.provider_data,
+                )
+        yield ModelDelta(finish_reason="tool_calls" if calls else "stop")
+
+
+def _init(self: Any, id: str, name: str | None = None, provider: str | None = None) -> None:  # noqa: A002 - Agno's name
+    self.id = id
+    self.name = name or type(self).__name__
+    self.provider = provider or self.name
+
+
+# Python 3.10 takes from the body of a Protocol what it says of __init__.
+Model.__init__ = _init  # type: ignore[method-assign, assignment]
 
 
 def default_model(id: str | None = None) -> Model:  # noqa: A002 - Agno's name

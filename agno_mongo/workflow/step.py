@@ -21,7 +21,7 @@ from agno_mongo.workflow.calling import called_with_one
 from agno_mongo.workflow.executing import executor_events, function_events, within_time
 from agno_mongo.workflow.journal import Path
 from agno_mongo.workflow.types import HumanReview, StepInput
-from agno_mongo.workflow.walking import Walk
+from agno_mongo.workflow.walking import Node, Walk
 
 
 @renamed.older_settings_accepted

@@ -68,9 +68,7 @@ class Executable(Node):
                     yield event
         yield outputs[0]
 
-    def execute_stream(
-        self, step_input: StepInput, *, stream_events: bool = False, **around: Unpack[Around]
-    ) -> Iterator[Any]:
+    def execute_stream(self, step_input: StepInput, *, stream_events: bool = False, **around: Unpack[Around]) -> Iterator[Any]:
         """``aexecute_stream`` as a plain iterator."""
         return portal.iterate(self.aexecute_stream(step_input, stream_events=stream_events, **around))
 
@@ -103,7 +101,13 @@ class Executable(Node):
             state.update(execution.context.session_state)
 
 
-_OF_THE_RUN: Final = (WorkflowStartedEvent, WorkflowCompletedEvent, WorkflowPausedEvent, WorkflowCancelledEvent, WorkflowErrorEvent)
+_OF_THE_RUN: Final = (
+    WorkflowStartedEvent,
+    WorkflowCompletedEvent,
+    WorkflowPausedEvent,
+    WorkflowCancelledEvent,
+    WorkflowErrorEvent,
+)
 """What is told of the run that a step by itself is not."""
 
 _SAID: Final = (RunContentEvent, IntermediateRunContentEvent, CustomEvent, StepOutputEvent)

@@ -44,7 +44,7 @@ from agno_mongo.errors import (
 from agno_mongo.history import runs_of, runs_that_count
 from agno_mongo.messages import Metrics
 from agno_mongo.recording import Recording, paused_entry
-from agno_mongo.resuming import FaultOf, Past, entry_of_inner, take_up
+from agno_mongo.resuming import FaultOf, Past, entry_of_inner, is_waiting, take_up, waiting_with_inner
 from agno_mongo.run.agent import (
     RunCancelledEvent,
     RunCompletedEvent,
@@ -157,6 +157,7 @@ class Execution:
         self._stopping = Stopping(self.root_db, settings.key, run.run_id or "", settings.whose)
         self._ids = run.event_ids()
         self._member_records: list[dict[str, Any]] = []
+        self._waiting_records: list[dict[str, Any]] = []
         self._counters: dict[str, float] = {}
         self.run = run
         self.past = Past()
@@ -511,6 +512,7 @@ class Execution:
     async def _finish(self) -> tuple[tuple[str, ...], list[UnstorableValueError]]:
         state, changes, unstorable = self._changed_state()
         self.run.session_state = values.decode(state)
+        self._replace(self._waiting_records, self._waiting_records)
         if self.root_db is None or (self._is_guest and self.run.status is not RunStatus.completed):
             # A guest that failed leaves the run to the call that has it.
             if self._within is not None:
@@ -536,7 +538,7 @@ class Execution:
         end = RunEnd(
             key=self._settings.key,
             run_id=self.context.run_id,
-            runs=[] if paused else self.run.with_inner(record, self._member_records),
+            runs=[] if paused else self.run.with_inner(record, self._member_records if self.recording.store_inner else ()),
             changes=changes,
             counters={name: amount - self.past.counted.get(name, 0) for name, amount in counters.items()},
             pause=self._pause(record, counters) if paused else None,
@@ -611,17 +613,42 @@ class Execution:
         """The state as the run has it now, encoded."""
         return encoded_state(self.context.session_state, self._base_state)[0]
 
+    def waits_within(self, run_id: str | None) -> bool:
+        """True if a run of this id within this one, or within the one around it, has paused and did not go on yet."""
+        if any(record.get("run_id") == run_id and is_waiting(record) for record in self._member_records):
+            return True
+        return self._within is not None and self._within.waits_within(run_id)
+
     def handed_over(self, run_id: str) -> dict[str, Any]:
-        """What a run within this one that has paused goes on from. It is that run's from now on, until it is adopted again."""
+        """What a run within this one that has paused goes on from. Until it is adopted again, what is stored of it is that it waits."""
+        if self._within is not None and not any(record.get("run_id") == run_id for record in self._member_records):
+            return self._within.handed_over(run_id)
         return entry_of_inner(self._member_records, run_id, self.past.answers)
 
     def adopt(self, records: Sequence[dict[str, Any]], changes: Sequence[states.Change], counters: Mapping[str, float]) -> None:
         """Take over what a run within this one has come to: its record, to be stored before this run's own, and its changes to the state,
-        which are laid on this run's, key by key. Counters and lists are added to.
+        which are laid on this run's, key by key. Counters and lists are added to. The record of a run that had paused takes the place of what it had
+        stored then.
         """
-        self._member_records += records if self.recording.store_inner else ()
+        self._take_records(records)
         self._counters = _added(self._counters, counters)
         lay_on(self.context, changes)
+
+    def _take_records(self, records: Sequence[dict[str, Any]]) -> None:
+        waiting = waiting_with_inner(records)
+        # They are stored when this run pauses, and not before: nobody is asked yet. Without them nobody could go on.
+        self._waiting_records += [record for record in records if record.get("run_id") in waiting]
+        ended = [record for record in records if record.get("run_id") not in waiting]
+        self._replace(ended, ended if self.recording.store_inner else ())
+
+    def _replace(self, records: Sequence[dict[str, Any]], kept: Sequence[dict[str, Any]]) -> None:
+        """Put ``kept`` in the place of what was stored of the same runs as ``records``."""
+        ids = {record.get("run_id") for record in records}
+        if self.past.inner and any(record.get("run_id") in ids for record in self._member_records):
+            self._member_records = [record for record in self._member_records if record.get("run_id") not in ids]
+            if self._upkeep is not None:
+                self._upkeep.send_all_again()
+        self._member_records += kept
 
     def hand_on(self) -> None:
         """Let the outer run have what this one has come to so far, and not only at its end. Nothing, if there is none."""
@@ -629,8 +656,8 @@ class Execution:
             return
         state, changes, _ = self._changed_state()
         self.context.state.forget()
-        self._within.adopt(self._member_records, changes, self._counters)
-        self._base_state, self._member_records, self._counters = state, [], {}
+        self._within.adopt([*self._member_records, *self._waiting_records], changes, self._counters)
+        self._base_state, self._member_records, self._waiting_records, self._counters = state, [], [], {}
         self._within.hand_on()
 
 

@@ -60,6 +60,10 @@ class Recording:
         record.pop("requirements", None)
         # They are stored as those of runs within this one.
         record.pop("step_executor_runs", None)
+        for requirement in record.get("step_requirements") or ():
+            requirement.pop("executor_requirements", None)
+            if output := requirement.get("step_output"):
+                requirement["step_output"] = {"step_id": output.get("step_id")}
         if not self.store_media:
             record |= {name: await self.kept(record[name]) for name in _WITH_MEDIA if name in record}
             record |= await self.kept({name: record[name] for name in media.NAMES.intersection(record)})

@@ -123,7 +123,6 @@ _INSTEAD_OF_MODELS: Final[Mapping[str, str]] = {
 
 _OTHER_TABLES = "sessions, archive and media are all that is stored; session_table= names them"
 
-_NO_LATER_REVIEW = "put a step with requires_confirmation behind the one whose output is to be looked at"
 _WAITS = "a run waits until it is answered; cancel_run() ends it"
 
 _NOT_THERE: Final[Mapping[str, str]] = {name: reason for reason, names in _INSTEAD.items() for name in names.split()}
@@ -141,13 +140,8 @@ MISSING: Final[Mapping[str, Mapping[str, str]]] = {
         "model": "agents have models; agent=WorkflowAgent(model=…) answers for the workflow",
     },
     "HumanReview": {
-        "requires_output_review": _NO_LATER_REVIEW,
-        "output_review_message": _NO_LATER_REVIEW,
-        "requires_iteration_review": "put a step with requires_confirmation among those of the loop: it asks in every round",
-        "iteration_review_message": "confirmation_message= is what a person is shown",
         "timeout": _WAITS,
         "on_timeout": _WAITS,
-        "max_retries": "a step takes max_retries=",
     },
     "run()": {
         "debug_mode": "the package logs to logging.getLogger('agno_mongo'); set its level",

@@ -33,7 +33,7 @@ class Past:
     them if it had paused there. ``state_changes`` and ``metadata`` are those that it had come to, ``counted`` what the session's metrics have of it already,
     after ``duration`` seconds. ``inner`` are the records of runs within it that had finished, with their metrics, ``steps`` a workflow's finished
     steps, both encoded; among the former runs that wait, for which some of ``answers`` are. ``is_cancelled``: somebody wanted it to stop. ``outline``
-    are the steps of the workflow that began it.
+    are the steps of the workflow that began it, which had ``waited``.
     """
 
     finished_rounds: list[Message] = field(default_factory=list)
@@ -48,6 +48,7 @@ class Past:
     answers: Sequence[dict[str, Any]] = ()
     is_cancelled: bool = False
     outline: list[dict[str, Any]] | None = None
+    waited: bool = False
 
 
 def take_up(run: Any, session_id: str, entry: Mapping[str, Any], fault_of: FaultOf) -> Past:
@@ -78,10 +79,11 @@ def _taken_up(run: Any, session_id: str, entry: Mapping[str, Any], fault_of: Fau
     past.inner, past.steps = list(entry.get("inner") or ()), list(entry.get("steps") or ())
     past.inner_metrics = [Metrics.model_validate(record.get("metrics") or {}) for record in past.inner]
     past.answers = entry.get("answers") or ()
-    if past.paused_round:
+    if past.paused_round or past.waited:
         answering.check_inner(past.inner)
-    for name, value in run.inner_fields(run.run_id, [one for one in active.inner or () if not is_waiting(one)]).items():
+    for name, value in run.inner_fields(run.run_id, settled(active.inner or ())).items():
         setattr(run, name, value)
+    run.take_media_of_inner()
     past.is_cancelled = active.cancelled is not None
     return past
 
@@ -90,8 +92,8 @@ def _steps(run: WorkflowRunOutput, session_id: str, active: ActiveRun) -> Past:
     """What a workflow goes on from, with the answers to the steps that waited."""
     stored = WorkflowRunOutput.model_validate({**(active.run or {}), "input": run.input})
     answers = {answer["tool_call_id"]: Answer(**answer) for answer in active.answers or ()}
-    waited = list(stored.step_requirements or ())
-    for requirement in waited if active.pending is not None else ():
+    steps = (requirement for requirement in stored.all_requirements if not requirement.requires_executor_input)
+    for requirement in steps if active.pending is not None else ():
         fault = requirement.take(answers.get(requirement.id, Answer(tool_call_id=requirement.id)))
         if fault:
             raise RunIsPaused(
@@ -100,8 +102,10 @@ def _steps(run: WorkflowRunOutput, session_id: str, active: ActiveRun) -> Past:
                 run_id=run.run_id or "",
                 missing=(requirement.id,),
             )
-    run.step_requirements = waited or None
-    return Past(metadata=stored.metadata, outline=(active.run or {}).get("outline"))
+    for name in ("step_requirements", "error_requirements", "events", "workflow_agent_run_id"):
+        setattr(run, name, getattr(stored, name))
+    outline = (active.run or {}).get("outline")
+    return Past(metadata=stored.metadata, outline=outline, waited=active.pending is not None)
 
 
 def _rounds(run: Any, active: ActiveRun, answering: _Answering) -> Past:
@@ -122,9 +126,9 @@ def _rounds(run: Any, active: ActiveRun, answering: _Answering) -> Past:
     run.requirements = requirements_of(run.tools)
     past.metadata = stored.metadata
     told = [message for message in past.finished_rounds if message.role == "tool"]
-    for name in KINDS if told else ():
+    for name in KINDS:
         setattr(run, name, [part for message in told for part in getattr(message, name) or ()] or None)
-    for name in stored.model_fields_set - {"status", "content", "session_state"}:
+    for name in stored.model_fields_set - {"status", "content", "session_state", *KINDS}:
         if getattr(run, name, None) is None:
             setattr(run, name, getattr(stored, name))
     return past
@@ -142,6 +146,21 @@ def _without_own_system(active: ActiveRun) -> list[Message]:
 def is_waiting(record: Mapping[str, Any]) -> bool:
     """True for the record of a run that waits for a person."""
     return record.get("status") == RunStatus.paused.value
+
+
+def waiting_with_inner(records: Sequence[Mapping[str, Any]]) -> set[Any]:
+    """The ids of the runs that wait, and of those within them. Each record stands before that of the run that it belongs to."""
+    inside: set[Any] = set()
+    for record in reversed(records):
+        if is_waiting(record) or record.get("parent_run_id") in inside:
+            inside.add(record.get("run_id"))
+    return inside
+
+
+def settled(records: Sequence[Any]) -> list[Any]:
+    """The records of runs that have come to their end, and are not part of one that waits."""
+    waiting = waiting_with_inner(records)
+    return [record for record in records if record.get("run_id") not in waiting]
 
 
 @dataclass(frozen=True)
@@ -182,17 +201,14 @@ def _answer(stored: Mapping[str, Any]) -> Answer:
     return Answer(**stored)
 
 
-def entry_of_inner(records: list[dict[str, Any]], run_id: str, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a run within another goes on from, in the shape of an entry of its own. It is taken out of the outer run's ``records``, with the runs
-    within it.
-    """
+def entry_of_inner(records: Sequence[dict[str, Any]], run_id: str, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a run within another goes on from, in the shape of an entry of its own, with those of the outer run's ``records`` that are within it."""
     inside = {run_id}
     for record in reversed(records):
         if record.get("parent_run_id") in inside:
             inside.add(str(record.get("run_id")))
     own = next(record for record in records if record.get("run_id") == run_id)
     below = [record for record in records if record is not own and record.get("run_id") in inside]
-    records[:] = [record for record in records if record.get("run_id") not in inside]
     counted = Metrics.model_validate(own.get("metrics") or {})
     for record in below:
         counted.add(Metrics.model_validate(record.get("metrics") or {}))

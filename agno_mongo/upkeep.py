@@ -50,6 +50,7 @@ class Upkeep:
         self._pause = min(RENEWED_EVERY, lease / 3)
         self._on_cancel = on_cancel
         self._sent: dict[str, int] = {}
+        self._send_all = False
         self._bytes = 0
         self._full = False
         self.has_media = False
@@ -113,7 +114,7 @@ class Upkeep:
         fixed: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """Store what the run has so far: ``record`` is the run as it would be stored, ``changes`` what it did to the state; ``input_changed`` says that
-        its input is not what it was when the run began. ``parts`` are lists that only grow, ``fixed`` what stays as it is; both are encoded.
+        its input is not what it was when the run began. ``parts`` are lists that grow (else :meth:`send_all_again`), ``fixed`` what stays as it is; both are encoded.
 
         Only what is new since the last checkpoint is sent. It may fail without harm, and then the next one sends all again; the run's
         outcome is stored by finish_run in any case. A run whose checkpoints would take more than ENTRY_BYTES keeps those that it has,
@@ -121,7 +122,7 @@ class Upkeep:
         """
         if self._full:
             return
-        sent, self._sent = self._sent, {}
+        sent, self._sent, self._send_all = self._sent, {}, False
         # Runs beside may end while this is being sent; what they add is the next checkpoint's.
         parts = {name: list(part) for name, part in parts.items()}
         names = ("messages", "tools", "events") if "messages" in record else ()
@@ -151,7 +152,11 @@ class Upkeep:
         except StoreError:
             # The server is away for a moment. Whether it has stored this one is not known.
             return
-        self._sent = {"": 1, **{name: len(listed) for name, listed in (own | parts).items()}}
+        self._sent = {} if self._send_all else {"": 1, **{name: len(listed) for name, listed in (own | parts).items()}}
+
+    def send_all_again(self) -> None:
+        """Say that a part is not what was sent of it, with something added: the next checkpoint sends all."""
+        self._sent, self._send_all = {}, True
 
     async def _fits(self, point: Checkpoint) -> bool:
         # A large image takes its time.

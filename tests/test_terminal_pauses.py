@@ -10,10 +10,12 @@ import pytest
 
 from agno_mongo.agent import Agent
 from agno_mongo.db.in_memory import InMemoryDb
+from agno_mongo.run import RunStatus
 from agno_mongo.team import Team
 from agno_mongo.testing import ScriptedModel, ToolCall
 from agno_mongo.tools import Function
-from tests.test_terminal import chat, console_on
+from agno_mongo.workflow import HumanReview, Router, Step, Workflow
+from tests.test_terminal import Typing, chat, console_on
 
 
 def send(to: str, amount: int) -> str:
@@ -123,3 +125,67 @@ async def test_a_field_that_may_stay_empty_is_asked_for_too(line: str, noted: st
     text = await chat(Agent(model=model, db=InMemoryDb(), tools=tools), "Note it.", "Ann", line)
     assert "about (- for none)?" in text
     assert model.requests[-1].messages[-1].content == f"Ann: {noted}"
+
+
+async def talked(workflow: Workflow, *lines: str) -> str:
+    text = io.StringIO()
+    await workflow._chat({"console": console_on(text, width=100), "session_id": "s"}, Typing(*lines)).arun()
+    return text.getvalue()
+
+
+async def test_a_workflow_asks_what_its_steps_and_their_agents_wait_for() -> None:
+    model = ScriptedModel(CALL, "Ann has it.", "Bob has it.")
+    payer = Agent(name="payer", model=model, tools=[replace(Function.from_callable(send), requires_confirmation=True)])
+    fields = [{"name": "tone", "allowed_values": ["dry", "warm"]}]
+    review = HumanReview(requires_confirmation=True, requires_user_input=True, user_input_schema=fields)
+    failing = ScriptedModel(RuntimeError("broken"), "mended")
+    steps = [
+        Step(name="begin", executor=lambda given: given.input, human_review=review),
+        Step(name="pay", agent=payer, human_review=HumanReview(requires_output_review=True, on_reject="retry")),
+        Step(name="mend", agent=Agent(name="m", model=failing), max_retries=0, human_review=HumanReview(on_error="pause")),
+        Router(
+            name="where",
+            choices=[Step(name="left", executor=lambda _: "l"), Step(name="right", executor=lambda _: "r")],
+            human_review=HumanReview(requires_user_input=True),
+        ),
+    ]
+    workflow = Workflow(name="Flow", steps=steps, db=InMemoryDb())
+    text = await talked(
+        workflow, "Send Ann 5.", "yes", "loud", "dry", "yes", "to Bob", "= Bob has it all.", "what?", "retry", "up", "right"
+    )
+    told = " ".join(text.split())
+    for asked in (
+        "begin: may it run? yes, no, or why not?",
+        "begin: fill in: tone?",
+        "is one of 'dry', 'warm', not 'loud'",
+        "pay: payer: send(to='Ann', amount=5): yes, no, or why not?",
+        "Is the output of 'pay' good? Ann has it. yes, no, why not, or = and what it should be",
+        "Is the output of 'pay' good? Bob has it.",
+        "it is retry or skip, not 'what?'",
+        "there is no choice 'up'",
+        "where: where to? left, right",
+    ):
+        assert asked in told, asked
+    kept = await workflow.aget_last_run_output("s")
+    assert kept is not None
+    assert (kept.content, kept.status) == ("r", RunStatus.completed)
+    assert kept.step_results[1].content == "Bob has it all."
+
+
+async def test_a_workflow_is_printed_with_what_it_waits_for() -> None:
+    text = io.StringIO()
+    payer = agent_of(ScriptedModel(CALL), requires_confirmation=True)
+    await Workflow(name="Flow", steps=[Step(name="pay", agent=payer)]).aprint_response("go", console=console_on(text))
+    shown = " ".join(text.getvalue().replace("│", " ").split())
+    assert "waits for confirmation: pay: agent: send(to='Ann', amount=5) continue_run() takes the answers" in shown
+
+
+def test_a_workflow_is_talked_to_where_lines_come_from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("one\nbye\n"))
+    text = io.StringIO()
+    workflow = Workflow(name="Flow", steps=[lambda given: given.input.upper()], db=InMemoryDb(), session_id="s")
+    workflow.cli_app("zero", console=console_on(text), show_time=False)
+    assert [run.content for run in workflow.get_session().runs] == ["ZERO", "ONE"]  # type: ignore[union-attr]
+    assert "ONE" in text.getvalue()
+    with pytest.raises(TypeError, match="did you mean 'markdown'"):
+        workflow.cli_app(markdow=True)  # type: ignore[call-arg]

@@ -25,7 +25,7 @@ from agno_mongo.media import Image
 from agno_mongo.run import RunContext, RunOutput, RunStatus, WorkflowRunOutput
 from agno_mongo.run.workflow import StepErrorEvent, WorkflowCompletedEvent
 from agno_mongo.testing import ScriptedModel
-from agno_mongo.workflow import Condition, HumanReview, Loop, Parallel, Router, Step, StepInput, StepOutput, Steps, Workflow
+from agno_mongo.workflow import Condition, Loop, Parallel, Router, Step, StepInput, StepOutput, Steps, Workflow
 from tests.test_commands import Recorder, recorded
 
 __all__ = ["recorded"]
@@ -724,8 +724,6 @@ class TestAWorkflowThatCannotWork:
             (lambda: Router(choices=[upper], seletor=upper), "Router has no setting 'seletor'; did you mean 'selector'"),
             (lambda: Steps(steps=[upper], require_confirmation=True), "Steps has no .* mean 'requires_confirmation'"),
             (lambda: Parallel(upper, nam="x"), "Parallel has no setting 'nam'; did you mean 'name'"),  # type: ignore[call-arg]
-            (lambda: HumanReview(requires_output_review=True), "put a step with requires_confirmation behind the one"),  # type: ignore[call-arg]
-            (lambda: Loop(steps=[upper], requires_iteration_review=True), "it asks in every round"),
         ],
     )
     def test_is_told_which_setting_was_meant(self, make: Any, message: str) -> None:

@@ -16,7 +16,6 @@ from agno_mongo.models.openai import OpenAIChat
 from agno_mongo.run import RunContext, RunStatus
 from agno_mongo.team import Team
 from agno_mongo.testing import ScriptedModel, ToolCall
-from agno_mongo.tools import tool
 from agno_mongo.workflow import Loop, Parallel, Step, StepInput, StepOutput, Workflow
 from tests.test_workflows import PIXEL, agent_saying, asked, flow, stored, upper
 
@@ -150,24 +149,6 @@ async def test_a_check_that_refuses_is_not_asked_again() -> None:
         await workflow.arun("x")
     assert tried == [1]
     assert (await stored(workflow)).status == RunStatus.error
-
-
-async def test_a_tool_that_waits_for_a_person_fails_its_step_with_what_to_do() -> None:
-    @tool(requires_confirmation=True)
-    def pay() -> str:
-        """Pay."""
-        return "paid"
-
-    def paying(**settings: Any) -> Step:
-        return Step(name="pay", agent=agent_saying(ToolCall("pay"), tools=[pay]), **settings)
-
-    asking = Step(name="check", executor=lambda given: "", requires_confirmation=True)
-    for step in (paying(), Parallel(asking, paying())):
-        run = await flow(step, db=InMemoryDb()).arun("x")
-        assert run.status is RunStatus.error
-        assert "human_review=HumanReview(requires_confirmation=True)" in run.content
-    run = await flow(paying(skip_on_failure=True), lambda given: "went on", db=InMemoryDb()).arun("x")
-    assert (run.status, run.content) == (RunStatus.completed, "went on")
 
 
 async def test_an_agent_remembers_its_own_runs_in_the_workflow() -> None:

@@ -7,10 +7,13 @@ import json
 import os
 import sys
 
+from agno_mongo.agent import Agent
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import SessionBusy
 from agno_mongo.execution import Settings
 from agno_mongo.run import RunContext
+from agno_mongo.testing import ScriptedModel, ToolCall
+from agno_mongo.tools import tool
 from agno_mongo.workflow import Parallel, Step, StepInput, Steps, Workflow
 
 STEPS = ("first", "second", "left", "branch", "last")
@@ -63,11 +66,67 @@ async def go_on(db: MongoDb, folder: str) -> None:
     print(json.dumps(await asyncio.gather(*map(one, STEPS))), flush=True)
 
 
+def shop(db: MongoDb, log: str, *, asks: bool, hangs_at: str | None) -> Workflow:
+    """Two agents at once whose tools ask first and write into a file when they have done their work; one hangs in its."""
+
+    def buyer(name: str) -> Agent:
+        @tool(requires_confirmation=True)
+        async def pay() -> str:
+            if name == hangs_at:
+                # The other has come to its end by then.
+                await asyncio.sleep(0.5)
+                print("hanging", flush=True)
+                await asyncio.sleep(60)
+            with open(log, "a") as file:
+                file.write(f"{name}\n")
+            return "paid"
+
+        script = [ToolCall("pay", id="pay")] if asks else [f"by {name}"]
+        return Agent(name=name, model=ScriptedModel(*script), tools=[pay])
+
+    def note(step_input: StepInput) -> str:
+        with open(log, "a") as file:
+            file.write("note\n")
+        return str(step_input.input)
+
+    both = Parallel(buyer("quick"), buyer("slow"), name="both")
+    return Workflow(name="shop", db=db, session_id="s", steps=[note, both, note], checkpoint="steps")
+
+
+async def pause(db: MongoDb, folder: str) -> None:
+    """A run that waits for two answers."""
+    run = await shop(db, f"{folder}/log", asks=True, hangs_at=None).arun("go", run_id="r")
+    print(run.status.value, flush=True)
+
+
+async def answer(db: MongoDb, folder: str) -> None:
+    """Say yes to both, of which one hangs then."""
+    workflow = shop(db, f"{folder}/log", asks=False, hangs_at="slow")
+    run = await workflow.aget_run_output("r")
+    for requirement in run.active_requirements:
+        requirement.confirm()
+    await workflow.acontinue_run(run_id="r", requirements=run.requirements)
+
+
+async def finish(db: MongoDb, folder: str) -> None:
+    """Go on with the answers that are stored, as soon as the lease has run out."""
+    workflow = shop(db, f"{folder}/log", asks=False, hangs_at=None)
+    while True:
+        try:
+            run = await workflow.acontinue_run(run_id="r")
+        except SessionBusy:
+            await asyncio.sleep(0.1)
+            continue
+        break
+    runs = [(inner.agent_name, inner.status.value) for inner in run.step_executor_runs]
+    print(json.dumps({"status": run.status.value, "content": run.content, "runs": sorted(runs)}), flush=True)
+
+
 async def main() -> None:
     Settings.lease = 1.5
     what, url, db_name, folder = sys.argv[1:]
     async with MongoDb(url, db_name=db_name) as db:
-        await {"hang": hang, "go_on": go_on}[what](db, folder)
+        await {function.__name__: function for function in (hang, go_on, pause, answer, finish)}[what](db, folder)
 
 
 if __name__ == "__main__":

@@ -183,13 +183,23 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
             yield cast("RunT", execution.run)
 
     async def begun_within(
-        self, outer: Execution, given: Any, options: RunOptions, *, stream: bool, continued: Continuation[RunT] | None = None
+        self, outer: Execution, given: Any, options: RunOptions, *, stream: bool
     ) -> tuple[Execution, AsyncGenerator[Any, None]]:
         """A run that is part of ``outer``, a member's in its team's, and its events, which carry it out when they are read.
 
         It has the session, the user and the database of the outer run, and is stored with it.
         """
-        return await self._begun(given, options, continued, stream=stream, within=outer)
+        return await self._begun(given, options, None, stream=stream, within=outer)
+
+    async def goes_on_within(
+        self, outer: Execution, run_id: str, options: Mapping[str, Any], *, stream: bool
+    ) -> tuple[Execution, AsyncGenerator[Any, None]]:
+        """The same for a run of ``outer``'s that had paused: it goes on from what it has stored, with the answers that ``outer`` was given for it. Of the
+        ``options`` it takes those that :meth:`acontinue_run` takes.
+        """
+        kept = {name: value for name, value in options.items() if name in ContinueOptions.__annotations__}
+        continued: Continuation[RunT] = Continuation(run_id=run_id)
+        return await self._begun(None, cast("RunOptions", kept), continued, stream=stream, within=outer)
 
     async def _begun(
         self,
@@ -396,11 +406,6 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
     def cli_app(self, input: str | None = None, **options: Unpack[ChatOptions]) -> None:  # noqa: A002
         """``acli_app``, blocking: what is typed is read in this thread."""
         terminal.chat_with(self, self._whose(_known("cli_app()", options, ChatOptions, type(self)))).run(input)
-
-    def _whose(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options with the session and the user that they mean."""
-        user_id = self._user(options.get("user_id"))
-        return {**options, "user_id": user_id, "session_id": self._session_for(options.get("session_id"), user_id)}
 
 
 def _known(method: str, options: Mapping[str, Any], known: Any, component: type) -> Mapping[str, Any]:

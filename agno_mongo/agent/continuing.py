@@ -19,6 +19,7 @@ from agno_mongo.run.requirement import RunRequirement, answers_of
 Requirements = Sequence[RunRequirement | dict[str, Any]] | None
 Tools = Sequence[ToolExecution | dict[str, Any]] | None
 EventT = TypeVar("EventT")
+KindT = TypeVar("KindT", bound=BaseRunOutput)
 
 
 class ContinueOptions(ContextOptions, total=False):

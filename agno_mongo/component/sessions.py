@@ -39,6 +39,11 @@ class SessionAccessors(Generic[SessionT, RunT]):
 
     # Whose session.
 
+    def _whose(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with the session and the user that they mean."""
+        user_id = self._user(options.get("user_id"))
+        return {**options, "user_id": user_id, "session_id": self._session_for(options.get("session_id"), user_id)}
+
     def _user(self, user_id: str | None) -> str | None:
         chosen = self.user_id if user_id is None else user_id
         return None if chosen is None else check_id("user_id", chosen)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pymongo import ReturnDocument
 
@@ -254,8 +254,7 @@ async def _why_not(
             "session_type": 1,
             "user_id": 1,
             **{f"{claim.entry}.{name}": 1 for name in ("lease_until", "status", "pending")},
-            **{f"{claim.entry}.tools.{name}": 1 for name in ("tool_call_id", "tool_name", "user_input_schema")},
-            **{f"{claim.entry}.run.step_requirements.{name}": 1 for name in ("id", "step_name")},
+            **{f"{claim.entry}.{name}": 1 for name in _TOLD_OF_WHAT_WAITS},
         },
     )
     if found is None:
@@ -282,19 +281,41 @@ async def _why_not(
     )
 
 
-def _unanswered_step(step_id: str, waiting: Sequence[Mapping[str, Any]]) -> str:
-    """Which step it is that has no answer."""
-    name = next((step.get("step_name") for step in waiting if step.get("id") == step_id), None)
-    return f"the step {(name or step_id)!r} has no answer"
+_OF_STEPS: Final = ("step_requirements", "error_requirements")
+_OF_A_CALL: Final = ("tool_call_id", "tool_name", "user_input_schema")
+_TOLD_OF_WHAT_WAITS: Final = (
+    *(f"tools.{name}" for name in _OF_A_CALL),
+    *(f"inner.tools.{name}" for name in _OF_A_CALL),
+    *(f"inner.{name}" for name in ("run_id", "parent_run_id")),
+    *(f"run.{kind}.{name}" for kind in _OF_STEPS for name in ("id", "step_name", "executor_run_id")),
+)
 
 
-def _unanswered(call_id: str, called: Any) -> str:
-    """Which call it is that has no answer, and what it needs."""
-    tool = next((tool for tool in called if isinstance(tool, Mapping) and tool.get("tool_call_id") == call_id), {})
+def _parts(holder: Any, name: str) -> list[Mapping[str, Any]]:
+    found = holder.get(name) if isinstance(holder, Mapping) else None
+    return [part for part in found if isinstance(part, Mapping)] if isinstance(found, list) else []
+
+
+def _unanswered(waiting: str, entry: Mapping[str, Any]) -> str:
+    """Which call it is that has no answer, in which step, and what it needs; or which step."""
+    inner, steps = _parts(entry, "inner"), [one for kind in _OF_STEPS for one in _parts(entry.get("run"), kind)]
+    if step := next((step for step in steps if step.get("id") == waiting), None):
+        return f"the step {step.get('step_name')!r} has no answer"
+    calls = {key_of_call(tool.get("tool_call_id")): (tool, None) for tool in _parts(entry, "tools")}
+    for record in inner:
+        own = _parts(record, "tools")
+        calls |= {key_of_call(tool.get("tool_call_id"), record.get("run_id")): (tool, record.get("run_id")) for tool in own}
+    tool, run_id = calls.get(waiting, ({}, None))
+    parents = {record.get("run_id"): record.get("parent_run_id") for record in inner}
+    of_step = {step.get("executor_run_id"): step.get("step_name") for step in steps}
+    while run_id is not None and run_id not in of_step:
+        run_id = parents.get(run_id)
+    where = f" in step {of_step[run_id]!r}" if run_id in of_step else ""
+    call_id = tool.get("tool_call_id") or waiting
     fields = [field for field in tool.get("user_input_schema") or () if isinstance(field, Mapping)]
     needed = [str(field.get("name")) for field in fields if field.get("required", True) and field.get("value") is None]
     name = f"of {tool['tool_name']!r} ({call_id!r})" if tool.get("tool_name") else repr(call_id)
-    return f"the call {name} has no answer" + (f": it needs {', '.join(needed)}" if needed else "")
+    return f"the call {name}{where} has no answer" + (f": it needs {', '.join(needed)}" if needed else "")
 
 
 def _not_the_answers(
@@ -309,10 +330,9 @@ def _not_the_answers(
         return ConfigurationError(f"{where} was interrupted and waits for no answer; continue it without requirements")
     missing = tuple(call for call in pending if call not in (answered or ()))
     unknown = tuple(call for call in answered or () if call not in pending)
-    called = entry.get("tools") if isinstance(entry.get("tools"), list) else []
-    steps = (entry.get("run") or {}).get("step_requirements") or ()
+    faults = [_unanswered(call, entry) for call in missing]
+    steps = [one for kind in _OF_STEPS for one in _parts(entry.get("run"), kind)]
     what, taken = ("steps", "step_requirements") if steps else ("calls", "requirements")
-    faults = [_unanswered_step(name, steps) if steps else _unanswered(name, called) for name in missing]
     faults += [f"the {what} {', '.join(map(repr, unknown))} do not wait for one"] if unknown else []
     return RunIsPaused(
         f"{where} is paused: {'; '.join(faults)}. It stays so; continue_run({taken}=…) takes the "

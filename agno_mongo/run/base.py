@@ -167,6 +167,9 @@ class BaseRunOutput(StoredModel):
         """What the run that is not finished has of the runs within it, by its fields."""
         return {}
 
+    def take_media_of_inner(self) -> None:
+        """Take over what the runs within it made that had ended before this one went on."""
+
     def keep_history(self) -> None:
         """Say that ``to_dict`` is to give the messages of earlier runs too. A run without messages has none."""
 

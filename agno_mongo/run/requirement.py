@@ -184,14 +184,19 @@ def answers_of(requirements: Sequence[Any] | None, updated_tools: Sequence[Any] 
     asked = [_parsed(RunRequirement, given) for given in _listed("requirements", requirements)]
     calls: list[tuple[Any, str | None]] = [(requirement.tool_execution, requirement.member_run_id) for requirement in asked]
     calls += [(_parsed(ToolExecution, given), None) for given in _listed("updated_tools", updated_tools)]
-    answers: dict[str, Answer] = {}
-    for tool, member_run_id in calls:
-        if tool is None or tool.tool_call_id is None or not _has_answer(tool):
-            continue
-        answer = _answer_of(tool, member_run_id)
-        if answers.setdefault(answer.key, answer) != answer:
-            raise ConfigurationError(f"the call {tool.tool_call_id!r} of {tool.tool_name!r} has two answers that differ")
-    return tuple(answers.values())
+    answered = ((tool, of_run) for tool, of_run in calls if tool is not None and tool.tool_call_id is not None)
+    return all_answers([_answer_of(tool, of_run) for tool, of_run in answered if _has_answer(tool)])
+
+
+def all_answers(*given: Sequence[Answer] | None) -> tuple[Answer, ...] | None:
+    """The answers of several, each once; None if none of them is. Raises ConfigurationError for two to one call that differ."""
+    if all(answers is None for answers in given):
+        return None
+    found: dict[str, Answer] = {}
+    for answer in (one for answers in given for one in answers or ()):
+        if found.setdefault(answer.key, answer) != answer:
+            raise ConfigurationError(f"the call {answer.key!r} has two answers that differ")
+    return tuple(found.values())
 
 
 def take_answer(tool: ToolExecution, answer: Answer) -> str | None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.messages import StoredModel
 from agno_mongo.messages import UserInputField as ToolInputField
-from agno_mongo.run.requirement import Answer
+from agno_mongo.run.requirement import Answer, RunRequirement, answers_of, key_of_call
+from agno_mongo.run.steps import StepOutput, plain_content
 
 SELECTED: Final = "selected_choices"
+EDITED: Final = "edited_output"
+DECISION: Final = "decision"
 
 
 class UserInputField(ToolInputField):
@@ -40,6 +43,12 @@ class StepRequirement(StoredModel):
 
     Answer with :meth:`confirm`, :meth:`reject`, :meth:`set_user_input` or :meth:`select`, then hand the requirement to
     ``continue_run(step_requirements=…)``. An answer that was not asked for raises ConfigurationError.
+
+    Where what came of the step waits for somebody to look at it (``requires_output_review``), that is the ``step_output``: :meth:`confirm`, :meth:`edit` or
+    :meth:`reject` it. ``retry_count`` is how often it was sent back.
+
+    Where the agent or team that carries out the step waits (``requires_executor_input``), the ``executor_requirements`` are its calls, and its members',
+    and are what is answered; ``executor_run_id`` is its run.
     """
 
     id: str
@@ -61,6 +70,19 @@ class StepRequirement(StoredModel):
     selected_choices: list[str] | None = None
     rejection_feedback: str | None = None
     step_input: dict[str, Any] | None = Field(default=None)
+    requires_output_review: bool = False
+    output_review_message: str | None = None
+    is_post_execution: bool = False
+    step_output: StepOutput | None = None
+    edited_output: Any = None
+    retry_count: int = 0
+    max_retries: int | None = None
+    requires_executor_input: bool = False
+    executor_requirements: list[RunRequirement] | None = None
+    executor_id: str | None = None
+    executor_name: str | None = None
+    executor_run_id: str | None = None
+    executor_type: str | None = None
 
     @field_validator("on_reject", mode="before")
     @classmethod
@@ -71,6 +93,11 @@ class StepRequirement(StoredModel):
     def needs_confirmation(self) -> bool:
         """True until somebody has said yes or no."""
         return self.requires_confirmation and self.confirmed is None
+
+    @property
+    def needs_output_review(self) -> bool:
+        """True until somebody has accepted, edited or rejected what came of the step."""
+        return self.requires_output_review and self.confirmed is None
 
     @property
     def needs_user_input(self) -> bool:
@@ -87,20 +114,50 @@ class StepRequirement(StoredModel):
         return self.requires_route_selection and self.confirmed is not False and not self.selected_choices
 
     @property
+    def needs_executor_resolution(self) -> bool:
+        """True until every call that waits within the step is answered."""
+        return any(not one.is_resolved() for one in self.executor_requirements or ())
+
+    @property
     def is_resolved(self) -> bool:
         """True once everything is answered. A step that was rejected needs no more."""
-        return not (self.needs_confirmation or self.needs_user_input or self.needs_route_selection)
+        before = self.needs_confirmation or self.needs_user_input or self.needs_route_selection
+        return not (before or self.needs_output_review or self.needs_executor_resolution)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The requirement as plain values, with what came of the step as that is stored."""
+        told = self.model_dump(exclude_none=True, exclude={"step_output", "edited_output"})
+        if self.edited_output is not None:
+            told["edited_output"] = plain_content(self.edited_output)
+        return told if self.step_output is None else {**told, "step_output": self.step_output.to_dict()}
+
+    def pending(self) -> list[str]:
+        """What has no answer yet, as it is stored: the place of the step, or the calls within it."""
+        if self.requires_executor_input:
+            waiting = (one for one in self.executor_requirements or () if not one.is_resolved())
+            return [key_of_call(one.id, one.member_run_id) for one in waiting]
+        return [] if self.is_resolved else [self.id]
 
     def confirm(self) -> None:
-        """The step may run."""
+        """The step may run; or what came of it is good."""
         self._decide(confirmed=True, feedback=None)
 
     def reject(self, feedback: str | None = None) -> None:
-        """The step does not run; its ``on_reject`` says what happens instead."""
+        """The step does not run, or what came of it is not good; its ``on_reject`` says what happens instead."""
         self._decide(confirmed=False, feedback=feedback)
 
+    def edit(self, new_output: Any) -> None:
+        """What came of the step is good like this."""
+        if not self.requires_output_review:
+            raise ConfigurationError(f"step {self.step_name!r} has no output that could be edited")
+        if new_output is None:
+            raise ConfigurationError(f"the output of step {self.step_name!r} cannot be edited into nothing; reject it")
+        self._decide(confirmed=True, feedback=None)
+        self.edited_output = new_output
+
     def _decide(self, *, confirmed: bool, feedback: str | None) -> None:
-        if not self.requires_confirmation:
+        self.edited_output = None
+        if not (self.requires_confirmation or self.requires_output_review):
             raise ConfigurationError(f"step {self.step_name!r} waits for no confirmation")
         self.confirmed, self.rejection_feedback = confirmed, feedback
 
@@ -153,23 +210,29 @@ class StepRequirement(StoredModel):
             return "it takes one choice"
         return None
 
-    def answer(self) -> Answer | None:
-        """What was answered, without the question; None if nothing was."""
-        if not self.is_resolved:
-            return None
+    def answers(self) -> tuple[Answer, ...]:
+        """What was answered, without the question."""
+        if self.requires_executor_input:
+            return answers_of(self.executor_requirements, None) or ()
+        return (self._answer(),) if self.is_resolved else ()
+
+    def _answer(self) -> Answer:
         values: dict[str, Any] = dict(self.user_input or {})
         for field in self.user_input_schema or ():
             if field.value is not None:
                 values[field.name] = field.value
         if self.selected_choices:
             values[SELECTED] = list(self.selected_choices)
+        if self.edited_output is not None:
+            values[EDITED] = plain_content(self.edited_output)
         return Answer(tool_call_id=self.id, confirmed=self.confirmed, note=self.rejection_feedback, values=values or None)
 
     def take(self, answer: Answer) -> str | None:
         """Take an answer as it was given, and return None; or say what is wrong with it, and change nothing."""
         given = dict(answer.values or {})
         choices = given.pop(SELECTED, None) if self.requires_route_selection else None
-        if self.requires_confirmation and answer.confirmed is None:
+        edited = given.pop(EDITED, None) if self.requires_output_review else None
+        if (self.requires_confirmation or self.requires_output_review) and answer.confirmed is None:
             return "it is neither confirmed nor rejected"
         if answer.confirmed is not False:
             if self.requires_user_input and (fault := self.fault_of_input(given)):
@@ -180,29 +243,95 @@ class StepRequirement(StoredModel):
                 return fault
         self.confirmed, self.rejection_feedback = answer.confirmed, answer.note
         self.user_input = given or None
-        self.selected_choices = choices
+        self.selected_choices, self.edited_output = choices, edited
         return None
 
 
-def step_answers(requirements: Sequence[Any] | None) -> tuple[Answer, ...] | None:
+class ErrorRequirement(StoredModel):
+    """A step that has failed for good, and waits for a person to say whether it is tried again or left out.
+
+    Answer with :meth:`retry` or :meth:`skip`, then hand it to ``continue_run(error_requirements=…)``. ``retry_count`` is how often it was tried again so.
+    """
+
+    id: str
+    step_id: str
+    step_name: str | None = None
+    step_index: int | None = None
+    error_message: str = ""
+    error_type: str | None = None
+    retry_count: int = 0
+    decision: Literal["retry", "skip"] | None = None
+
+    requires_executor_input: ClassVar[bool] = False
+
+    @property
+    def needs_decision(self) -> bool:
+        """True until somebody has decided."""
+        return self.decision is None
+
+    @property
+    def is_resolved(self) -> bool:
+        """True once somebody has decided."""
+        return self.decision is not None
+
+    @property
+    def should_retry(self) -> bool:
+        """True if it is to be tried again."""
+        return self.decision == "retry"
+
+    @property
+    def should_skip(self) -> bool:
+        """True if it is to be left out."""
+        return self.decision == "skip"
+
+    def retry(self) -> None:
+        """Try it again."""
+        self.decision = "retry"
+
+    def skip(self) -> None:
+        """Go on without it."""
+        self.decision = "skip"
+
+    def pending(self) -> list[str]:
+        """What has no answer yet, as it is stored."""
+        return [] if self.is_resolved else [self.id]
+
+    def answers(self) -> tuple[Answer, ...]:
+        """What was answered, without the question."""
+        return (Answer(tool_call_id=self.id, values={DECISION: self.decision}),) if self.is_resolved else ()
+
+    def take(self, answer: Answer) -> str | None:
+        """Take an answer as it was given, and return None; or say what is wrong with it, and change nothing."""
+        decision = (answer.values or {}).get(DECISION)
+        if decision not in {"retry", "skip"}:
+            return "it is neither tried again nor left out"
+        self.decision = decision
+        return None
+
+
+RequirementT = TypeVar("RequirementT", StepRequirement, ErrorRequirement)
+
+
+def step_answers(
+    requirements: Sequence[Any] | None, kind: type[RequirementT], name: str = "step_requirements"
+) -> tuple[Answer, ...] | None:
     """The answers that are in them, as objects or as dicts; those without an answer are left out. None if there are none to look at.
 
-    Raises ConfigurationError for what is no requirement.
+    Raises ConfigurationError for what is no requirement of this ``kind``.
     """
     if requirements is None:
         return None
     if not isinstance(requirements, (list, tuple)):
-        raise ConfigurationError(f"step_requirements= takes a list, not {type(requirements).__name__}")
-    answers = (requirement.answer() for requirement in _parsed(requirements))
-    return tuple(answer for answer in answers if answer is not None)
+        raise ConfigurationError(f"{name}= takes a list, not {type(requirements).__name__}")
+    return tuple(answer for requirement in _parsed(requirements, kind) for answer in requirement.answers())
 
 
-def _parsed(requirements: Iterable[Any]) -> Iterable[StepRequirement]:
+def _parsed(requirements: Iterable[Any], kind: type[RequirementT]) -> Iterable[RequirementT]:
     for given in requirements:
-        if isinstance(given, StepRequirement):
+        if isinstance(given, kind):
             yield given
             continue
         try:
-            yield StepRequirement.model_validate(given)
+            yield kind.model_validate(given)
         except ValidationError as error:
-            raise ConfigurationError(f"{given!r} is no StepRequirement: {error}") from error
+            raise ConfigurationError(f"{given!r} is no {kind.__name__}: {error}") from error

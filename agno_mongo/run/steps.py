@@ -61,6 +61,7 @@ class StepOutput(StoredModel):
     started_at: float | None = None
     duration: float | None = None
     iteration: int | None = None
+    edited: bool | None = Field(default=None, description="A person has put another content in its place.")
     chosen: Any = Field(default=None, description="Which way a condition or a router went.")
 
     _of_workflow: list[StepOutput] | None = PrivateAttr(default=None)
@@ -107,7 +108,7 @@ def plain_content(value: Any) -> Any:
 
 def deepest_content(output: StepOutput) -> Any:
     """What a step has come to: its content, or that of the last step within it; of steps at once the contents of all, as one text."""
-    if not output.steps:
+    if not output.steps or output.edited:
         return output.content
     if output.step_type != StepType.PARALLEL.value:
         return come_to(output.steps)
@@ -198,7 +199,13 @@ class WorkflowMetrics(Metrics):
 
 def tree_of(finished: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The tree of finished steps of which each is stored with its path. What has not finished is not there, what finished within it is."""
-    outputs = {tuple(step["path"]): {**step["output"]} for step in finished if "output" in step}
+    outputs: dict[tuple[int, ...], dict[str, Any]] = {}
+    for step in finished:
+        at = tuple(step["path"])
+        if "forgotten" in step:
+            outputs = {path: output for path, output in outputs.items() if path[: len(at)] != at}
+        elif "output" in step:
+            outputs[at] = {**step["output"]}
     roots: list[dict[str, Any]] = []
     for path in sorted(outputs):
         above = next((path[:depth] for depth in range(len(path) - 1, 0, -1) if path[:depth] in outputs), None)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
+from agno_mongo.media import NAMES
 from agno_mongo.run.agent import RunOutput
 from agno_mongo.run.base import RunInput
 from agno_mongo.run.events import CustomEvent
@@ -114,7 +115,7 @@ class TeamRunOutput(MessageRunOutput):
         self._add_requirements()
 
     def _add_requirements(self) -> None:
-        of_members = [one for run in self.member_responses if run.is_paused for one in _requirements_within(run)]
+        of_members = [one for run in self.member_responses if run.is_paused for one in requirements_within(run)]
         if of_members:
             self.requirements = [*(self.requirements or ()), *of_members]
 
@@ -133,7 +134,7 @@ class TeamRunOutput(MessageRunOutput):
 
     def inner_records(self) -> list[dict[str, Any]]:
         """The members' runs, each before the one that it belongs to."""
-        return [record for run in self.member_responses for record in (*run.inner_records(), _record_of(run))]
+        return [record for run in self.member_responses for record in (*run.inner_records(), record_of(run))]
 
     @classmethod
     def inner_fields(cls, run_id: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -146,6 +147,17 @@ class TeamRunOutput(MessageRunOutput):
             for record in own
         ]
         return {"member_responses": members} if members else {}
+
+    def take_media_of_inner(self) -> None:
+        """Take over what its members made that had ended before the team went on."""
+        for run in self.member_responses:
+            self.take_media_of(run)
+
+    def take_media_of(self, run: RunOutput | TeamRunOutput) -> None:
+        """What a member made is the team's, too."""
+        for name in NAMES:
+            if made := getattr(run, name, None):
+                setattr(self, name, [*(getattr(self, name, None) or ()), *made])
 
     def completed_data(self) -> dict[str, Any]:
         """What the event says that the team has come to its answer."""
@@ -168,8 +180,8 @@ class TeamRunOutput(MessageRunOutput):
         return team_run_output_event_from_dict(data)
 
 
-def _requirements_within(run: RunOutput | TeamRunOutput) -> list[RunRequirement]:
-    """What a member's run waits for, marked as its own."""
+def requirements_within(run: RunOutput | TeamRunOutput) -> list[RunRequirement]:
+    """What a run within another waits for, marked as its own."""
     found = []
     for one in run.requirements or ():
         if one.member_run_id is None:
@@ -180,7 +192,8 @@ def _requirements_within(run: RunOutput | TeamRunOutput) -> list[RunRequirement]
     return found
 
 
-def _record_of(run: RunOutput | TeamRunOutput) -> dict[str, Any]:
+def record_of(run: RunOutput | TeamRunOutput) -> dict[str, Any]:
+    """A run within another, as it is stored beside it."""
     record = run.own_dict()
     record.pop("requirements", None)
     return record

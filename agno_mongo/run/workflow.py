@@ -14,9 +14,10 @@ from agno_mongo.run.agent import RunOutput
 from agno_mongo.run.base import BaseRunOutput, given_up
 from agno_mongo.run.events import BaseRunOutputEvent, CustomEvent, plain, run_output_event_from_dict
 from agno_mongo.run.mermaid import chart_of_run
-from agno_mongo.run.step_requirement import StepRequirement
-from agno_mongo.run.steps import StepOutput, WorkflowMetrics, found_in, plain_content, tree_of
-from agno_mongo.run.team import TeamRunOutput
+from agno_mongo.run.requirement import RunRequirement
+from agno_mongo.run.step_requirement import ErrorRequirement, StepRequirement
+from agno_mongo.run.steps import StepOutput, WorkflowMetrics, all_outputs, found_in, plain_content, tree_of
+from agno_mongo.run.team import TeamRunOutput, record_of, requirements_within
 from agno_mongo.run.workflow_events import (
     WORKFLOW_RUN_EVENT_TYPE_REGISTRY,
     BaseWorkflowRunOutputEvent,
@@ -35,7 +36,10 @@ from agno_mongo.run.workflow_events import (
     StepCompletedEvent,
     StepContinuedEvent,
     StepErrorEvent,
+    StepExecutorContinuedEvent,
+    StepExecutorPausedEvent,
     StepOutputEvent,
+    StepOutputReviewEvent,
     StepPausedEvent,
     StepsExecutionCompletedEvent,
     StepsExecutionStartedEvent,
@@ -72,7 +76,10 @@ __all__ = [
     "StepCompletedEvent",
     "StepContinuedEvent",
     "StepErrorEvent",
+    "StepExecutorContinuedEvent",
+    "StepExecutorPausedEvent",
     "StepOutputEvent",
+    "StepOutputReviewEvent",
     "StepPausedEvent",
     "StepStartedEvent",
     "StepsExecutionCompletedEvent",
@@ -117,6 +124,7 @@ class WorkflowRunOutput(BaseRunOutput):
     step_executor_runs: list[Any] | None = None
     workflow_agent_run_id: str | None = None
     step_requirements: list[StepRequirement] | None = None
+    error_requirements: list[ErrorRequirement] | None = None
     paused_step_index: int | None = None
     paused_step_name: str | None = None
 
@@ -166,6 +174,14 @@ class WorkflowRunOutput(BaseRunOutput):
         if self.events:
             ids = self.event_ids()
             self.events = [_event(event, ids) if isinstance(event, Mapping) else event for event in self.events]
+        for requirement in self.step_requirements or ():
+            if requirement.executor_run_id is not None and requirement.executor_requirements is None:
+                # They are stored with the run that waits.
+                requirement.executor_requirements = waiting_in(requirement.executor_run_id, self.step_executor_runs or ())
+            if (named := requirement.step_output) is not None and named.status is None:
+                # It stands among the steps; of those of one name the last waits.
+                found = [one for one in all_outputs(self.step_results) if one.step_id == named.step_id]
+                requirement.step_output = found[-1] if found else named
         return self
 
     def event_ids(self) -> dict[str, str]:
@@ -191,6 +207,36 @@ class WorkflowRunOutput(BaseRunOutput):
     def steps_requiring_route(self) -> list[StepRequirement]:
         """The routers that wait for somebody to choose."""
         return [requirement for requirement in self.step_requirements or () if requirement.needs_route_selection]
+
+    @property
+    def steps_requiring_output_review(self) -> list[StepRequirement]:
+        """The steps whose output waits for somebody to look at it."""
+        return [requirement for requirement in self.step_requirements or () if requirement.needs_output_review]
+
+    @property
+    def active_error_requirements(self) -> list[ErrorRequirement]:
+        """The steps that have failed, and of which nobody has said yet what becomes of them."""
+        return [requirement for requirement in self.error_requirements or () if not requirement.is_resolved]
+
+    @property
+    def all_requirements(self) -> list[StepRequirement | ErrorRequirement]:
+        """All that the run waits for."""
+        return [*(self.step_requirements or ()), *(self.error_requirements or ())]
+
+    @property
+    def steps_requiring_executor_resolution(self) -> list[StepRequirement]:
+        """The steps whose agent or team waits for a person."""
+        return [requirement for requirement in self.step_requirements or () if requirement.needs_executor_resolution]
+
+    @property
+    def requirements(self) -> list[RunRequirement]:
+        """What the agents and teams that carry out steps wait for, each with the ``member_run_id`` of the run that waits."""
+        return [one for requirement in self.step_requirements or () for one in requirement.executor_requirements or ()]
+
+    @property
+    def active_requirements(self) -> list[RunRequirement]:
+        """Those of ``requirements`` that have no answer yet."""
+        return [one for one in self.requirements if not one.is_resolved()]
 
     @property
     def workflow_agent_run(self) -> BaseRunOutput | None:
@@ -228,7 +274,7 @@ class WorkflowRunOutput(BaseRunOutput):
 
     def paused_data(self) -> dict[str, Any]:
         """What the event says that the run has paused."""
-        names = ("paused_step_index", "paused_step_name", "step_requirements", "step_results")
+        names = ("paused_step_index", "paused_step_name", "step_requirements", "error_requirements", "step_results")
         return {name: getattr(self, name) for name in names}
 
     def completed_data(self) -> dict[str, Any]:
@@ -242,8 +288,16 @@ class WorkflowRunOutput(BaseRunOutput):
         self.metrics.duration = duration
 
     def pending_calls(self) -> list[str]:
-        """The places of the steps that wait for a person."""
-        return sorted(requirement.id for requirement in self.step_requirements or () if not requirement.is_resolved)
+        """The places of the steps that wait for a person, and the calls within steps."""
+        return sorted(waiting for requirement in self.all_requirements for waiting in requirement.pending())
+
+    def inner_records(self) -> list[dict[str, Any]]:
+        """The runs of those who carried out steps, with those within them; but for a workflow that waits, which begins anew."""
+        return [
+            record
+            for run in self.step_executor_runs or ()
+            for record in (*run.inner_records(), *(() if run.is_paused and run.goes_on_with_outer else (record_of(run),)))
+        ]
 
     @classmethod
     def inner_fields(cls, run_id: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: ARG003 - they are all its own
@@ -264,6 +318,8 @@ class WorkflowRunOutput(BaseRunOutput):
             stored["step_executor_runs"] = [run.to_dict() for run in self.step_executor_runs]
         if self.is_paused and self.step_requirements:
             stored["step_requirements"] = [requirement.to_dict() for requirement in self.step_requirements]
+        if self.is_paused and self.error_requirements:
+            stored["error_requirements"] = [requirement.to_dict() for requirement in self.error_requirements]
         if self.events is not None:
             stored["events"] = [_stored_event(event) for event in self.events]
         return stored
@@ -287,12 +343,33 @@ _DUMPED_APART: Final = frozenset(
         "step_results",
         "step_executor_runs",
         "step_requirements",
+        "error_requirements",
         "events",
     }
 )
 _IN_THE_TREE: Final = frozenset(
-    {"session_state", "step_results", "step_response", "step_executor_runs", "iteration_results", "all_results"}
+    {
+        "session_state",
+        "step_results",
+        "step_response",
+        "step_executor_runs",
+        "iteration_results",
+        "all_results",
+        "step_requirements",
+        "error_requirements",
+        "executor_requirements",
+    }
 )
+
+
+def waiting_in(run_id: str, runs: Sequence[Any]) -> list[RunRequirement]:
+    """What a run waits for, and those within it, each marked as the run's that waits. ``runs`` are all, each before the one that it belongs to."""
+    inside = {run_id}
+    for run in reversed(runs):
+        if run.parent_run_id in inside:
+            inside.add(run.run_id)
+    waiting = (run for run in runs if run.run_id in inside and run.is_paused)
+    return [one for run in waiting for one in requirements_within(run) if not one.is_resolved()]
 
 
 def executor_run_from_dict(data: dict[str, Any]) -> BaseRunOutput:

@@ -34,6 +34,9 @@ class WorkflowRunEvent(str, Enum):
     step_completed = "StepCompleted"
     step_paused = "StepPaused"
     step_continued = "StepContinued"
+    step_executor_paused = "StepExecutorPaused"
+    step_executor_continued = "StepExecutorContinued"
+    step_output_review = "StepOutputReview"
     step_error = "StepError"
     loop_execution_started = "LoopExecutionStarted"
     loop_iteration_started = "LoopIterationStarted"
@@ -49,7 +52,6 @@ class WorkflowRunEvent(str, Enum):
     steps_execution_started = "StepsExecutionStarted"
     steps_execution_completed = "StepsExecutionCompleted"
     step_output = "StepOutput"
-    step_output_review = "StepOutputReview"
     step_progress = "StepProgress"
     condition_paused = "ConditionPaused"
     state_conflict = "StateConflict"
@@ -148,12 +150,13 @@ class WorkflowCancelledEvent(BaseWorkflowRunOutputEvent):
 
 @dataclass(kw_only=True)
 class WorkflowPausedEvent(BaseWorkflowRunOutputEvent):
-    """The run waits for a person and is stored with status PAUSED. ``step_requirements`` are what it waits for."""
+    """The run waits for a person and is stored with status PAUSED. ``step_requirements`` and ``error_requirements`` are what it waits for."""
 
     event: str = WorkflowRunEvent.workflow_paused.value
     paused_step_index: StepIndex = None
     paused_step_name: str | None = None
     step_requirements: list[Any] | None = None
+    error_requirements: list[Any] | None = None
     step_results: list[StepOutput] | None = None
     is_paused = True
 
@@ -198,6 +201,38 @@ class StepContinuedEvent(_StepEvent):
     """A step goes on that was answered."""
 
     event: str = WorkflowRunEvent.step_continued.value
+
+
+@dataclass(kw_only=True)
+class StepOutputReviewEvent(_StepEvent):
+    """What a step, or a round of a loop, has come to waits for a person to look at it."""
+
+    event: str = WorkflowRunEvent.step_output_review.value
+    output_review_message: str | None = None
+    requires_output_review: bool = True
+
+
+@dataclass(kw_only=True)
+class _ExecutorEvent(_StepEvent):
+    executor_id: str | None = None
+    executor_name: str | None = None
+    executor_run_id: str | None = None
+    executor_type: str | None = None
+
+
+@dataclass(kw_only=True)
+class StepExecutorPausedEvent(_ExecutorEvent):
+    """The agent or team that carries out a step waits for a person: ``executor_requirements`` are its calls."""
+
+    event: str = WorkflowRunEvent.step_executor_paused.value
+    executor_requirements: list[Any] | None = None
+
+
+@dataclass(kw_only=True)
+class StepExecutorContinuedEvent(_ExecutorEvent):
+    """The agent or team that carries out a step goes on, and was answered."""
+
+    event: str = WorkflowRunEvent.step_executor_continued.value
 
 
 @dataclass(kw_only=True)
@@ -362,6 +397,9 @@ WorkflowRunOutputEvent: TypeAlias = (
     | StepCompletedEvent
     | StepPausedEvent
     | StepContinuedEvent
+    | StepExecutorPausedEvent
+    | StepOutputReviewEvent
+    | StepExecutorContinuedEvent
     | StepErrorEvent
     | LoopExecutionStartedEvent
     | LoopIterationStartedEvent

@@ -11,11 +11,8 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from agno_mongo.agent.actor import RunOptions
-from agno_mongo.agent.continuing import ContinueOptions
-from agno_mongo.component.continuing import Continuation
 from agno_mongo.db import values
 from agno_mongo.execution import Execution
-from agno_mongo.media import NAMES
 from agno_mongo.messages import text_of
 from agno_mongo.resuming import is_waiting
 from agno_mongo.run.base import RunStatus
@@ -184,10 +181,7 @@ class Delegation:
         """The member's run, or the one that had paused, which goes on."""
         if before is None:
             return await member.begun_within(self.execution, self._given(member, task), self._options(member), stream=self.stream)
-        of_continuing = ContinueOptions.__annotations__
-        options: Any = {name: value for name, value in self._options(member).items() if name in of_continuing}
-        continued: Continuation[Any] = Continuation(run_id=before["run_id"])
-        return await member.begun_within(self.execution, None, options, stream=self.stream, continued=continued)
+        return await member.goes_on_within(self.execution, before["run_id"], self._options(member), stream=self.stream)
 
     def _run_before(self, call_id: str | None, part: str | None, member: Member) -> Mapping[str, Any] | None:
         """What the member has stored of a run for this call, if the team's run goes on with it after a pause."""
@@ -243,9 +237,7 @@ class Delegation:
         team_run.member_responses.append(run)
         if run.status is RunStatus.completed:
             self.interactions.append(Interaction(member=named(member), task=task, answer=run.get_content_as_string()))
-        for name in NAMES:
-            if made := getattr(run, name, None):
-                setattr(team_run, name, [*(getattr(team_run, name, None) or ()), *made])
+        team_run.take_media_of(run)
 
 
 def _of_call(call_id: str | None, part: str | None) -> str | None:

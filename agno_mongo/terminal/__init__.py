@@ -14,12 +14,14 @@ from agno_mongo.terminal.look import Look, PromptOptions, ShowOptions, run_optio
 
 if TYPE_CHECKING:
     from agno_mongo.terminal.chat import Chat
+    from agno_mongo.terminal.tree_chat import TreeChat
 
-__all__ = ["PromptOptions", "ShowOptions", "chat_with", "load_chat", "load_tree", "print_response"]
+__all__ = ["PromptOptions", "ShowOptions", "chat_with", "load_chat", "load_tree", "print_response", "tree_chat_with"]
 
 _CHAT = "agno_mongo.terminal.chat"
 _SCREEN = "agno_mongo.terminal.screen"
 _TREE = "agno_mongo.terminal.tree"
+_TREE_CHAT = "agno_mongo.terminal.tree_chat"
 
 
 async def print_response(component: Any, given: Any, options: Mapping[str, Any]) -> None:
@@ -37,14 +39,20 @@ async def load_tree() -> Any:
 
 
 async def load_chat() -> None:
-    """Import what :func:`chat_with` needs, without holding up the event loop."""
-    await _imported(_CHAT)
+    """Import what :func:`chat_with` and :func:`tree_chat_with` need, without holding up the event loop."""
+    await _imported(_TREE_CHAT)
 
 
 def chat_with(component: Any, options: Mapping[str, Any]) -> Chat:
     """The chat with a component: see :class:`~agno_mongo.terminal.chat.Chat`. ``options`` are the run's, ShowOptions and PromptOptions."""
     look = Look.of(component, options, boxes=False)
     made: Chat = import_module(_CHAT).Chat(component, options, look)
+    return made
+
+
+def tree_chat_with(workflow: Any, options: Mapping[str, Any], show: Any, lines: Any = None) -> TreeChat:
+    """The chat with a workflow: see :class:`~agno_mongo.terminal.tree_chat.TreeChat`. ``options`` are the run's and PromptOptions."""
+    made: TreeChat = import_module(_TREE_CHAT).TreeChat(workflow, options, show, lines)
     return made
 
 

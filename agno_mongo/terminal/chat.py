@@ -188,24 +188,34 @@ class Chat:
         if self._questions:
             await self._answer_question(text)
         else:
-            await self._show(partial(self._talker.arun, text, **self._options))
+            await self._show(text)
 
-    async def _show(self, start: Callable[..., Any]) -> None:
+    async def _show(self, given: str | None, paused: Any = None) -> None:
         self._paused = None
-        whose = {"session_id": self._session_id, "user_id": self._user_id}
-        await print_run(self._seen(events_of(partial(start, **whose), self._look)), self._look, self._console)
+        await self._print(given, paused)
         if self._paused is not None:
             self._questions = questions_of(self._paused)
             self._ask()
+
+    async def _print(self, given: str | None, paused: Any = None) -> None:
+        """Carry out a run on what was given, or go on with one whose questions were answered, and show it."""
+        start = partial(self._talker.arun, given, **self._options)
+        if paused is not None:
+            start = partial(self._talker.acontinue_run, run_id=paused.run_id, requirements=paused.requirements)
+        whose = {"session_id": self._session_id, "user_id": self._user_id}
+        await print_run(self._seen(events_of(partial(start, **whose), self._look)), self._look, self._console)
+
+    def _note(self, run: Any) -> None:
+        # A run that goes on has counted its earlier tokens too.
+        self._tokens[run.run_id] = run.metrics.total_tokens if run.metrics is not None else 0
+        self._paused = run if run.is_paused else None
 
     async def _seen(self, run: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         """The events of the run; what the chat wants to know of it on the way."""
         async with aclosing(run) as events:
             async for event in events:
                 if isinstance(event, MessageRunOutput):
-                    # A run that goes on has counted its earlier tokens too.
-                    self._tokens[event.run_id] = event.metrics.total_tokens if event.metrics is not None else 0
-                    self._paused = event if event.is_paused else None
+                    self._note(event)
                 yield event
 
     # A run that waits for a person.
@@ -234,7 +244,7 @@ class Chat:
             return
         run = self._paused
         try:
-            await self._show(partial(self._talker.acontinue_run, run_id=run.run_id, requirements=run.requirements))
+            await self._show(None, run)
         except AgnoMongoError as error:
             if not self._lines.interactive:
                 raise

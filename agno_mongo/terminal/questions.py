@@ -6,11 +6,17 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from agno_mongo.errors import ConfigurationError
+from agno_mongo.messages import text_of
+from agno_mongo.run.requirement import RunRequirement
+from agno_mongo.run.step_requirement import ErrorRequirement, StepRequirement, UserInputField
+from agno_mongo.run.steps import deepest_content
+from agno_mongo.run.workflow import WorkflowRunOutput
 from agno_mongo.terminal.parts import printable
 
 
@@ -31,14 +37,71 @@ class Question:
 
 
 def questions_of(run: Any) -> list[Question]:
-    """What the run waits for: to be confirmed, to be given input, to be told a result."""
+    """What the run waits for: to be confirmed, to be given input, to be told a result; of a workflow's also what waits at its steps."""
+    if isinstance(run, WorkflowRunOutput):
+        return [question for requirement in run.all_requirements for question in _at_a_step(requirement)]
     return [question for requirement in run.active_requirements for question in _questions(requirement)]
 
 
-def _questions(requirement: Any) -> Iterator[Question]:
+def _at_a_step(requirement: StepRequirement | ErrorRequirement) -> Iterator[Question]:
+    step = printable(requirement.step_name or requirement.step_id)
+    if requirement.is_resolved:
+        return
+    if isinstance(requirement, ErrorRequirement):
+        failed = f"{step} has failed: {printable(requirement.error_message)}"
+        yield Question(text=f"{failed}: retry, or skip?", waits=failed, answer=partial(_decide_on_failure, requirement))
+        return
+    for call in requirement.executor_requirements or ():
+        if not call.is_resolved():
+            yield from _questions(call, step)
+    if requirement.needs_output_review:
+        yield from _look_at(requirement, step)
+    if requirement.needs_confirmation:
+        asked = f"{step}: {printable(requirement.confirmation_message or 'may it run?')}"
+        yield Question(text=f"{asked} yes, no, or why not?", waits=asked, answer=partial(_decide, requirement))
+    if requirement.needs_route_selection:
+        choices = ", ".join(requirement.available_choices or ())
+        asked = f"{step}: {printable(requirement.user_input_message or 'where to?')} {printable(choices)}"
+        yield Question(text=asked, waits=asked, answer=partial(_choose, requirement))
+    if requirement.needs_user_input:
+        asked = f"{step}: {printable(requirement.user_input_message or 'fill in')}"
+        yield from _fields(requirement, asked, lambda values: requirement.set_user_input(**values))
+
+
+def _look_at(requirement: StepRequirement, step: str) -> Iterator[Question]:
+    output = "" if requirement.step_output is None else printable(text_of(deepest_content(requirement.step_output)))
+    asked = f"{step}: {printable(requirement.output_review_message or 'is it good?')}"
+    shown = f"{asked}\n{output}"
+    yield Question(
+        text=f"{shown}\nyes, no, why not, or = and what it should be", waits=shown, answer=partial(_judge, requirement)
+    )
+
+
+def _judge(requirement: StepRequirement, line: str) -> None:
+    if line.strip().startswith("="):
+        requirement.edit(line.strip()[1:].strip())
+    else:
+        _decide(requirement, line)
+
+
+def _choose(requirement: StepRequirement, line: str) -> None:
+    requirement.select(*(choice.strip() for choice in line.split(",")))
+
+
+def _decide_on_failure(requirement: ErrorRequirement, line: str) -> None:
+    word = line.strip().lower()
+    if word not in {"retry", "skip"}:
+        raise ConfigurationError(f"it is retry or skip, not {line.strip()!r}")
+    requirement.retry() if word == "retry" else requirement.skip()
+
+
+def _questions(requirement: RunRequirement, step: str | None = None) -> Iterator[Question]:
     tool = requirement.tool_execution
+    if tool is None:
+        return
     arguments = ", ".join(f"{name}={value!r}" for name, value in (tool.tool_args or {}).items())
-    whose = f"{requirement.member_agent_name or requirement.member_agent_id}: " if requirement.member_run_id else ""
+    who = str(requirement.member_agent_name or requirement.member_agent_id) if requirement.member_run_id else None
+    whose = "".join(f"{name}: " for name in dict.fromkeys((step, who)) if name is not None)
     call = printable(f"{whose}{tool.tool_name}({arguments})").replace("\n", " ")
     if requirement.needs_confirmation:
         yield Question(
@@ -47,7 +110,7 @@ def _questions(requirement: Any) -> Iterator[Question]:
             answer=lambda line: _decide(requirement, line),
         )
     if requirement.needs_user_input:
-        yield from _fields(requirement, call)
+        yield from _fields(requirement, call, requirement.provide_user_input)
     if requirement.needs_external_execution:
         yield Question(
             text=f"{call}: what came of it?",
@@ -64,15 +127,17 @@ def _decide(requirement: Any, line: str) -> None:
         requirement.reject(None if word in {"n", "no"} else line.strip())
 
 
-def _fields(requirement: Any, call: str) -> Iterator[Question]:
+def _fields(requirement: Any, call: str, give: Callable[[dict[str, Any]], None]) -> Iterator[Question]:
     """A question for each field without a value; if all have one, whether that may be. The last answer gives all of them at once."""
     given: dict[str, Any] = {}
     fields = [field for field in requirement.user_input_schema or () if field.value is None]
-    if not fields:
+    if not requirement.user_input_schema and isinstance(requirement, StepRequirement):
+        yield Question(text=f"{call}?", waits=call, answer=lambda line: give({"input": line.strip()}))
+    elif not fields:
         yield Question(
             text=f"{call}: may it go on so? yes, or no",
             waits=f"waits for input: {call}",
-            answer=lambda line: _agree(requirement, line),
+            answer=lambda line: _agree(give, line),
         )
     for field in fields:
         about = ", ".join(filter(None, (field.description, None if field.required else "- for none")))
@@ -80,26 +145,28 @@ def _fields(requirement: Any, call: str) -> Iterator[Question]:
         yield Question(
             text=f"{call}: {asked}?",
             waits=f"waits for input: {call}: {asked}",
-            answer=_filling(requirement, field, given, last=field is fields[-1]),
+            answer=_filling(give, field, given, last=field is fields[-1]),
         )
 
 
-def _agree(requirement: Any, line: str) -> None:
+def _agree(give: Callable[[dict[str, Any]], None], line: str) -> None:
     if line.strip().lower() not in {"y", "yes"}:
         raise NotNowError
-    requirement.provide_user_input({})
+    give({})
 
 
 def _check(field: Any, value: Any) -> None:
-    """Raise ConfigurationError for what is none of a plain type; of more than that only the tool's own check knows."""
+    """Raise ConfigurationError for what is none of a plain type, or not allowed; of more than that only the tool's own check knows."""
     if isinstance(field.field_type, type):
         try:
             TypeAdapter(field.field_type).validate_python(value)
         except ValidationError as error:
             raise ConfigurationError(f"{field.name} is {field.field_type.__name__}: {error.errors()[0]['msg']}.") from error
+    if isinstance(field, UserInputField) and (fault := field.fault(value)):
+        raise ConfigurationError(fault)
 
 
-def _filling(requirement: Any, field: Any, given: dict[str, Any], *, last: bool) -> Callable[[str], None]:
+def _filling(give: Callable[[dict[str, Any]], None], field: Any, given: dict[str, Any], *, last: bool) -> Callable[[str], None]:
     def fill(line: str) -> None:
         value: Any = line.strip()
         if value == "-" and not field.required:
@@ -112,6 +179,6 @@ def _filling(requirement: Any, field: Any, given: dict[str, Any], *, last: bool)
             _check(field, value)
         given[field.name] = value
         if last:
-            requirement.provide_user_input(given)
+            give(given)
 
     return fill

@@ -22,6 +22,7 @@ from agno_mongo.run.base import RunStatus
 from agno_mongo.run.steps import StepOutput
 from agno_mongo.run.workflow import WorkflowRunOutput
 from agno_mongo.terminal.parts import new_console, printable
+from agno_mongo.terminal.questions import questions_of
 
 REDRAWN: Final = 8
 """Times a second."""
@@ -40,13 +41,15 @@ _SHOWN: Final = 60
 @dataclass(frozen=True, kw_only=True)
 class TreeLook:
     """How a workflow's run is shown. ``question``: printed before all else. ``markdown``: the answer is rendered. ``details``: each step with the
-    beginning of what it came to; ``times``: with the seconds that it took.
+    beginning of what it came to; ``times``: with the seconds that it took. ``waits``: what a paused run waits for is
+    told.
     """
 
     question: str | None = None
     markdown: bool = True
     details: bool = True
     times: bool = True
+    waits: bool = True
 
 
 class StepTree:
@@ -130,9 +133,11 @@ def _outcome(run: WorkflowRunOutput, look: TreeLook) -> Iterable[RenderableType]
     seconds = run.metrics.duration if run.metrics is not None and run.metrics.duration is not None else 0.0
     tokens = f" · {run.metrics.total_tokens:,} tokens" if run.metrics is not None and run.metrics.total_tokens else ""
     footer = f"{seconds:.1f}s{tokens}"
+    if run.status == RunStatus.paused and not look.waits:
+        return
     if run.status == RunStatus.paused:
-        waits = "\n".join(_question(requirement) for requirement in run.active_step_requirements)
-        yield Panel(Text(waits), title="Paused", title_align="left", subtitle=footer, border_style="yellow")
+        waits = [*(question.waits for question in questions_of(run)), "continue_run() takes the answers, and goes on."]
+        yield Panel(Text("\n".join(waits)), title="Paused", title_align="left", subtitle=footer, border_style="yellow")
         return
     if run.content is None or run.status == RunStatus.cancelled:
         return
@@ -141,15 +146,3 @@ def _outcome(run: WorkflowRunOutput, look: TreeLook) -> Iterable[RenderableType]
     body: RenderableType = Markdown(text) if look.markdown and isinstance(run.content, str) and not failed else Text(text)
     title, style = ("Error", "red") if failed else ("Response", "blue")
     yield Panel(body, title=title, title_align="left", subtitle=footer, subtitle_align="right", border_style=style)
-
-
-def _question(requirement: Any) -> str:
-    """What a person is asked at a step, as a line."""
-    if requirement.requires_route_selection:
-        asked = requirement.user_input_message or f"choose of {', '.join(requirement.available_choices or ())}"
-    elif requirement.requires_user_input:
-        fields = ", ".join(field.name for field in requirement.user_input_schema or ())
-        asked = requirement.user_input_message or f"fill in {fields or 'something'}"
-    else:
-        asked = requirement.confirmation_message or "may it run?"
-    return f"{requirement.step_name}: {printable(asked)}"

@@ -16,7 +16,7 @@ from agno_mongo.workflow.journal import Path
 from agno_mongo.workflow.preparing import as_nodes, called
 from agno_mongo.workflow.step import review_of
 from agno_mongo.workflow.steps import Group, close, summarized
-from agno_mongo.workflow.types import HumanReview, StepInput
+from agno_mongo.workflow.types import NO_REVIEW, HumanReview, StepInput
 from agno_mongo.workflow.walking import Node, Walk
 
 
@@ -52,7 +52,7 @@ class Condition(Group):
             called_with_one(f"the evaluator of {where}", evaluator)
         self.evaluator = evaluator
         self.human_review = review_of(self, human_review, asked)
-        self.human_review.refuse("Condition", requires_user_input=True)
+        self.human_review.refuse("Condition", requires_user_input=True, **NO_REVIEW)
 
     def parts(self) -> Sequence[Node]:
         """The steps within it, both ways."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from time import monotonic
 from typing import Any, Final
@@ -13,10 +13,13 @@ from agno_mongo.history import turns_of, workflow_context
 from agno_mongo.messages import text_of
 from agno_mongo.run.base import BaseRunOutput, RunStatus
 from agno_mongo.run.events import IN_A_WORKFLOW, BaseRunOutputEvent, RunContentEvent
+from agno_mongo.run.step_requirement import StepRequirement
 from agno_mongo.run.steps import StepOutput
+from agno_mongo.run.team import requirements_within
 from agno_mongo.run.workflow import WorkflowRunOutput
-from agno_mongo.run.workflow_events import StepOutputEvent
+from agno_mongo.run.workflow_events import StepExecutorContinuedEvent, StepExecutorPausedEvent, StepOutputEvent
 from agno_mongo.tools.calling import ended
+from agno_mongo.workflow.asking import TRIES, WAITS, place_of, waits
 from agno_mongo.workflow.calling import pieces_of, value_of, yields
 from agno_mongo.workflow.journal import Path
 from agno_mongo.workflow.types import StepInput
@@ -31,32 +34,39 @@ def message_for(given: StepInput, walk: Walk, history_runs: int) -> Any:
     content = given.previous_step_content
     message = given.input if content is None or content == "" else content
     history = workflow_context(turns_of(walk.scope.session.runs or (), history_runs)) if history_runs else None
-    answers = (given.additional_data or {}).get("user_input")
-    if not history and not answers:
+    said = list(_said_by_people(given.additional_data or {}))
+    if not history and not said:
         return message
-    parts = [history or "", "" if message is None else text_of(message)]
-    if answers:
+    told = [text_of(message)] if message is not None and message != "" else []
+    return (history or "") + "\n\n".join([*told, *said])
+
+
+def _said_by_people(data: Mapping[str, Any]) -> Iterator[str]:
+    """What somebody has filled in before the step, and said of what came of it before."""
+    if answers := data.get("user_input"):
         told = "\n".join(f"- {name}: {value}" for name, value in answers.items())
-        parts.append(f"{chr(10) * 2 if parts[1] else ''}User preferences:\n{told}")
-    return "".join(parts)
+        yield f"User preferences:\n{told}"
+    if before := data.get("previous_output"):
+        yield f"Your previous output:\n{before}"
+    if feedback := data.get("rejection_feedback"):
+        yield f"Feedback from reviewer:\n{feedback}"
 
 
 async def executor_events(
     executor: Any, output: StepOutput, given: StepInput, walk: Walk, path: Path, data: Mapping[str, Any], history_runs: int
 ) -> AsyncGenerator[Any, None]:
-    """The events of an agent's, a team's or a workflow's run that is the step. Raises StepFailed if it came to nothing."""
+    """The events of an agent's, a team's or a workflow's run that is the step. Raises StepFailed if it came to nothing.
+
+    A run that had paused there goes on. Where it waits, the flow is told what for.
+    """
     flow = walk.flow
-    message = output.input = message_for(given, walk, history_runs)
-    options = {**flow.options, **{name: media for name in _MEDIA if (media := getattr(given, name))}}
-    execution, happening = await executor.begun_within(
-        walk.scope,
-        message,
-        options,
-        stream=flow.stream,
-        **(executor.in_a_step(flow, path, given, again=(output.tries or 0) > 1) if output.executor_type == "workflow" else {}),
-    )
+    output.input = message_for(given, walk, history_runs)
+    execution, happening = await _begun(executor, output, given, walk, path)
     run: BaseRunOutput = execution.run
     output.step_run_id = run.run_id
+    who = _who(executor, output)
+    if run.run_id == flow.journal.chosen(path, WAITS):
+        yield flow.execution.event(StepExecutorContinuedEvent, **data, **who)
     try:
         async with aclosing(happening) as events:
             async for event in events:
@@ -65,27 +75,22 @@ async def executor_events(
                     yield event
     finally:
         flow.runs.append(run)
-    _take_outcome(output, run, flow)
+    if (asked := _take_outcome(output, run, flow, path, who)) is not None:
+        yield flow.execution.event(StepExecutorPausedEvent, **data, **who, executor_requirements=asked.executor_requirements)
 
 
-def _take_outcome(output: StepOutput, run: BaseRunOutput, flow: Flow) -> None:
-    """What the executor's run has come to is the step's outcome. Raises StepFailed if it came to nothing."""
+def _take_outcome(
+    output: StepOutput, run: BaseRunOutput, flow: Flow, path: Path, who: Mapping[str, Any]
+) -> StepRequirement | None:
+    """What the executor's run has come to is the step's outcome. Returns what is asked where it waits. Raises StepFailed if it came to nothing."""
     _take(output, run)
     if isinstance(run, WorkflowRunOutput):
         output.find_within(run.step_results)
     if run.status == RunStatus.paused:
-        waits = getattr(run, "step_requirements", None)
-        if not waits:
-            raise StepFailed(
-                f"step {output.step_name!r} waits for a person within {output.executor_name!r}, which a step cannot; "
-                "ask at the step: human_review=HumanReview(requires_confirmation=True)",
-                step=output.step_name or "",
-                may_try_again=False,
-            )
-        flow.requirements += waits
-        output.is_paused, output.status = True, RunStatus.paused.value
-    else:
-        refuse_unfinished(run, output.step_name or "", output.executor_name or "")
+        waits(output)
+        return _asked(output, path, run, flow, who)
+    refuse_unfinished(run, output.step_name or "", output.executor_name or "")
+    return None
 
 
 def refuse_unfinished(run: BaseRunOutput, step: str, executor: str) -> None:
@@ -108,6 +113,50 @@ def _place(event: Any, flow: Flow, data: Mapping[str, Any]) -> None:
     for name in IN_A_WORKFLOW:
         if getattr(event, name, None) is None:
             setattr(event, name, around[name])
+
+
+async def _begun(executor: Any, output: StepOutput, given: StepInput, walk: Walk, path: Path) -> tuple[Any, Any]:
+    """The run that is the step and what happens in it: a new one, or the one that had paused."""
+    flow, scope = walk.flow, walk.scope
+    options = {**flow.options, **{name: media for name in _MEDIA if (media := getattr(given, name))}}
+    is_workflow = output.executor_type == "workflow"
+    more = executor.in_a_step(flow, path, given, again=(output.tries or 0) > 1) if is_workflow else {}
+    waited = flow.journal.chosen(path, WAITS)
+    if scope.waits_within(waited):
+        begun = executor.goes_on_within(scope, waited, options, stream=flow.stream)
+    else:
+        begun = executor.begun_within(scope, output.input, options, stream=flow.stream, **more)
+    execution, happening = await begun
+    return execution, happening
+
+
+def _who(executor: Any, output: StepOutput) -> dict[str, Any]:
+    return {
+        "executor_id": executor.id,
+        "executor_name": output.executor_name,
+        "executor_run_id": output.step_run_id,
+        "executor_type": output.executor_type,
+    }
+
+
+def _asked(output: StepOutput, path: Path, run: Any, flow: Flow, who: Mapping[str, Any]) -> StepRequirement | None:
+    """Have the flow wait for what the step waits for. Returns what is asked within an agent or a team; None for a workflow, which has said it."""
+    if output.executor_type == "workflow":
+        flow.requirements += run.all_requirements
+        return None
+    asked = StepRequirement(
+        id=f"{place_of(path)}/executor",
+        step_id=output.step_id or "",
+        step_name=output.step_name,
+        step_index=path[-1],
+        step_type=output.step_type,
+        requires_executor_input=True,
+        executor_requirements=[one for one in requirements_within(run) if not one.is_resolved()],
+        **who,
+    )
+    flow.requirements.append(asked)
+    flow.journal.choose(path, **{WAITS: run.run_id, TRIES: output.tries})
+    return asked
 
 
 def _take(output: StepOutput, run: BaseRunOutput) -> None:

@@ -23,14 +23,16 @@ class Journal:
         self._execution = execution
         self._outputs: dict[Path, StepOutput] = {}
         self._chosen: dict[Path, dict[str, Any]] = {}
-        self._new: list[tuple[Path, StepOutput | dict[str, Any]]] = []
+        self._new: list[tuple[Path, StepOutput | dict[str, Any] | None]] = []
         self._lock = asyncio.Lock()
         for entry in execution.past.steps:
             self._take_up(values.decode(entry))
 
     def _take_up(self, entry: Mapping[str, Any]) -> None:
         path = tuple(entry["path"])
-        if "output" in entry:
+        if "forgotten" in entry:
+            self._drop(path)
+        elif "output" in entry:
             self._outputs[path] = StepOutput.model_validate(entry["output"])
         else:
             self._chosen.setdefault(path, {}).update(entry["chosen"])
@@ -60,6 +62,24 @@ class Journal:
         self._chosen.setdefault(path, {}).update(chosen)
         self._new.append((path, chosen))
 
+    def forget(self, path: Path, *names: str) -> None:
+        """What came of the step there and of those within it is not wanted: it runs again. What was decided there under ``names`` stays."""
+        kept = {name: value for name, value in self._chosen.get(path, {}).items() if name in names}
+        self._drop(path)
+        self._new.append((path, None))
+        if kept:
+            self.choose(path, **kept)
+
+    def _drop(self, path: Path) -> None:
+        for known in (self._outputs, self._chosen):
+            for other in [other for other in known if other[: len(path)] == path]:
+                del known[other]
+
+    def put(self, path: Path, output: StepOutput) -> None:
+        """A finished step is not what it was. It is stored with the next step that finishes, or when the run pauses."""
+        self._new = [(other, what) for other, what in self._new if what is not output]
+        self._new.append((path, output))
+
     async def note(self, path: Path, output: StepOutput, *, at_once: bool) -> None:
         """A step has finished. One that has others within it need not be stored ``at_once``."""
         self._new.append((path, output))
@@ -76,7 +96,10 @@ class Journal:
         new, self._new = self._new, []
         for path, what in new:
             entry: dict[str, Any] = {"path": list(path)}
-            entry |= {"output": await self._stored(what)} if isinstance(what, StepOutput) else {"chosen": what}
+            if what is None:
+                entry["forgotten"] = True
+            else:
+                entry |= {"output": await self._stored(what)} if isinstance(what, StepOutput) else {"chosen": what}
             encoded, _ = values.encode_lenient(entry, path=f"step {'.'.join(map(str, path))}")
             self._execution.steps.append(encoded)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from agno_mongo import checks
@@ -15,6 +16,7 @@ from agno_mongo.run.workflow_events import (
     LoopIterationCompletedEvent,
     LoopIterationStartedEvent,
 )
+from agno_mongo.workflow.asking import RoundReview
 from agno_mongo.workflow.calling import called_with_one, value_of
 from agno_mongo.workflow.journal import Path
 from agno_mongo.workflow.preparing import as_nodes, called
@@ -24,11 +26,22 @@ from agno_mongo.workflow.types import HumanReview, StepInput
 from agno_mongo.workflow.walking import Walk
 
 
+@dataclass(kw_only=True)
+class _Rounds:
+    """How far a loop has come: what its events ``said`` of it, the ``results`` of its rounds, and the ``look`` that a person has at the last of them."""
+
+    said: dict[str, Any]
+    results: list[list[StepOutput]] = field(default_factory=list)
+    look: RoundReview | None = None
+    goes_on: bool = True
+
+
 class Loop(Group):
     """Steps that run in order, again and again: until ``end_condition`` says True of the outputs of a round, at most ``max_iterations`` times (3).
 
     ``end_condition`` is a function of the list of StepOutputs; what it raises fails the run. Each round is given what the loop was given, with
-    ``forward_iteration_output`` what the round before has come to.
+    ``forward_iteration_output`` what the round before has come to. With ``human_review=HumanReview(requires_iteration_review=True)`` a person looks at each
+    round after which there would be another.
     """
 
     TYPE: ClassVar[StepType] = StepType.LOOP
@@ -57,37 +70,59 @@ class Loop(Group):
         self.end_condition = end_condition
         self.forward_iteration_output = checks.flag("forward_iteration_output", forward_iteration_output)
         self.human_review = review_of(self, human_review, asked)
-        self.human_review.refuse("Loop", requires_user_input=True)
+        self.human_review.refuse("Loop", requires_user_input=True, requires_output_review=True)
 
     async def carried_out(self, output: StepOutput, given: StepInput, walk: Walk, path: Path) -> AsyncGenerator[Any, None]:
         """Run the steps round by round."""
         event, data = walk.flow.execution.event, self.event_data(output, walk, path)
-        nodes, rounds = self._nodes(self.steps), {**data, "max_iterations": self.max_iterations}
-        yield event(LoopExecutionStartedEvent, **rounds)
-        results: list[list[StepOutput]] = []
-        for number in range(self.max_iterations):
-            yield event(LoopIterationStartedEvent, **rounds, iteration=number + 1)
-            inside = walk.into(output, (*path, number), iteration=number + 1)
-            before = len(inside.outputs)
-            async with aclosing(inside.through(nodes, given)) as events:
+        rounds = _Rounds(said={**data, "max_iterations": self.max_iterations})
+        yield event(LoopExecutionStartedEvent, **rounds.said)
+        while rounds.goes_on:
+            async with aclosing(self._round(rounds, output, given, walk, path)) as events:
                 async for happening in events:
                     yield happening
-            made = inside.outputs[before:]
-            results.append(made)
-            if any(step.is_paused for step in made):
-                break
-            done = any(step.stop for step in made) or await self._is_over(made, walk, (*path, number))
-            more = not done and number + 1 < self.max_iterations
-            yield event(LoopIterationCompletedEvent, **rounds, iteration=number + 1, iteration_results=made, should_continue=more)
-            if not more:
-                break
+            if rounds.look is not None:
+                yield rounds.look.event(data)
+                given = rounds.look.told(given)
             if self.forward_iteration_output:
-                for step in made:
+                for step in rounds.results[-1]:
                     given = given.after(step)
         close(output)
+        if rounds.look is not None:
+            rounds.look.close(output)
+        elif not output.is_paused:
+            number = len(rounds.results)
+            output.content = f"{summarized(len(output.steps or ()))} of {output.step_name} completed in {number} rounds"
         if not output.is_paused:
-            output.content = f"{summarized(len(output.steps or ()))} of {output.step_name} completed in {len(results)} rounds"
-            yield event(LoopExecutionCompletedEvent, **rounds, total_iterations=len(results), all_results=results)
+            results = rounds.results
+            yield event(LoopExecutionCompletedEvent, **rounds.said, total_iterations=len(results), all_results=results)
+
+    async def _round(
+        self, rounds: _Rounds, output: StepOutput, given: StepInput, walk: Walk, path: Path
+    ) -> AsyncGenerator[Any, None]:
+        event, index, rounds.look = walk.flow.execution.event, len(rounds.results), None
+        said = {**rounds.said, "iteration": index + 1}
+        yield event(LoopIterationStartedEvent, **said)
+        inside = walk.into(output, (*path, index), iteration=index + 1)
+        before = len(inside.outputs)
+        async with aclosing(inside.through(self._nodes(self.steps), given)) as events:
+            async for happening in events:
+                yield happening
+        made = inside.outputs[before:]
+        rounds.results.append(made)
+        rounds.goes_on = False
+        if any(step.is_paused for step in made):
+            return
+        done = any(step.stop for step in made) or await self._is_over(made, walk, (*path, index))
+        rounds.goes_on = not done and index + 1 < self.max_iterations
+        if rounds.goes_on and self.human_review.requires_iteration_review and made:
+            rounds.look = self._look_at(made[-1], output, given, walk, (*path, index))
+            rounds.goes_on = rounds.look.goes_on
+        yield event(LoopIterationCompletedEvent, **said, iteration_results=made, should_continue=rounds.goes_on)
+
+    def _look_at(self, made: StepOutput, output: StepOutput, given: StepInput, walk: Walk, path: Path) -> RoundReview:
+        asked = self.requirement(output, given, path)
+        return RoundReview(flow=walk.flow, review=self.human_review, path=path, made=made, requirement=asked)
 
     async def _is_over(self, made: list[StepOutput], walk: Walk, path: Path) -> bool:
         if self.end_condition is None:

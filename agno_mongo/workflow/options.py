@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 from agno_mongo.agent.media_input import MediaOptions
+from agno_mongo.terminal import PromptOptions
 
 
 class ContinueOptions(TypedDict, total=False):
@@ -30,3 +31,15 @@ class RunOptions(ContinueOptions, MediaOptions, total=False):
 
     run_id: str | None
     additional_data: dict[str, Any] | None
+
+
+class ChatOptions(RunOptions, PromptOptions, total=False):
+    """What ``cli_app`` takes. ``show_step_details``: with the beginning of what each step came to, ``show_time``: with its seconds; ``markdown``: answers are
+    rendered. ``console``: a rich Console of one's own. ``stream`` is Agno's: the tree is live anyway.
+    """
+
+    show_step_details: bool
+    show_time: bool
+    markdown: bool
+    console: Any
+    stream: bool | None

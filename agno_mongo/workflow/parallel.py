@@ -15,7 +15,7 @@ from agno_mongo.workflow.journal import Path
 from agno_mongo.workflow.preparing import as_nodes, called
 from agno_mongo.workflow.step import review_of
 from agno_mongo.workflow.steps import Group, close
-from agno_mongo.workflow.types import HumanReview, StepInput
+from agno_mongo.workflow.types import NO_REVIEW, HumanReview, StepInput
 from agno_mongo.workflow.walking import Branch, Node, Walk
 
 
@@ -70,7 +70,7 @@ class Parallel(Group):
         self.description = checks.text("description", description)
         self.steps = as_nodes(called("Parallel", name), steps)
         self.human_review = review_of(self, human_review, {})
-        self.human_review.refuse("Parallel", requires_confirmation=True, requires_user_input=True)
+        self.human_review.refuse("Parallel", requires_confirmation=True, requires_user_input=True, **NO_REVIEW)
 
     def named(self, path: Path) -> str:  # noqa: ARG002 - wherever it stands
         """Its name, or Agno's word for it."""

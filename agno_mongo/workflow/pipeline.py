@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,19 +10,22 @@ from inspect import signature
 from typing import Any, Final
 from uuid import uuid4
 
+from agno_mongo.agent.actor import Actor
 from agno_mongo.agent.first_messages import DEFAULT_HISTORY_RUNS, runs_looked_back_on
 from agno_mongo.db import values
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import Execution
 from agno_mongo.history import turns_of, workflow_context
 from agno_mongo.messages import text_of
+from agno_mongo.resuming import settled
 from agno_mongo.run.base import BaseRunOutput, RunStatus
 from agno_mongo.run.events import BaseRunOutputEvent, RunContentEvent
-from agno_mongo.run.step_requirement import StepRequirement
+from agno_mongo.run.step_requirement import ErrorRequirement, StepRequirement
 from agno_mongo.run.steps import StepOutput, come_to
 from agno_mongo.run.workflow import WorkflowRunOutput, executor_run_from_dict
 from agno_mongo.run.workflow_events import StepOutputEvent, WorkflowAgentCompletedEvent, WorkflowAgentStartedEvent
 from agno_mongo.team.members import everyone
+from agno_mongo.workflow.asking import path_of
 from agno_mongo.workflow.calling import pieces_of, value_of
 from agno_mongo.workflow.executing import refuse_unfinished
 from agno_mongo.workflow.journal import Journal, Path
@@ -43,7 +46,7 @@ class Within:
     outer: Any
     journal: Journal | None = None
     path: Path = ()
-    answered: Mapping[str, StepRequirement] = field(default_factory=dict)
+    answered: Mapping[str, StepRequirement | ErrorRequirement] = field(default_factory=dict)
     again: bool = False
 
     def run_id(self) -> str:
@@ -78,6 +81,18 @@ def history_runs_of(workflow: WorkflowSettings, around: tuple[WorkflowSettings, 
     return max(wanted)
 
 
+def actors_of(workflow: WorkflowSettings) -> Iterator[Actor[Any, Any, Any]]:
+    """The agents and teams that carry out its steps, at any depth."""
+    pending: list[Any] = list(workflow._nodes())  # noqa: SLF001 - the settings' own
+    while pending:
+        node = pending.pop()
+        pending += node.parts()
+        if isinstance(node, Step) and node.workflow is not None:
+            pending += node.workflow._nodes()  # noqa: SLF001 - as above
+        elif isinstance(node, Step) and isinstance(node.active_executor, Actor):
+            yield node.active_executor
+
+
 def _history_runs_of(actor: Any) -> int:
     """How many of its earlier runs an agent or a team wants to see, or to show its members."""
     runs, at_hand = runs_looked_back_on(actor, {})
@@ -88,9 +103,7 @@ def _history_runs_of(actor: Any) -> int:
 
 @dataclass(kw_only=True, eq=False)
 class Pipeline:
-    """One run of a workflow. ``given`` is its input, None for a run that goes on; ``options`` are those of the call that its executors get, ``runs_before``
-    their runs so far, where a run goes on that no database has.
-    """
+    """One run of a workflow. ``given`` is its input, None for a run that goes on; ``options`` are those of the call that its executors get."""
 
     workflow: Any
     nodes: Sequence[Node]
@@ -98,7 +111,6 @@ class Pipeline:
     options: Mapping[str, Any]
     stream: bool
     within: Within | None
-    runs_before: Sequence[Any] = ()
     _flow: Flow | None = field(default=None, init=False)
 
     async def events(self, execution: Execution) -> AsyncGenerator[Any, None]:
@@ -149,10 +161,10 @@ class Pipeline:
             stream_executor_events=workflow.stream_executor_events,
             options=options,
             history_runs=workflow.num_history_runs if workflow.add_workflow_history_to_steps else 0,
-            answered={one.id: one for one in execution.run.step_requirements or ()} if own else within.answered,  # type: ignore[union-attr]
-            runs=[*self.runs_before, *(executor_run_from_dict(values.decode(record)) for record in execution.past.inner)],
+            answered={one.id: one for one in execution.run.all_requirements} if own else within.answered,  # type: ignore[union-attr]
+            runs=[executor_run_from_dict(values.decode(record)) for record in settled(execution.past.inner)],
         )
-        execution.run.step_requirements = None
+        execution.run.step_requirements = execution.run.error_requirements = None
         return flow
 
     async def _carried_out(self, given: WorkflowExecutionInput, flow: Flow) -> AsyncGenerator[Any, None]:
@@ -174,7 +186,11 @@ class Pipeline:
         """What the steps have come to; or what the run waits for."""
         if flow.requirements:
             waiting = next((index for index, output in enumerate(run.step_results) if output.is_paused), None)
-            run.status, run.step_requirements = RunStatus.paused, flow.requirements
+            run.status = RunStatus.paused
+            # Of steps at once any may have come to its question first.
+            flow.requirements.sort(key=lambda one: path_of(one.id))
+            run.step_requirements = [one for one in flow.requirements if isinstance(one, StepRequirement)] or None
+            run.error_requirements = [one for one in flow.requirements if isinstance(one, ErrorRequirement)] or None
             if waiting is not None:
                 run.paused_step_index, run.paused_step_name = waiting, run.step_results[waiting].step_name
             await flow.journal.write()

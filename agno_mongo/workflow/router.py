@@ -29,6 +29,7 @@ class Router(Group):
     """
 
     TYPE: ClassVar[StepType] = StepType.ROUTER
+    ASKS_AGAIN: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Router(Group):
         ]
         self.choices = as_nodes(where, grouped, part="choices")
         self.human_review = review_of(self, human_review, asked)
+        self.human_review.refuse("Router", requires_iteration_review=True)
         if isinstance(selector, str):
             raise ConfigurationError(f"the selector of {where} is a function, not text: {selector!r}")
         if selector is not None:

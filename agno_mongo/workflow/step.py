@@ -14,9 +14,16 @@ from agno_mongo.agent.actor import Actor
 from agno_mongo.db.base import SessionType
 from agno_mongo.errors import CheckError, ConfigurationError, StepFailed
 from agno_mongo.run.steps import SKIPPED, StepOutput, StepType
-from agno_mongo.run.workflow_events import StepCompletedEvent, StepErrorEvent, StepStartedEvent
+from agno_mongo.run.workflow_events import (
+    StepCompletedEvent,
+    StepContinuedEvent,
+    StepErrorEvent,
+    StepPausedEvent,
+    StepStartedEvent,
+)
 from agno_mongo.tools.signature import name_of
 from agno_mongo.workflow.alone import Executable
+from agno_mongo.workflow.asking import TRIES, WAITS, asked_of_failure, decision_of
 from agno_mongo.workflow.calling import called_with_one
 from agno_mongo.workflow.executing import executor_events, function_events, within_time
 from agno_mongo.workflow.journal import Path
@@ -100,6 +107,7 @@ class Step(Executable):
             "on_error": on_error,
         }
         self.human_review = review_of(self, human_review, asked, getattr(executor, "__pauses__", None))
+        self.human_review.refuse("Step", requires_iteration_review=True)
 
     def __repr__(self) -> str:
         return f"Step(name={self.name!r}, {self.executor_type}={self.executor_name!r})"
@@ -141,32 +149,58 @@ class Step(Executable):
         return self.name or getattr(self.active_executor, "name", None) or super().named(path)
 
     async def carried_out(self, output: StepOutput, given: StepInput, walk: Walk, path: Path) -> AsyncGenerator[Any, None]:
-        """Try until it goes well, or until it has been tried often enough."""
+        """Try until it goes well, or until it has been tried often enough. A step that had failed is left out if somebody has said so."""
         event, data = walk.flow.execution.event, self.event_data(output, walk, path)
-        yield event(StepStartedEvent, **data)
-        for attempt in range(1, self.max_retries + 2):
-            output.tries = attempt
-            try:
-                async with aclosing(self._try(output, given, walk, path, data)) as events:
-                    async for happening in events:
-                        yield happening
-                break
-            except Exception as error:
-                again = attempt <= self.max_retries and _may_try_again(error)
-                yield event(StepErrorEvent, **data, error=str(error) or type(error).__name__, attempt=attempt, will_retry=again)
-                if again:
-                    await asyncio.sleep(self._delay(attempt))
-                elif self._may_fail:
-                    _skipped(output, error)
-                else:
-                    raise
-                if not again:
-                    break
+        if (decided := decision_of(walk.flow, path)) is not None:
+            yield event(StepContinuedEvent, **data)
+            if decided.should_skip:
+                _skipped(output, decided.error_message)
+                return
+        if not walk.scope.waits_within(walk.flow.journal.chosen(path, WAITS)):
+            yield event(StepStartedEvent, **data)
+        async with aclosing(self._tries(output, given, walk, path, data)) as events:
+            async for happening in events:
+                yield happening
         if output.is_paused:
             return
         if not output.success and self.human_review.on_error == "fail":
             raise RuntimeError(output.error or f"step {output.step_name!r} says that it has failed")
         yield event(StepCompletedEvent, **data, content=output.content, step_response=output)
+
+    async def _tries(
+        self, output: StepOutput, given: StepInput, walk: Walk, path: Path, data: dict[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        event = walk.flow.execution.event
+        # A pause is no failure: the try in which it paused goes on.
+        first = walk.flow.journal.chosen(path, TRIES) or 1
+        for attempt in range(first, max(self.max_retries, first - 1) + 2):
+            output.tries = attempt
+            try:
+                async with aclosing(self._try(output, given, walk, path, data)) as events:
+                    async for happening in events:
+                        yield happening
+            except Exception as error:
+                again = attempt <= self.max_retries and _may_try_again(error)
+                yield event(StepErrorEvent, **data, error=str(error) or type(error).__name__, attempt=attempt, will_retry=again)
+                if not again and not self._settles(error, output, walk, path):
+                    raise
+            else:
+                return
+            if not again:
+                break
+            await asyncio.sleep(self._delay(attempt))
+        if output.is_paused:
+            yield event(StepPausedEvent, **data)
+
+    def _settles(self, error: Exception, output: StepOutput, walk: Walk, path: Path) -> bool:
+        """True if the run need not end because the step has failed for good: it is left out, or somebody is asked."""
+        if self.human_review.on_error == "pause":
+            asked_of_failure(walk.flow, path, output, error)
+        elif self._may_fail:
+            _skipped(output, str(error) or type(error).__name__)
+        else:
+            return False
+        return True
 
     @property
     def _may_fail(self) -> bool:
@@ -198,9 +232,9 @@ def _may_try_again(error: Exception) -> bool:
     return error.may_try_again if isinstance(error, StepFailed) else not isinstance(error, (CheckError, ConfigurationError))
 
 
-def _skipped(output: StepOutput, error: Exception) -> None:
+def _skipped(output: StepOutput, error: str) -> None:
     output.success, output.status = False, SKIPPED
-    output.error = str(error) or type(error).__name__
+    output.error = error
     output.content = None
 
 

@@ -13,7 +13,7 @@ from agno_mongo.workflow.alone import Executable
 from agno_mongo.workflow.journal import Path
 from agno_mongo.workflow.preparing import as_nodes, called
 from agno_mongo.workflow.step import review_of
-from agno_mongo.workflow.types import HumanReview, StepInput
+from agno_mongo.workflow.types import NO_REVIEW, HumanReview, StepInput
 from agno_mongo.workflow.walking import Node, Walk
 
 
@@ -66,7 +66,7 @@ class Steps(Group):
         self.description = checks.text("description", description)
         self.steps = as_nodes(called("Steps", name), steps or ())
         self.human_review = review_of(self, human_review, asked)
-        self.human_review.refuse("Steps", requires_user_input=True)
+        self.human_review.refuse("Steps", requires_user_input=True, **NO_REVIEW)
 
     async def carried_out(self, output: StepOutput, given: StepInput, walk: Walk, path: Path) -> AsyncGenerator[Any, None]:
         """Run the steps in order."""

@@ -33,29 +33,38 @@ __all__ = [
 
 
 class OnReject(str, Enum):
-    """What happens when a person rejects a step: it is left out, the run is cancelled, or a condition's other steps are taken."""
+    """What happens when a person rejects a step: it is left out, the run is cancelled, a condition's other steps are taken, or, where its output was looked
+    at, it is done again.
+    """
 
     skip = "skip"
     cancel = "cancel"
     else_branch = "else"
+    retry = "retry"
 
 
 class OnError(str, Enum):
-    """What happens when a step has failed for good: the run fails, or goes on without it."""
+    """What happens when a step has failed for good: the run fails, goes on without it, or waits for a person to say."""
 
     fail = "fail"
     skip = "skip"
+    pause = "pause"
 
 
 @renamed.older_settings_accepted
 @dataclass(kw_only=True)
 class HumanReview:
-    """Where a person is asked before a step runs, and what happens then.
+    """Where a person is asked before or after a step runs, and what happens then.
 
     ``requires_confirmation``: somebody has to say yes; ``on_reject``: what no means (``"skip"``, ``"cancel"``, at a condition ``"else"``).
     ``requires_user_input``: somebody has to fill in ``user_input_schema`` (UserInputFields, or dicts); at a router, to choose, one way or, with
-    ``allow_multiple_selections``, several. ``on_error``: ``"fail"`` or ``"skip"`` where the step has failed for good; None leaves it to the step's
-    ``skip_on_failure``. The messages are shown to whoever is asked.
+    ``allow_multiple_selections``, several. ``on_error``: ``"fail"``, ``"skip"`` or ``"pause"`` where the step has failed for good: a person says then whether it is tried again or
+    left out; None leaves it to the step's ``skip_on_failure``.
+
+    ``requires_output_review``: somebody looks at what a step or a router has come to, always or where a function of the StepOutput says so, and accepts it,
+    edits it or rejects it; ``on_reject`` may be ``"retry"`` then: it is done again with what was said, ``max_retries`` times (3) before the run is cancelled.
+    ``requires_iteration_review``: somebody looks at each round of a loop; yes ends the loop, ``"retry"`` is the next round. The messages are shown to
+    whoever is asked.
     """
 
     requires_confirmation: bool = False
@@ -66,10 +75,17 @@ class HumanReview:
     allow_multiple_selections: bool = False
     on_reject: OnReject | str | None = None
     on_error: OnError | str | None = None
+    requires_output_review: bool | Callable[..., Any] = False
+    output_review_message: str | None = None
+    requires_iteration_review: bool = False
+    iteration_review_message: str | None = None
+    max_retries: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("requires_confirmation", "requires_user_input", "allow_multiple_selections"):
+        flags = ["requires_confirmation", "requires_user_input", "allow_multiple_selections", "requires_iteration_review"]
+        for name in flags if callable(self.requires_output_review) else [*flags, "requires_output_review"]:
             checks.flag(name, getattr(self, name))
+        checks.count("max_retries", self.max_retries, least=0)
         for name, known in (("on_reject", OnReject), ("on_error", OnError)):
             value = getattr(self, name)
             if value is not None:
@@ -77,6 +93,12 @@ class HumanReview:
         fields = self.user_input_schema
         if fields is not None:
             self.user_input_schema = [one if isinstance(one, UserInputField) else UserInputField(**one) for one in fields]
+        looks = self.requires_output_review or self.requires_iteration_review
+        if self.on_reject == "retry" and (self.requires_confirmation or not looks):
+            raise ConfigurationError(
+                'on_reject="retry" is for what a person has looked at: it takes requires_output_review or requires_iteration_review, and no '
+                "requires_confirmation"
+            )
 
     @property
     def asks(self) -> bool:
@@ -88,6 +110,10 @@ class HumanReview:
         for name, is_wrong in unfit.items():
             if is_wrong and getattr(self, name):
                 raise ConfigurationError(f"a {kind} takes no human_review with {name}")
+
+
+NO_REVIEW: Final = {"requires_output_review": True, "requires_iteration_review": True}
+"""What a step takes not that only holds others together."""
 
 
 @dataclass

@@ -18,9 +18,10 @@ from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.store import RunBegin, RunBegun
 from agno_mongo.execution import Execution
 from agno_mongo.run.base import RunContext, RunStatus
-from agno_mongo.run.step_requirement import StepRequirement
-from agno_mongo.run.steps import SKIPPED, StepOutput, StepType, status_of
+from agno_mongo.run.step_requirement import ErrorRequirement, StepRequirement
+from agno_mongo.run.steps import StepOutput, StepType, status_of
 from agno_mongo.run.workflow_events import RouterPausedEvent, StepContinuedEvent, StepPausedEvent
+from agno_mongo.workflow.asking import ANSWERED, FEEDBACK, Review, place_of, rejected, waits
 from agno_mongo.workflow.journal import Journal, Path
 from agno_mongo.workflow.types import HumanReview, StepInput
 from agno_mongo.working_state import encoded_additions, encoded_state, lay_on
@@ -60,6 +61,16 @@ class Branch:
         self._within.adopt(records, (), counters)
         lay_on(self.context, changes)
 
+    def waits_within(self, run_id: str | None) -> bool:
+        """True if a run of this id has paused and did not go on yet."""
+        waits: bool = self._within.waits_within(run_id)
+        return waits
+
+    def handed_over(self, run_id: str) -> dict[str, Any]:
+        """What a run that has paused goes on from."""
+        entry: dict[str, Any] = self._within.handed_over(run_id)
+        return entry
+
     def hand_on(self) -> None:
         """Lay what the branch changed since the last time on the state around it."""
         with self.context.state.held() as additions:
@@ -85,8 +96,8 @@ class Flow:
     stream_executor_events: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     history_runs: int = 0
-    answered: Mapping[str, StepRequirement] = field(default_factory=dict)
-    requirements: list[StepRequirement] = field(default_factory=list)
+    answered: Mapping[str, StepRequirement | ErrorRequirement] = field(default_factory=dict)
+    requirements: list[StepRequirement | ErrorRequirement] = field(default_factory=list)
     runs: list[Any] = field(default_factory=list)
 
 
@@ -160,7 +171,7 @@ class Node(ABC):
         """The output of the step while it goes on."""
         return StepOutput(
             step_name=self.named(path),
-            step_id=".".join(map(str, path)),
+            step_id=place_of(path),
             step_type=self.TYPE.value,
             status=RunStatus.running.value,
             started_at=time(),
@@ -182,13 +193,50 @@ class Node(ABC):
 
     async def events(self, given: StepInput, walk: Walk, path: Path) -> AsyncGenerator[Any, None]:
         """Carry the step out, if it has not finished before: then its output is all there is. Whatever happens, its output says so."""
+        output = walk.flow.journal.finished(path)
+        if output is not None:
+            walk.outputs.append(output)
+            if output.is_paused:
+                # As it was stored while somebody looked at it, or was about to.
+                output.is_paused, output.status = False, RunStatus.completed.value
+        before: StepOutput | None = None
+        while True:
+            if output is None:
+                output = self.begun(path)
+                output.iteration = walk.iteration
+                walk.outputs[:] = [*(one for one in walk.outputs if one is not before), output]
+                async with aclosing(self._from_first_to_last(output, given, walk, path)) as events:
+                    async for event in events:
+                        yield event
+            if not self.human_review.requires_output_review:
+                return
+            review = self._review_of(output, given, walk, path)
+            async with aclosing(review.events()) as events:
+                async for event in events:
+                    yield event
+            if not review.again:
+                return
+            before, output = output, None
+
+    def _review_of(self, output: StepOutput, given: StepInput, walk: Walk, path: Path) -> Review:
+        requirement, data = self.requirement(output, given, path), self.event_data(output, walk, path)
+        return Review(
+            flow=walk.flow,
+            review=self.human_review,
+            path=path,
+            output=output,
+            data=data,
+            requirement=requirement,
+            asks_again=self.ASKS_AGAIN,
+        )
+
+    async def _from_first_to_last(
+        self, output: StepOutput, given: StepInput, walk: Walk, path: Path
+    ) -> AsyncGenerator[Any, None]:
+        """Ask whether the step may run, and carry it out."""
         journal = walk.flow.journal
-        if (finished := journal.finished(path)) is not None:
-            walk.outputs.append(finished)
-            return
-        output = self.begun(path)
-        output.iteration = walk.iteration
-        walk.outputs.append(output)
+        if feedback := journal.chosen(path, FEEDBACK):
+            given = replace(given, additional_data={**(given.additional_data or {}), **feedback})
         began = perf_counter()
         try:
             answered = None
@@ -199,7 +247,7 @@ class Node(ABC):
                     return
                 given = _with_answer(given, answered)
             if answered is not None and answered.confirmed is False and not self.goes_another_way(answered):
-                self._rejected(output, walk, answered)
+                rejected(output, answered, walk.flow.execution)
                 if answered.on_reject == "cancel":
                     yield walk.flow.execution.event(StepContinuedEvent, **self.event_data(output, walk, path))
             else:
@@ -215,8 +263,8 @@ class Node(ABC):
             output.duration = perf_counter() - began
         if output.status == RunStatus.running.value:
             output.status = status_of(output.success)
+        walk.scope.hand_on()
         if not output.is_paused:
-            walk.scope.hand_on()
             await journal.note(path, output, at_once=self.IS_LEAF)
 
     # A person who is asked.
@@ -230,7 +278,7 @@ class Node(ABC):
         review = self.human_review
         asked = given.previous_step_content if given.previous_step_content is not None else given.input
         return StepRequirement(
-            id=".".join(map(str, path)),
+            id=place_of(path),
             step_id=output.step_id or "",
             step_name=output.step_name,
             step_index=path[-1],
@@ -245,14 +293,15 @@ class Node(ABC):
         )
 
     DEFAULT_ON_REJECT: ClassVar[str] = "skip"
+    ASKS_AGAIN: ClassVar[bool] = False
+    """True if whoever is asked before it runs is asked again when its output was sent back."""
 
     def _answer(self, walk: Walk, path: Path) -> StepRequirement | None:
-        name = ".".join(map(str, path))
-        answered = walk.flow.answered.get(name)
-        if answered is not None:
-            walk.flow.journal.choose(path, answered=answered.to_dict())
+        answered = walk.flow.answered.get(place_of(path))
+        if isinstance(answered, StepRequirement):
+            walk.flow.journal.choose(path, **{ANSWERED: answered.to_dict()})
             return answered
-        before = walk.flow.journal.chosen(path, "answered")
+        before = walk.flow.journal.chosen(path, ANSWERED)
         return None if before is None else StepRequirement.model_validate(before)
 
     def _asked(self, output: StepOutput, given: StepInput, walk: Walk, path: Path, answered: StepRequirement | None) -> Any:
@@ -261,7 +310,7 @@ class Node(ABC):
             return event(StepContinuedEvent, **data)
         requirement = self.requirement(output, given, path)
         walk.flow.requirements.append(requirement)
-        output.is_paused, output.status = True, RunStatus.paused.value
+        waits(output)
         if requirement.requires_route_selection:
             return event(
                 RouterPausedEvent,
@@ -273,13 +322,6 @@ class Node(ABC):
         names = ("requires_confirmation", "confirmation_message", "requires_user_input", "user_input_message")
         fields = [one.to_dict() for one in requirement.user_input_schema or ()] or None
         return event(StepPausedEvent, **data, **{name: getattr(requirement, name) for name in names}, user_input_schema=fields)
-
-    def _rejected(self, output: StepOutput, walk: Walk, answered: StepRequirement) -> None:
-        output.status, output.success = SKIPPED, False
-        output.error = f"rejected: {answered.rejection_feedback}" if answered.rejection_feedback else "rejected"
-        if answered.on_reject == "cancel":
-            output.status = RunStatus.cancelled.value
-            walk.flow.execution.stop()
 
 
 def _with_answer(given: StepInput, answered: StepRequirement) -> StepInput:

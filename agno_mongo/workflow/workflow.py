@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import aclosing
-from typing import Any, Final, Literal, overload
+from typing import Any, Final, Literal, cast, overload
 from uuid import uuid4
 
 from typing_extensions import Unpack
@@ -21,6 +21,7 @@ from agno_mongo.db.keys import SessionKey
 from agno_mongo.errors import ConfigurationError, WorkflowChanged
 from agno_mongo.execution import Execution, Settings
 from agno_mongo.media import Media
+from agno_mongo.messages import ToolExecution
 from agno_mongo.resuming import Past
 from agno_mongo.run.base import RunInput
 from agno_mongo.run.events import CustomEvent, IntermediateRunContentEvent, RunContentEvent
@@ -29,6 +30,7 @@ from agno_mongo.run.workflow import WorkflowRunOutput
 from agno_mongo.run.workflow_events import (
     StateConflictEvent,
     StepErrorEvent,
+    StepExecutorPausedEvent,
     StepOutputEvent,
     StepPausedEvent,
     WorkflowCancelledEvent,
@@ -39,11 +41,12 @@ from agno_mongo.run.workflow_events import (
     WorkflowStartedEvent,
 )
 from agno_mongo.streams import Held
+from agno_mongo.team.members import everyone
 from agno_mongo.terminal.look import text_of_input
-from agno_mongo.workflow.continuing import Continuing, WorkflowContinuation
+from agno_mongo.workflow.continuing import Continuing, WorkflowContinuation, continuation_of
 from agno_mongo.workflow.journal import Journal, Path
-from agno_mongo.workflow.options import ContinueOptions, RunOptions
-from agno_mongo.workflow.pipeline import Pipeline, Within, history_runs_of
+from agno_mongo.workflow.options import ChatOptions, ContinueOptions, RunOptions
+from agno_mongo.workflow.pipeline import Pipeline, Within, actors_of, history_runs_of
 from agno_mongo.workflow.settings import WorkflowSettings
 from agno_mongo.workflow.types import StepInput, WorkflowExecutionInput
 from agno_mongo.workflow.walking import Flow
@@ -238,9 +241,6 @@ class Workflow(WorkflowSettings, Continuing):
             options={name: options[name] for name in _FOR_STEPS if options.get(name) is not None},
             stream=stream,
             within=within,
-            runs_before=(continued.run.step_executor_runs or ())
-            if continued is not None and continued.run and self.db is None
-            else (),
         )
         return execution, pipeline.events(execution)
 
@@ -282,12 +282,24 @@ class Workflow(WorkflowSettings, Continuing):
             reused_id=run_id is not None and within is None,
             continues=continued is not None,
             answers=None if continued is None else continued.answers,
+            fault_of=self._fault_of_input,
             check_past=lambda past: self._refuse_other_steps(past, run),
             paused_run=None if continued is None else continued.run,
             recording=self._recording,
             **({} if within is not None else self._of_a_session()),
         )
         return Execution(self.db, run, settings, within=None if within is None else within.outer)
+
+    def _fault_of_input(self, execution: ToolExecution, member_id: str | None) -> str | None:
+        """What is wrong with what a person has filled in, for a tool of those who carry out steps, or of their members. Of several of one id one has to
+        take it.
+        """
+        faults = [
+            actor._fault_of_input(execution, member_id if actor.id != member_id else None)  # noqa: SLF001 - as it checks its own
+            for actor in actors_of(self)
+            if member_id in {one.id for one in (actor, *everyone(actor))}
+        ]
+        return faults[0] if faults and all(faults) else None
 
     def _new_run(self, key: SessionKey, **fields: Any) -> WorkflowRunOutput:
         own = {"workflow_id": self.id, "workflow_name": self.name}
@@ -345,17 +357,49 @@ class Workflow(WorkflowSettings, Continuing):
 
         ``show_step_details``: with the beginning of what each came to. ``console``: a rich Console of one's own. The other options are those of ``arun``.
         """
-        tree = await terminal.load_tree()
-        execution, events = await self._begun(input, options, None, stream=True)
-        look = tree.TreeLook(
-            question=text_of_input(input) if show_message and input is not None else None,
-            markdown=markdown,
-            details=show_step_details,
-            times=show_time,
-        )
-        await tree.print_workflow(execution.run, events, look, console)
+        look = {"markdown": markdown, "details": show_step_details, "times": show_time}
+        question = text_of_input(input) if show_message and input is not None else None
+        await self._shown(input, options, {**look, "question": question}, console)
 
     print_response = blocking(aprint_response)
+
+    async def _shown(
+        self,
+        given: Any,
+        options: Mapping[str, Any],
+        look: Mapping[str, Any],
+        console: Any,
+        paused: WorkflowRunOutput | None = None,
+    ) -> WorkflowRunOutput:
+        """Run, or go on with a run that was answered, and show the tree of its steps."""
+        tree = await terminal.load_tree()
+        continued = None if paused is None else continuation_of(paused)
+        execution, events = await self._begun(given, cast("RunOptions", options), continued, stream=True)
+        await tree.print_workflow(execution.run, events, tree.TreeLook(**look), console)
+        run: WorkflowRunOutput = execution.run
+        return run
+
+    async def acli_app(self, input: str | None = None, **options: Unpack[ChatOptions]) -> None:  # noqa: A002
+        """Talk to the workflow on the terminal, as :meth:`Agent.acli_app`: each line is a run, shown as :meth:`aprint_response` shows it, and what it waits
+        for is asked. The options are those of ``arun`` and ChatOptions.
+        """
+        await terminal.load_chat()
+        await self._chat(options).arun(input)
+
+    def cli_app(self, input: str | None = None, **options: Unpack[ChatOptions]) -> None:  # noqa: A002
+        """``acli_app``, blocking: what is typed is read in this thread."""
+        self._chat(options).run(input)
+
+    def _chat(self, options: ChatOptions, lines: Any = None) -> Any:
+        renamed.refuse_unknown("cli_app()", options, ChatOptions.__annotations__)
+        rest: dict[str, Any] = self._whose(options)
+        shown = {"markdown": rest.pop("markdown", True), "details": rest.pop("show_step_details", True), "waits": False}
+        shown["times"] = rest.pop("show_time", True)
+
+        async def show(given: Any, of_run: Mapping[str, Any], paused: WorkflowRunOutput | None) -> WorkflowRunOutput:
+            return await self._shown(given, of_run, shown, rest.get("console"), paused)
+
+        return terminal.tree_chat_with(self, rest, show, lines)
 
     def to_mermaid(self) -> str:
         """The steps as a Mermaid flowchart. A run has one of its own, with times."""
@@ -385,6 +429,7 @@ _ALWAYS_STREAMED: Final = (
     StepOutputEvent,
     StepErrorEvent,
     StepPausedEvent,
+    StepExecutorPausedEvent,
     WorkflowStartedEvent,
     WorkflowCompletedEvent,
     WorkflowPausedEvent,

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from beanie import Document, init_beanie
 from beanie.odm.fields import ExpressionField
 from bson import ObjectId
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr, field_validator, model_validator
 
 from agno_mongo import history
 from agno_mongo.db import values
@@ -30,6 +30,8 @@ from agno_mongo.run.base import BaseRunOutput
 DEFAULT_SESSION_TABLE = "agno_sessions"
 
 AnyRun = RunOutput | TeamRunOutput | WorkflowRunOutput
+_ReadRun = InstanceOf[RunOutput] | InstanceOf[TeamRunOutput] | InstanceOf[WorkflowRunOutput]
+"""A run that ``run_from_dict`` has validated. It is not validated again, nor tried as each of the three."""
 
 
 class SessionSummary(StoredModel):
@@ -118,7 +120,7 @@ class Session(Document):
     team_data: dict[str, Any] | None = None
     workflow_data: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
-    runs: list[AnyRun] | None = None
+    runs: list[_ReadRun] | None = None
     summary: SessionSummary | None = None
     created_at: int = Field(default_factory=lambda: int(time()))
     updated_at: int | None = None

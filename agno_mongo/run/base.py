@@ -11,7 +11,7 @@ from importlib import import_module
 from time import time
 from typing import Any, ClassVar, Final
 
-from pydantic import BaseModel, Field, PrivateAttr, field_validator
+from pydantic import BaseModel, Field, field_validator
 from pydantic_core import to_jsonable_python
 
 from agno_mongo import media
@@ -110,16 +110,17 @@ class BaseRunOutput(StoredModel):
     EVENT_KINDS: ClassVar[Mapping[type, type]] = {}
     """The run's own events, by those of an agent that stand for them; an agent's has none."""
 
-    _went_on: bool = PrivateAttr(default=False)
+    went_on: bool = Field(default=False, exclude=True, repr=False)
+    """True once somebody has gone on with this very object. Not stored; no private attribute, which pydantic takes as long to make as ten fields."""
 
     @property
     def may_go_on(self) -> bool:
         """True while the run waits, and nobody has gone on with this very object: where no database knows of it."""
-        return self.is_paused and not self._went_on
+        return self.is_paused and not self.went_on
 
     def goes_on(self) -> None:
         """Say that somebody has gone on with this object."""
-        self._went_on = True
+        self.went_on = True
 
     def event_ids(self) -> dict[str, str]:
         """What every event of this run says of whose it is."""

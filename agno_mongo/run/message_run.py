@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, PrivateAttr, model_validator
+from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
 
 from agno_mongo import media
@@ -45,7 +45,8 @@ class MessageRunOutput(BaseRunOutput):
     model_provider_data: Any = None
 
     _DUMPED_APART: ClassVar[frozenset[str]] = frozenset({"messages", "metrics", "session_state", "events"})
-    _keeps_history: bool = PrivateAttr(default=False)
+    keeps_history: bool = Field(default=False, exclude=True, repr=False)
+    """True if ``to_dict`` gives the messages of earlier runs too. Not stored."""
 
     @property
     def finish_reason(self) -> str | None:
@@ -121,7 +122,7 @@ class MessageRunOutput(BaseRunOutput):
             stored["content"] = plain_data(self.content)
         stored["status"] = str(getattr(self.status, "value", self.status))
         if self.messages is not None:
-            kept = self.messages if self._keeps_history else [message for message in self.messages if not message.from_history]
+            kept = self.messages if self.keeps_history else [message for message in self.messages if not message.from_history]
             stored["messages"] = [message.to_dict() for message in kept]
         if self.metrics is not None:
             stored["metrics"] = self.metrics.to_dict()
@@ -148,7 +149,7 @@ class MessageRunOutput(BaseRunOutput):
 
     def keep_history(self) -> None:
         """Say that ``to_dict`` is to give the messages of earlier runs too, marked ``from_history``."""
-        self._keeps_history = True
+        self.keeps_history = True
 
     @model_validator(mode="after")
     def _as_it_was_stored(self) -> Self:
@@ -157,16 +158,17 @@ class MessageRunOutput(BaseRunOutput):
 
     def _restore(self) -> None:
         """Take up what ``to_dict`` left to other fields."""
-        media.restore(self.input, self.messages or (), self)
-        if any(message.from_history for message in self.messages or ()):
+        messages = self.messages or ()
+        media.restore(self.input, messages, self)
+        if any(message.from_history for message in messages):
             # A run that was stored with its history keeps it when it is stored again.
-            self._keeps_history = True
-        for index, message in self._told():
-            tool = (self.tools or [])[index]
-            if tool.result is None:
-                tool.result = message.get_content_string()
-        if self.requirements is None and self.tools:
-            self.requirements = requirements_of(self.tools)
+            self.keeps_history = True
+        if self.tools:
+            for index, message in self._told():
+                if self.tools[index].result is None:
+                    self.tools[index].result = message.get_content_string()
+            if self.requirements is None:
+                self.requirements = requirements_of(self.tools)
         if self.events:
             self.events = restored_events(self, self.events, self.event_from_dict)
 

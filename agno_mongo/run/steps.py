@@ -132,7 +132,8 @@ def all_outputs(outputs: Iterable[StepOutput]) -> Iterator[StepOutput]:
     """The outputs and all within them, each before those within it."""
     for output in outputs:
         yield output
-        yield from all_outputs(output.steps or ())
+        if output.steps:
+            yield from all_outputs(output.steps)
 
 
 def found_in(outputs: Iterable[StepOutput], name: str) -> StepOutput | None:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, nullcontext
 from functools import lru_cache
+from types import FunctionType
 from typing import Any, Final
 
 from agno_mongo.errors import ConfigurationError
@@ -60,7 +61,7 @@ def _arguments(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict
 def _plain(function: Callable[..., Any]) -> Any:
     while isinstance(function, functools.partial):
         function = function.func
-    return function if inspect.isroutine(function) or isinstance(function, type) else type(function).__call__
+    return function if isinstance(function, (FunctionType, type)) or inspect.isroutine(function) else type(function).__call__
 
 
 def runs_on_the_loop(function: Callable[..., Any]) -> bool:

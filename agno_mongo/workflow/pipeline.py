@@ -167,20 +167,13 @@ class Pipeline:
         execution.run.step_requirements = execution.run.error_requirements = None
         return flow
 
-    async def _carried_out(self, given: WorkflowExecutionInput, flow: Flow) -> AsyncGenerator[Any, None]:
-        execution = flow.execution
-        run: WorkflowRunOutput = execution.run
+    def _carried_out(self, given: WorkflowExecutionInput, flow: Flow) -> AsyncGenerator[Any, None]:
         if not self.nodes:
-            async with aclosing(self._by_function(given, flow)) as events:
-                async for event in events:
-                    yield event
-            return
-        run.step_results = []
-        walk = Walk(flow=flow, scope=execution, outputs=run.step_results, path=flow.prefix)
-        first = StepInput(**vars(given), workflow_session=execution.session)
-        async with aclosing(walk.through(self.nodes, first)) as events:
-            async for event in events:
-                yield event
+            return self._by_function(given, flow)
+        execution = flow.execution
+        outputs = execution.run.step_results = []
+        walk = Walk(flow=flow, scope=execution, outputs=outputs, path=flow.prefix)
+        return walk.through(self.nodes, StepInput(**vars(given), workflow_session=execution.session))
 
     async def _close(self, run: WorkflowRunOutput, flow: Flow) -> None:
         """What the steps have come to; or what the run waits for."""

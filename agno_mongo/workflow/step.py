@@ -129,15 +129,14 @@ class Step(Executable):
         if getattr(type(executor), "SESSION_TYPE", None) is not wanted:
             raise ConfigurationError(f"{kind}= of step {self.name!r} takes {wanted.name.title()}, not {type(executor).__name__}")
 
-    def begun(self, path: Path) -> StepOutput:
+    def begun(self, path: Path, **own: Any) -> StepOutput:
         """The output of the step while it goes on."""
-        output = super().begun(path)
-        output.executor_type, output.executor_name = self.executor_type, self.executor_name
+        own |= {"executor_type": self.executor_type, "executor_name": self.executor_name}
         if self.step_id is not None:
-            output.step_id = self.step_id
+            own["step_id"] = self.step_id
         if self.executor_type == "workflow":
-            output.step_type = StepType.WORKFLOW.value
-        return output
+            own["step_type"] = StepType.WORKFLOW.value
+        return super().begun(path, **own)
 
     def outline(self, path: Path) -> dict[str, Any]:
         """Name, kind and parts."""

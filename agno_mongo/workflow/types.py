@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
@@ -192,13 +192,14 @@ class StepInput(_Given):
 
     def after(self, output: StepOutput) -> StepInput:
         """What the step after the one that gave ``output`` is given."""
-        media: dict[str, Any] = {
-            name: [*(getattr(self, name) or ()), *made] for name in _MEDIA if (made := getattr(output, name))
-        }
-        return replace(
-            self,
+        media = {name: getattr(self, name) for name in _MEDIA}
+        media |= {name: [*(media[name] or ()), *made] for name in _MEDIA if (made := getattr(output, name))}
+        return StepInput(
+            input=self.input,
+            additional_data=self.additional_data,
             previous_step_content=self.previous_step_content if was_left_out(output) else deepest_content(output),
             previous_step_outputs={**(self.previous_step_outputs or {}), output.step_name or "": output},
+            workflow_session=self.workflow_session,
             **media,
         )
 

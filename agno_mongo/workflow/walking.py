@@ -167,15 +167,16 @@ class Node(ABC):
         """The steps within it."""
         return ()
 
-    def begun(self, path: Path) -> StepOutput:
-        """The output of the step while it goes on."""
-        return StepOutput(
-            step_name=self.named(path),
-            step_id=place_of(path),
-            step_type=self.TYPE.value,
-            status=RunStatus.running.value,
-            started_at=time(),
-        )
+    def begun(self, path: Path, **own: Any) -> StepOutput:
+        """The output of the step while it goes on, with what it has of its ``own``."""
+        common = {
+            "step_name": self.named(path),
+            "step_id": place_of(path),
+            "step_type": self.TYPE.value,
+            "status": RunStatus.running.value,
+            "started_at": time(),
+        }
+        return StepOutput(**{**common, **own})
 
     @abstractmethod
     def carried_out(self, output: StepOutput, given: StepInput, walk: Walk, path: Path) -> AsyncGenerator[Any, None]:
@@ -202,8 +203,7 @@ class Node(ABC):
         before: StepOutput | None = None
         while True:
             if output is None:
-                output = self.begun(path)
-                output.iteration = walk.iteration
+                output = self.begun(path, iteration=walk.iteration)
                 walk.outputs[:] = [*(one for one in walk.outputs if one is not before), output]
                 async with aclosing(self._from_first_to_last(output, given, walk, path)) as events:
                     async for event in events:
@@ -261,7 +261,7 @@ class Node(ABC):
             raise
         finally:
             output.duration = perf_counter() - began
-        if output.status == RunStatus.running.value:
+        if output.status == RunStatus.running:
             output.status = status_of(output.success)
         walk.scope.hand_on()
         if not output.is_paused:

@@ -3,7 +3,7 @@
     python benchmarks/runtime.py [--quick] [--output FILE]
 
 CPU time of the process and memory kept, agno_mongo beside Agno, OpenAI Agents and LangGraph, without tools and with two that the model calls
-at once. A peer that is not installed is left out, and the table says so. See README.md beside this.
+at once; a team and a workflow beside Agno's. A peer that is not installed is left out, and the table says so. See README.md beside this.
 """
 
 from __future__ import annotations
@@ -35,7 +35,12 @@ OUTPUT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 QUESTION = "What is the weather in Oslo and in Rome, and which of them is warmer today?"
 ANSWER = "Rome is warmer today. " * 24
 CALLS = (("temperature", '{"city": "Oslo"}'), ("temperature_again", '{"city": "Rome"}'))
+MEMBERS = ("oslo", "rome")
+DELEGATIONS = tuple(
+    ("delegate_task_to_member", f'{{"member_id": "{member}", "task": "What is the weather there today?"}}') for member in MEMBERS
+)
 
+Calls = Sequence[tuple[str, str]]
 Turn = Callable[[], Awaitable[Any]]
 
 
@@ -50,15 +55,18 @@ async def temperature_again(city: str) -> str:
 
 
 class InstantModel:
-    """Answers at once; with tools it calls both first."""
+    """Answers at once; with tools it makes its calls first."""
 
     id = "instant"
     provider = "bench"
 
+    def __init__(self, calls: Calls = CALLS) -> None:
+        self._calls = calls
+
     async def respond(self, request: ModelRequest) -> AsyncGenerator[ModelDelta, None]:
         metrics = Metrics(input_tokens=100, output_tokens=50, total_tokens=150)
         if request.tools and request.messages[-1].role != "tool":
-            calls = [_call(name, arguments) for name, arguments in CALLS]
+            calls = [_call(name, arguments) for name, arguments in self._calls]
             yield ModelDelta(tool_calls=calls, metrics=metrics, finish_reason="tool_calls")
         else:
             yield ModelDelta(content=ANSWER, metrics=metrics, finish_reason="stop")
@@ -73,8 +81,7 @@ def ours(tools: Sequence[Callable[..., Any]]) -> Turn:
     return lambda: agent.arun(QUESTION)
 
 
-def agno(tools: Sequence[Callable[..., Any]]) -> Turn:
-    from agno.agent import Agent as AgnoAgent
+def agnos_model(calls: Calls = CALLS) -> Any:
     from agno.metrics import MessageMetrics
     from agno.models.base import Model
     from agno.models.response import ModelResponse
@@ -83,8 +90,8 @@ def agno(tools: Sequence[Callable[..., Any]]) -> Turn:
         async def ainvoke(self, messages: Sequence[Any], **asked: Any) -> Any:
             usage = MessageMetrics(input_tokens=100, output_tokens=50, total_tokens=150)
             if asked.get("tools") and messages[-1].role != "tool":
-                calls = [_call(name, arguments) for name, arguments in CALLS]
-                return ModelResponse(role="assistant", tool_calls=calls, response_usage=usage)
+                asked_for = [_call(name, arguments) for name, arguments in calls]
+                return ModelResponse(role="assistant", tool_calls=asked_for, response_usage=usage)
             return ModelResponse(role="assistant", content=ANSWER, response_usage=usage)
 
         def _refuse(self, *_: Any, **__: Any) -> Any:
@@ -92,8 +99,15 @@ def agno(tools: Sequence[Callable[..., Any]]) -> Turn:
 
         invoke = invoke_stream = ainvoke_stream = _parse_provider_response = _parse_provider_response_delta = _refuse
 
-    model = Instant(id="instant", name="Instant", provider="bench")
-    agent = AgnoAgent(id="bench", model=model, tools=list(tools), instructions="Be brief.", stream=False, telemetry=False)
+    return Instant(id="instant", name="Instant", provider="bench")
+
+
+def agno(tools: Sequence[Callable[..., Any]]) -> Turn:
+    from agno.agent import Agent as AgnoAgent
+
+    agent = AgnoAgent(
+        id="bench", model=agnos_model(), tools=list(tools), instructions="Be brief.", stream=False, telemetry=False
+    )
     return lambda: agent.arun(QUESTION)
 
 
@@ -211,12 +225,34 @@ def agnos_workflow() -> Turn:
     return lambda: workflow.arun(QUESTION)
 
 
+def our_team() -> Turn:
+    from agno_mongo.team import Team
+
+    members = [Agent(id=member, name=member, model=InstantModel(), instructions="Be brief.") for member in MEMBERS]
+    team = Team(id="bench", members=members, model=InstantModel(DELEGATIONS), instructions="Be brief.")
+    return lambda: team.arun(QUESTION)
+
+
+def agnos_team() -> Turn:
+    from agno.agent import Agent as AgnoAgent
+    from agno.team import Team
+
+    members: list[Any] = [
+        AgnoAgent(id=member, name=member, model=agnos_model(), instructions="Be brief.", telemetry=False) for member in MEMBERS
+    ]
+    team = Team(
+        id="bench", members=members, model=agnos_model(DELEGATIONS), instructions="Be brief.", stream=False, telemetry=False
+    )
+    return lambda: team.arun(QUESTION)
+
+
 async def one_step(step_input: Any) -> str:  # noqa: ARG001 - what a step's function takes
     return "done"
 
 
 STEPS = 20
 WORKFLOWS: dict[str, Callable[[], Turn]] = {"agno_mongo": our_workflow, "Agno": agnos_workflow}
+TEAMS: dict[str, Callable[[], Turn]] = {"agno_mongo": our_team, "Agno": agnos_team}
 
 
 async def measure(makers: Mapping[str, Callable[[], Turn]], plan: Plan) -> tuple[list[Result], dict[str, str]]:
@@ -279,6 +315,7 @@ async def page(plan: Plan) -> str:
     plain, missing = await measure({name: partial(made, ()) for name, (_, made) in EVERYBODY.items()}, plan)
     tools = (temperature, temperature_again)
     with_tools, _ = await measure({name: partial(made, tools) for name, (_, made) in EVERYBODY.items()}, plan)
+    teams, _ = await measure(TEAMS, replace(plan, turns=max(plan.turns // 4, 2), kept=max(plan.kept // 4, 2)))
     workflows, _ = await measure(WORKFLOWS, replace(plan, turns=max(plan.turns // STEPS, 2), kept=max(plan.kept // STEPS, 2)))
     surroundings = [
         ["date", f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC"],
@@ -287,7 +324,8 @@ async def page(plan: Plan) -> str:
         *([name, version_of(name)] for name in dict.fromkeys(distribution for distribution, _ in EVERYBODY.values())),
     ]
     left_out = [f"- {name} does not take part: {why}." for name, why in missing.items()]
-    rows = rows_of("no tools", plain) + rows_of("two tools", with_tools) + rows_of(f"a workflow of {STEPS} steps", workflows)
+    rows = rows_of("no tools", plain) + rows_of("two tools", with_tools) + rows_of("a team of two", teams)
+    rows += rows_of(f"a workflow of {STEPS} steps", workflows)
     return "\n\n".join([HEAD, table(("", "measured with"), surroundings), *left_out, table(HEADER, rows)]) + "\n"
 
 
@@ -295,7 +333,8 @@ HEAD = """# What the runtime adds
 
 Written by `make bench-runtime` (`benchmarks/runtime.py`). A model in the process answers at once, no database, nothing stored: what is left is what the
 framework itself does in a turn. All contestants run in one process by turns; medians over the rounds, ratios taken round by round. With two tools
-the model calls both in one answer and is asked again. The steps of the workflow are async functions that return a text. `bytes kept` is what the process holds more for each finished turn, after a garbage collection, while
+the model calls both in one answer and is asked again. A team's leader gives each of its two members a task in one answer, and then answers itself. The
+steps of the workflow are async functions that return a text. `bytes kept` is what the process holds more for each finished turn, after a garbage collection, while
 the caller keeps none of the results; `later` the same further on."""
 
 

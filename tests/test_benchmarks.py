@@ -39,4 +39,5 @@ def test_the_quick_benchmark_of_the_runtime_has_a_row_for_everybody_and_says_who
         assert f"| {kind}: agno_mongo " in text
         for name in ("Agno", "OpenAI Agents", "LangGraph"):
             assert f"| {kind}: {name} " in text or f"- {name} does not take part: " in text
-    assert "| a workflow of 20 steps: agno_mongo " in text
+    for kind in ("a team of two", "a workflow of 20 steps"):
+        assert f"| {kind}: agno_mongo " in text

@@ -62,7 +62,7 @@ class TeamRunEvent(str, Enum):
     custom_event = "CustomEvent"
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class BaseTeamRunEvent(BaseRunOutputEvent):
     """What every event says: which run of which team in which session, within which run, and when (Unix seconds)."""
 
@@ -75,7 +75,7 @@ class BaseTeamRunEvent(BaseRunOutputEvent):
     parent_run_id: str | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RunStartedEvent(BaseTeamRunEvent):
     """The user's input is stored; the leader has not been asked yet."""
 
@@ -84,7 +84,7 @@ class RunStartedEvent(BaseTeamRunEvent):
     model_provider: str = ""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RunContinuedEvent(BaseTeamRunEvent):
     """An interrupted or paused run is this process's now and goes on."""
 
@@ -93,7 +93,7 @@ class RunContinuedEvent(BaseTeamRunEvent):
     model_provider: str = ""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RunPausedEvent(BaseTeamRunEvent):
     """The run waits for a person and is stored with status PAUSED. ``requirements`` are what the leader and its members wait for."""
 
@@ -108,7 +108,7 @@ class RunPausedEvent(BaseTeamRunEvent):
         return [requirement for requirement in self.requirements or () if not requirement.is_resolved()]
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RunContentEvent(BaseTeamRunEvent):
     """A piece of the team's answer; with ``content_type`` other than ``str`` the whole of it, as an object."""
 
@@ -118,7 +118,7 @@ class RunContentEvent(BaseTeamRunEvent):
     reasoning_content: str | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class IntermediateRunContentEvent(BaseTeamRunEvent):
     """A piece of what a model said that is not the answer yet."""
 
@@ -127,14 +127,14 @@ class IntermediateRunContentEvent(BaseTeamRunEvent):
     content_type: str = "str"
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RunContentCompletedEvent(BaseTeamRunEvent):
     """The last piece of the answer has come; it is not stored yet."""
 
     event: str = TeamRunEvent.run_content_completed.value
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RunCompletedEvent(BaseTeamRunEvent):
     """The run is stored, with those of its members. ``member_responses`` are theirs; ``images``, ``videos``, ``audio`` and ``files`` are what
     the leader's tools made, ``response_audio`` what its model said.
@@ -155,7 +155,7 @@ class RunCompletedEvent(BaseTeamRunEvent):
     session_state: dict[str, Any] | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RunCancelledEvent(BaseTeamRunEvent):
     """The run was stopped before its answer and is stored with status CANCELLED."""
 
@@ -164,7 +164,7 @@ class RunCancelledEvent(BaseTeamRunEvent):
     is_cancelled = True
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RunErrorEvent(BaseTeamRunEvent):
     """The run failed and is stored with status ERROR. ``error_type`` is the exception's class name."""
 
@@ -175,7 +175,7 @@ class RunErrorEvent(BaseTeamRunEvent):
     additional_data: dict[str, Any] | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class PreHookStartedEvent(BaseTeamRunEvent):
     """A hook before the run begins. ``run_input`` is what it is given."""
 
@@ -184,7 +184,7 @@ class PreHookStartedEvent(BaseTeamRunEvent):
     run_input: RunInput | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class PreHookCompletedEvent(BaseTeamRunEvent):
     """A hook before the run has let it pass."""
 
@@ -193,7 +193,7 @@ class PreHookCompletedEvent(BaseTeamRunEvent):
     run_input: RunInput | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class PostHookStartedEvent(BaseTeamRunEvent):
     """A hook after the answer begins."""
 
@@ -201,7 +201,7 @@ class PostHookStartedEvent(BaseTeamRunEvent):
     post_hook_name: str | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class PostHookCompletedEvent(BaseTeamRunEvent):
     """A hook after the answer has let it pass."""
 
@@ -209,7 +209,7 @@ class PostHookCompletedEvent(BaseTeamRunEvent):
     post_hook_name: str | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ToolCallStartedEvent(BaseTeamRunEvent):
     """A tool of the leader begins; to give a member a task is one."""
 
@@ -217,7 +217,7 @@ class ToolCallStartedEvent(BaseTeamRunEvent):
     tool: ToolExecution | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ToolCallCompletedEvent(BaseTeamRunEvent):
     """A tool returned; ``tool.result`` is what the leader is told."""
 
@@ -226,7 +226,7 @@ class ToolCallCompletedEvent(BaseTeamRunEvent):
     content: Any = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ToolCallErrorEvent(BaseTeamRunEvent):
     """A tool or a member failed; the leader is told ``error``."""
 
@@ -235,7 +235,7 @@ class ToolCallErrorEvent(BaseTeamRunEvent):
     error: str | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ModelRequestStartedEvent(BaseTeamRunEvent):
     """The leader's model is asked."""
 
@@ -244,7 +244,7 @@ class ModelRequestStartedEvent(BaseTeamRunEvent):
     model_provider: str = ""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ModelRequestCompletedEvent(BaseTeamRunEvent):
     """The leader's model has answered. Token counts are this request's."""
 
@@ -261,7 +261,7 @@ class ModelRequestCompletedEvent(BaseTeamRunEvent):
     finish_reason: str | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ModelRequestFailedEvent(BaseTeamRunEvent):
     """A request to ``model`` failed. ``next_model``, the same or another, is asked after ``delay`` seconds."""
 
@@ -274,14 +274,14 @@ class ModelRequestFailedEvent(BaseTeamRunEvent):
     delay: float = 0.0
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class SessionSummaryStartedEvent(BaseTeamRunEvent):
     """The session's summary is being made."""
 
     event: str = TeamRunEvent.session_summary_started.value
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class SessionSummaryCompletedEvent(BaseTeamRunEvent):
     """The session's summary is stored."""
 
@@ -289,7 +289,7 @@ class SessionSummaryCompletedEvent(BaseTeamRunEvent):
     session_summary: Any = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class StateConflictEvent(BaseTeamRunEvent):
     """Another run changed the same state keys meanwhile; this run's values were kept (policy ``"ours"``)."""
 
@@ -297,7 +297,7 @@ class StateConflictEvent(BaseTeamRunEvent):
     paths: tuple[str, ...] = ()
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class TaskCreatedEvent(BaseTeamRunEvent):
     """The leader has put a task on its list."""
 
@@ -310,7 +310,7 @@ class TaskCreatedEvent(BaseTeamRunEvent):
     dependencies: list[str] = field(default_factory=list)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class TaskUpdatedEvent(BaseTeamRunEvent):
     """A task stands differently than before: ``status`` and ``previous_status``."""
 
@@ -323,7 +323,7 @@ class TaskUpdatedEvent(BaseTeamRunEvent):
     assignee: str | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class TaskStateUpdatedEvent(BaseTeamRunEvent):
     """The list of tasks after a turn of the leader. ``tasks`` are plain values."""
 

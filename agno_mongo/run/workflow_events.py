@@ -58,7 +58,7 @@ class WorkflowRunEvent(str, Enum):
     custom_event = "CustomEvent"
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class BaseWorkflowRunOutputEvent(BaseRunOutputEvent):
     """What every event says: which run of which workflow in which session, and when (Unix seconds). ``step_id`` is the step's, ``parent_step_id`` that
     of the step around it.
@@ -81,28 +81,28 @@ class BaseWorkflowRunOutputEvent(BaseRunOutputEvent):
         return super().from_dict({name: _revived(name, value) for name, value in data.items()})
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class WorkflowStartedEvent(BaseWorkflowRunOutputEvent):
     """The input is stored; no step has begun."""
 
     event: str = WorkflowRunEvent.workflow_started.value
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class WorkflowContinuedEvent(BaseWorkflowRunOutputEvent):
     """An interrupted or paused run is this process's now, and goes on."""
 
     event: str = WorkflowRunEvent.workflow_continued.value
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class WorkflowAgentStartedEvent(BaseWorkflowRunOutputEvent):
     """The workflow's agent is asked whether the workflow is to run."""
 
     event: str = WorkflowRunEvent.workflow_agent_started.value
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class WorkflowAgentCompletedEvent(BaseWorkflowRunOutputEvent):
     """The workflow's agent has answered."""
 
@@ -110,7 +110,7 @@ class WorkflowAgentCompletedEvent(BaseWorkflowRunOutputEvent):
     content: Any = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class WorkflowCompletedEvent(BaseWorkflowRunOutputEvent):
     """The run is stored."""
 
@@ -124,7 +124,7 @@ class WorkflowCompletedEvent(BaseWorkflowRunOutputEvent):
     session_state: dict[str, Any] | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class WorkflowErrorEvent(BaseWorkflowRunOutputEvent):
     """The run failed and is stored with status ERROR. ``error_type`` is the exception's class name."""
 
@@ -139,7 +139,7 @@ class WorkflowErrorEvent(BaseWorkflowRunOutputEvent):
         self.error = self.content = self.error or self.content
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class WorkflowCancelledEvent(BaseWorkflowRunOutputEvent):
     """The run was stopped before its end and is stored with status CANCELLED."""
 
@@ -148,7 +148,7 @@ class WorkflowCancelledEvent(BaseWorkflowRunOutputEvent):
     is_cancelled = True
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class WorkflowPausedEvent(BaseWorkflowRunOutputEvent):
     """The run waits for a person and is stored with status PAUSED. ``step_requirements`` and ``error_requirements`` are what it waits for."""
 
@@ -161,20 +161,20 @@ class WorkflowPausedEvent(BaseWorkflowRunOutputEvent):
     is_paused = True
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class _StepEvent(BaseWorkflowRunOutputEvent):
     step_name: str | None = None
     step_index: StepIndex = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class StepStartedEvent(_StepEvent):
     """A step begins."""
 
     event: str = WorkflowRunEvent.step_started.value
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class StepCompletedEvent(_StepEvent):
     """A step has come to its end. ``step_response`` is what it gave."""
 
@@ -184,7 +184,7 @@ class StepCompletedEvent(_StepEvent):
     step_response: StepOutput | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class StepPausedEvent(_StepEvent):
     """A step waits for a person."""
 
@@ -196,14 +196,14 @@ class StepPausedEvent(_StepEvent):
     user_input_schema: list[dict[str, Any]] | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class StepContinuedEvent(_StepEvent):
     """A step goes on that was answered."""
 
     event: str = WorkflowRunEvent.step_continued.value
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class StepOutputReviewEvent(_StepEvent):
     """What a step, or a round of a loop, has come to waits for a person to look at it."""
 
@@ -212,7 +212,7 @@ class StepOutputReviewEvent(_StepEvent):
     requires_output_review: bool = True
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class _ExecutorEvent(_StepEvent):
     executor_id: str | None = None
     executor_name: str | None = None
@@ -220,7 +220,7 @@ class _ExecutorEvent(_StepEvent):
     executor_type: str | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class StepExecutorPausedEvent(_ExecutorEvent):
     """The agent or team that carries out a step waits for a person: ``executor_requirements`` are its calls."""
 
@@ -228,14 +228,14 @@ class StepExecutorPausedEvent(_ExecutorEvent):
     executor_requirements: list[Any] | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class StepExecutorContinuedEvent(_ExecutorEvent):
     """The agent or team that carries out a step goes on, and was answered."""
 
     event: str = WorkflowRunEvent.step_executor_continued.value
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class StepErrorEvent(_StepEvent):
     """A step failed. ``attempt`` is which try it was; ``will_retry`` says whether there is another."""
 
@@ -245,7 +245,7 @@ class StepErrorEvent(_StepEvent):
     will_retry: bool = False
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class LoopExecutionStartedEvent(_StepEvent):
     """A loop begins."""
 
@@ -253,7 +253,7 @@ class LoopExecutionStartedEvent(_StepEvent):
     max_iterations: int | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class LoopIterationStartedEvent(_StepEvent):
     """A round of a loop begins. ``iteration`` counts from 1."""
 
@@ -262,7 +262,7 @@ class LoopIterationStartedEvent(_StepEvent):
     max_iterations: int | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class LoopIterationCompletedEvent(_StepEvent):
     """A round of a loop has ended."""
 
@@ -273,7 +273,7 @@ class LoopIterationCompletedEvent(_StepEvent):
     should_continue: bool = True
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class LoopExecutionCompletedEvent(_StepEvent):
     """A loop has ended."""
 
@@ -283,7 +283,7 @@ class LoopExecutionCompletedEvent(_StepEvent):
     all_results: list[list[StepOutput]] = field(default_factory=list)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ParallelExecutionStartedEvent(_StepEvent):
     """Steps begin at once."""
 
@@ -291,7 +291,7 @@ class ParallelExecutionStartedEvent(_StepEvent):
     parallel_step_count: int | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ParallelExecutionCompletedEvent(_StepEvent):
     """All steps that began at once have ended."""
 
@@ -300,7 +300,7 @@ class ParallelExecutionCompletedEvent(_StepEvent):
     step_results: list[StepOutput] = field(default_factory=list)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ConditionExecutionStartedEvent(_StepEvent):
     """A condition was looked at."""
 
@@ -308,7 +308,7 @@ class ConditionExecutionStartedEvent(_StepEvent):
     condition_result: bool | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ConditionExecutionCompletedEvent(_StepEvent):
     """The steps of a condition have ended. ``branch``: ``"if"``, ``"else"``, or None where there were none to take."""
 
@@ -319,7 +319,7 @@ class ConditionExecutionCompletedEvent(_StepEvent):
     step_results: list[StepOutput] = field(default_factory=list)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RouterExecutionStartedEvent(_StepEvent):
     """A router has chosen."""
 
@@ -327,7 +327,7 @@ class RouterExecutionStartedEvent(_StepEvent):
     selected_steps: list[str] = field(default_factory=list)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RouterExecutionCompletedEvent(_StepEvent):
     """The steps that a router chose have ended."""
 
@@ -337,7 +337,7 @@ class RouterExecutionCompletedEvent(_StepEvent):
     step_results: list[StepOutput] = field(default_factory=list)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class RouterPausedEvent(_StepEvent):
     """A router waits for a person to choose."""
 
@@ -347,7 +347,7 @@ class RouterPausedEvent(_StepEvent):
     allow_multiple_selections: bool = False
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class StepsExecutionStartedEvent(_StepEvent):
     """A group of steps begins."""
 
@@ -355,7 +355,7 @@ class StepsExecutionStartedEvent(_StepEvent):
     steps_count: int | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class StepsExecutionCompletedEvent(_StepEvent):
     """A group of steps has ended."""
 
@@ -365,7 +365,7 @@ class StepsExecutionCompletedEvent(_StepEvent):
     step_results: list[StepOutput] = field(default_factory=list)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class StepOutputEvent(_StepEvent):
     """What a step's function has returned, with the whole ``step_output``; or, without it, a piece that it yields, as it comes."""
 
@@ -374,7 +374,7 @@ class StepOutputEvent(_StepEvent):
     step_output: StepOutput | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class StateConflictEvent(BaseWorkflowRunOutputEvent):
     """Another run changed the same state keys meanwhile; this run's values were kept (policy ``"ours"``)."""
 

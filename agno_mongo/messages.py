@@ -154,12 +154,20 @@ class Message(StoredModel):
 
     def to_dict(self) -> dict[str, Any]:
         """The message as it is stored: no empty fields, no flags that say no."""
-        stored = self.model_dump(exclude_none=True, exclude={"metrics"}, exclude_defaults=True)
-        stored |= {"id": self.id, "role": self.role, "created_at": self.created_at}
+        # Comparing each field with its default, and leaving one out, would each take as long again as all of the rest.
+        stored = self.model_dump(exclude_none=True)
+        for flag in _FLAGS:
+            if stored.get(flag) is False:
+                del stored[flag]
+        for name in NAMES & stored.keys():
+            stored[name] = [medium.model_dump(exclude_none=True, exclude_defaults=True) for medium in getattr(self, name)]
+        stored.pop("metrics", None)
         if self.metrics is not None and (metrics := self.metrics.to_dict()):
             stored["metrics"] = metrics
         return stored
 
+
+_FLAGS: Final = ("stop_after_tool_call", "from_history", "misfit")
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 """Who may speak in a message that is given as a dict."""

@@ -375,8 +375,11 @@ class Execution:
         self._is_guest = begun.is_guest
         self._begun_with_media = self._begun_with_media or begun.has_media
         earlier = [] if settings.overwrite_state else self.past.state_changes
-        changed = with_changes(states.merge(begin.state, begun.state), [change for change in earlier if "added" not in change])
-        state = run_state if settings.overwrite_state else states.merge(changed, run_state)
+        state = run_state if settings.overwrite_state else states.merge(begin.state, begun.state)
+        if earlier:
+            state = with_changes(state, [change for change in earlier if "added" not in change])
+        if run_state and not settings.overwrite_state:
+            state = states.merge(state, run_state)
         self.context = RunContext(
             run_id=begin.run_id,
             session_id=settings.key.session_id,

@@ -12,7 +12,6 @@ from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, ClassVar, Literal, TypeVar
-from uuid import uuid4
 
 from agno_mongo.db import state as states
 from agno_mongo.db import values
@@ -42,6 +41,7 @@ from agno_mongo.errors import (
     WorkflowChanged,
 )
 from agno_mongo.history import runs_of, runs_that_count
+from agno_mongo.ids import new_id
 from agno_mongo.messages import Metrics
 from agno_mongo.recording import Recording, paused_entry
 from agno_mongo.resuming import FaultOf, Past, entry_of_inner, is_waiting, take_up, waiting_with_inner
@@ -147,7 +147,7 @@ class Execution:
         self._started = perf_counter()
         self._base_state: dict[str, Any] = {}
         self._state_revision: int | None = None
-        self._attempt = str(uuid4()) if settings.reused_id or settings.continues else None
+        self._attempt = new_id() if settings.reused_id or settings.continues else None
         self._continued_by = self._attempt if settings.continues else None
         self._upkeep: Upkeep | None = None
         self._is_guest = False

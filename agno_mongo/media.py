@@ -17,12 +17,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
-from uuid import uuid4
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_serializer, model_validator
 from typing_extensions import Self
 
 from agno_mongo.errors import MediaError
+from agno_mongo.ids import new_id
 
 DOWNLOAD_TIMEOUT: Final = 60.0
 """Seconds without a byte after which a download is given up."""
@@ -43,7 +43,7 @@ class Media(BaseModel):
     model_config = ConfigDict(extra="allow", protected_namespaces=())
     noun: ClassVar[str] = "a medium"
 
-    id: str = Field(default_factory=lambda: str(uuid4()))
+    id: str = Field(default_factory=new_id)
     url: str | None = None
     filepath: Path | str | None = None
     content: bytes | None = None

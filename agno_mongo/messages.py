@@ -15,11 +15,11 @@ from hashlib import sha256
 from time import time
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
-from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 from typing_extensions import Self
 
+from agno_mongo.ids import new_id
 from agno_mongo.media import NAMES, Audios, Files, Images, Media, Videos
 from agno_mongo.media import of as media_of
 
@@ -114,7 +114,7 @@ class Message(StoredModel):
     answer ended where it did, if that is not its own end or a tool call; ``provider_data`` is what its provider wants to see again.
     """
 
-    id: str = Field(default_factory=lambda: str(uuid4()))
+    id: str = Field(default_factory=new_id)
     role: str
     content: str | list[Any] | None = None
     name: str | None = None

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import aclosing
 from functools import cache
 from typing import Any, Final, Generic, Literal, TypeVar, cast, overload
-from uuid import uuid4
 
 from typing_extensions import Unpack
 
@@ -28,6 +27,7 @@ from agno_mongo.component.sessions import RunT, SessionT
 from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.execution import Execution, Settings
+from agno_mongo.ids import new_id
 from agno_mongo.media import Media
 from agno_mongo.messages import Message
 from agno_mongo.model_loop import AnswerForm, ModelLoop
@@ -237,7 +237,7 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         key = within.key if within is not None else self._key_of(options, continued)
         run_id = options.get("run_id") if continued is None else continued.run_id
         run = self._new_run(
-            run_id=str(uuid4()) if run_id is None else check_run_id(run_id),
+            run_id=new_id() if run_id is None else check_run_id(run_id),
             session_id=key.session_id,
             user_id=key.user_id,
             parent_run_id=None if within is None else within.run.run_id,

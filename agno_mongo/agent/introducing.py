@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 from agno_mongo.agent.settings import AgentSettings
 from agno_mongo.db.keys import SessionKey
+from agno_mongo.ids import new_id
 from agno_mongo.messages import Message
 from agno_mongo.run.base import RunStatus
 
@@ -17,7 +17,7 @@ def introduction(agent: AgentSettings, new_run: Callable[..., Any], key: Session
     if not agent.introduction:
         return []
     run = new_run(
-        run_id=str(uuid4()),
+        run_id=new_id(),
         session_id=key.session_id,
         user_id=key.user_id,
         content=agent.introduction,

@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Final
-from uuid import uuid4
 
 from agno_mongo import checks
 from agno_mongo.agent.called import called
 from agno_mongo.agent.settings import AgentSettings
 from agno_mongo.db.documents import Session
 from agno_mongo.errors import ConfigurationError
+from agno_mongo.ids import new_id
 from agno_mongo.messages import Message, text_of
 from agno_mongo.run.base import RunContext
 
@@ -58,7 +58,7 @@ async def _given(agent: AgentSettings, context: RunContext) -> Message | None:
     if callable(given):
         given = await called(given, {**agent.as_arguments, "run_context": context, "session_state": context.session_state})
     if isinstance(given, Message):
-        return given.model_copy(update={"id": str(uuid4()), "from_history": given.role in _CONVERSING})
+        return given.model_copy(update={"id": new_id(), "from_history": given.role in _CONVERSING})
     if isinstance(given, str):
         return _said(agent, _resolved(agent, given, context)) if given else None
     raise ConfigurationError(f"system_message is text or a Message, or a function that gives one, not {type(given).__name__}")

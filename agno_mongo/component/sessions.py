@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
-from uuid import uuid4
 
 from agno_mongo import renamed
 from agno_mongo.blocking import blocking
@@ -15,6 +14,7 @@ from agno_mongo.db.keys import Owner, SessionKey, owner_of
 from agno_mongo.db.looking_back import session_with_runs
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, SessionNotFound
+from agno_mongo.ids import new_id
 from agno_mongo.messages import Message, Metrics
 from agno_mongo.run.base import HISTORY_SKIP_STATUSES, BaseRunOutput, RunStatus
 from agno_mongo.summaries import NEW_RUNS, name_for
@@ -55,7 +55,7 @@ class SessionAccessors(Generic[SessionT, RunT]):
             return check_id("session_id", chosen)
         if self._made_up is None or self._made_up[0] != user_id:
             # Kept for the same user only: the next one must not read on in it.
-            self._made_up = (user_id, str(uuid4()))
+            self._made_up = (user_id, new_id())
         return self._made_up[1]
 
     def _asked_for(self, session_id: str | None, user_id: str | None) -> tuple[MongoDb, str, Owner]:

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 from agno_mongo import checks
 from agno_mongo.db import branches, runs, sessions, users, values
@@ -33,6 +32,7 @@ from agno_mongo.db.search import SessionMatch, check_query, search_sessions
 from agno_mongo.db.state import STATE
 from agno_mongo.db.watch import SessionWatch, WatchScope
 from agno_mongo.errors import ConfigurationError, SessionNotFound, StoreError
+from agno_mongo.ids import new_id
 from agno_mongo.run.base import BaseRunOutput
 
 __all__ = ["URL_VARIABLE", "AsyncMongoDb", "Health", "MongoDb"]
@@ -360,7 +360,7 @@ class MongoDb(RunMethods):
         ConfigurationError if there is a session ``new_session_id`` already.
         """
         self._check(session_id, user_id)
-        chosen = str(uuid4()) if new_session_id is None else check_id("new_session_id", new_session_id)
+        chosen = new_id() if new_session_id is None else check_id("new_session_id", new_session_id)
         if at_run is not None:
             check_id("at_run", at_run)
         wanted = _wanted(session_id, user_id, session_type)
@@ -388,7 +388,7 @@ class MongoDb(RunMethods):
         self._check(session_id, user_id)
         check_id("to_run", to_run)
         wanted = _wanted(session_id, user_id, session_type)
-        copy_as = str(uuid4()) if keep_copy else None
+        copy_as = new_id() if keep_copy else None
         connection = await self._connection()
         with self._translated(f"rewinding session {session_id!r}"):
             rewound = await branches.rewind(connection, wanted, to_run=to_run, copy_as=copy_as)

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Final, Literal
-from uuid import uuid4
 
 from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from agno_mongo.errors import ConfigurationError
+from agno_mongo.ids import new_id
 from agno_mongo.messages import StoredModel, ToolExecution, UserInputField, text_of
 
 _MANY: Final = 20
@@ -28,7 +28,7 @@ class RunRequirement(StoredModel):
     raises ConfigurationError.
     """
 
-    id: str = Field(default_factory=lambda: str(uuid4()))
+    id: str = Field(default_factory=new_id)
     created_at: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
     tool_execution: ToolExecution | None = None
     confirmation: bool | None = None
@@ -60,7 +60,7 @@ class RunRequirement(StoredModel):
     def of(cls, tool: ToolExecution) -> RunRequirement:
         """The requirement of a call that waits, or did."""
         return cls(
-            id=tool.tool_call_id or str(uuid4()),
+            id=tool.tool_call_id or new_id(),
             created_at=datetime.fromtimestamp(tool.created_at, timezone.utc),
             tool_execution=tool,
             confirmation=tool.confirmed,

@@ -12,7 +12,6 @@ from contextlib import aclosing, contextmanager
 from functools import partial
 from time import time
 from typing import Any, ClassVar, Final, Protocol
-from uuid import uuid4
 
 from rich.console import Console
 from rich.json import JSON
@@ -25,6 +24,7 @@ from agno_mongo.db.documents import Session
 from agno_mongo.db.keys import owner_of
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import AgnoMongoError, ConfigurationError, SessionNotFound, StoreUnavailable
+from agno_mongo.ids import new_id
 from agno_mongo.messages import Message, text_of
 from agno_mongo.run.message_run import MessageRunOutput
 from agno_mongo.terminal.lines import LineSource, lines_for
@@ -343,7 +343,7 @@ class Chat:
 
     async def _new(self, _rest: str) -> None:
         self._leave_paused()
-        self._session_id, self._name = str(uuid4()), None
+        self._session_id, self._name = new_id(), None
         self._say("A new session. It is stored with your first message.", "dim")
 
     async def _rename(self, name: str) -> None:

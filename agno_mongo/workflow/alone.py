@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from copy import deepcopy
 from typing import Any, Final, TypedDict
-from uuid import uuid4
 
 from typing_extensions import Unpack
 
@@ -16,6 +15,7 @@ from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import Execution, Settings
+from agno_mongo.ids import new_id
 from agno_mongo.run.base import RunContext
 from agno_mongo.run.events import CustomEvent, IntermediateRunContentEvent, RunContentEvent
 from agno_mongo.run.steps import StepOutput
@@ -115,10 +115,10 @@ _SAID: Final = (RunContentEvent, IntermediateRunContentEvent, CustomEvent, StepO
 
 def _execution_alone(around: Around, state: Mapping[str, Any]) -> Execution:
     run = around.get("workflow_run_response") or WorkflowRunOutput()
-    session_id = around.get("session_id") or run.session_id or str(uuid4())
+    session_id = around.get("session_id") or run.session_id or new_id()
     user_id = around.get("user_id") or run.user_id
     own = WorkflowRunOutput(
-        run_id=run.run_id or str(uuid4()),
+        run_id=run.run_id or new_id(),
         workflow_id=run.workflow_id,
         workflow_name=run.workflow_name,
         session_id=session_id,

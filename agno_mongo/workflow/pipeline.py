@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from typing import Any, Final
-from uuid import uuid4
 
 from agno_mongo.agent.actor import Actor
 from agno_mongo.agent.first_messages import DEFAULT_HISTORY_RUNS, runs_looked_back_on
@@ -16,6 +15,7 @@ from agno_mongo.db import values
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.execution import Execution
 from agno_mongo.history import turns_of, workflow_context
+from agno_mongo.ids import new_id
 from agno_mongo.messages import text_of
 from agno_mongo.resuming import settled
 from agno_mongo.run.base import BaseRunOutput, RunStatus
@@ -52,10 +52,10 @@ class Within:
     def run_id(self) -> str:
         """The id of the workflow's run: the same when the outer one goes on after a crash, another for each try."""
         if self.journal is None:
-            return str(uuid4())
+            return new_id()
         before = None if self.again else self.journal.chosen(self.path, "run_id")
         if before is None:
-            before = str(uuid4())
+            before = new_id()
             self.journal.choose(self.path, run_id=before)
         return str(before)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Literal, cast, overload
-from uuid import uuid4
 
 from typing_extensions import Unpack
 
@@ -20,6 +19,7 @@ from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.errors import ConfigurationError, WorkflowChanged
 from agno_mongo.execution import Execution, Settings
+from agno_mongo.ids import new_id
 from agno_mongo.media import Media
 from agno_mongo.messages import ToolExecution
 from agno_mongo.resuming import Past
@@ -261,7 +261,7 @@ class Workflow(WorkflowSettings, Continuing):
             run_id = within.run_id()
         run = self._new_run(
             key,
-            run_id=str(uuid4()) if run_id is None else check_run_id(run_id),
+            run_id=new_id() if run_id is None else check_run_id(run_id),
             parent_run_id=None if within is None else within.outer.run.run_id,
             input=None
             if given is None and not media

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,10 @@ from agno_mongo.db.mongo import MongoDb
 from tests.llm_servers import aimock, aimock_url
 
 __all__ = ["aimock", "aimock_url"]
+
+# Whoever is started in the background of a shell ignores Ctrl-C, and so do the processes that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CLIENTS = ("mongomock", "pymongo", "motor")
 CONTRACT = {

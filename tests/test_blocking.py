@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,7 +123,8 @@ def test_a_script_ends_without_warnings_or_delay(tmp_path: Path, mongo_url: str,
         [sys.executable, "-X", "dev", "-W", "error", str(script)], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout == "ok\n"
-    assert done.stderr == ""
+    # asyncio in this mode also tells what took a tenth of a second: on a busy machine anything may.
+    assert [line for line in done.stderr.splitlines() if not re.fullmatch(r"Executing .* took [\d.]+ seconds", line)] == []
     assert done.returncode == 0
 
 

@@ -40,6 +40,12 @@ FATES = {
 async def test_a_client_killed_at_any_command_loses_nothing_and_blocks_nobody(
     nurseries: tuple[Nursery, ...], mongo_url: str, db_name: str, name: str
 ) -> None:
-    outcomes = await crash_everywhere(nurseries, mongo_url, db_name, name)
-    print(table(outcomes))
-    assert {outcome.fate for outcome in outcomes} >= FATES.get(name, set())
+    wanted, fates = FATES.get(name, set()), set[str]()
+    # On a busy machine a lease is renewed, or a queue looked at, once more: then the numbers of the commands are others from child to child.
+    for _ in range(3):
+        outcomes = await crash_everywhere(nurseries, mongo_url, db_name, name)
+        print(table(outcomes))
+        fates |= {outcome.fate for outcome in outcomes}
+        if fates >= wanted:
+            break
+    assert fates >= wanted

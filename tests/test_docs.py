@@ -72,6 +72,7 @@ def test_commands_run_as_they_stand(page: Path, tmp_path: Path, child_environmen
             assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.timeout(300)
 def test_the_first_command_of_the_readme_works_in_a_fresh_copy(tmp_path: Path, child_environment: dict[str, str]) -> None:
     first = next(code for _, code in blocks(ROOT / "README.md", "bash"))
     assert SETTING_UP in first
@@ -89,7 +90,7 @@ def test_the_first_command_of_the_readme_works_in_a_fresh_copy(tmp_path: Path, c
         env=child_environment | {"PIP_NO_COMPILE": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr

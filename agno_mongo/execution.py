@@ -57,6 +57,7 @@ from agno_mongo.run.agent import (
 )
 from agno_mongo.run.base import BaseRunOutput, RunContext, RunInput, RunStatus
 from agno_mongo.run.requirement import Answer
+from agno_mongo.run.workflow import WorkflowRunOutput
 from agno_mongo.stopping import Stopping
 from agno_mongo.streams import uninterrupted
 from agno_mongo.summaries import Summaries
@@ -387,12 +388,20 @@ class Execution:
             session_type=settings.key.session_type.value,
             session_state=values.decode(state),
             metadata=self._metadata(),
+            **self._workflow(),
         )
         self.run.metadata = self.context.metadata
         self.context.state.check = _storable
         for change in earlier:
             if "added" in change:
                 add_again(self.context, change)
+
+    def _workflow(self) -> dict[str, Any]:
+        """Which workflow the run is, or is within."""
+        whose: Any = self.run if isinstance(self.run, WorkflowRunOutput) else None
+        if whose is None and self._within is not None:
+            whose = self._within.context
+        return {} if whose is None else {"workflow_id": whose.workflow_id, "workflow_name": whose.workflow_name}
 
     def _metadata(self) -> dict[str, Any] | None:
         """The run's metadata, a dict of its own: the component's, over it what the session has, what the run had when it paused, and the call's."""

@@ -12,11 +12,13 @@ from agno_mongo.media import Image
 from agno_mongo.messages import Message, ToolExecution, UserInputField
 from agno_mongo.metrics import MessageMetrics, RunMetrics, SessionMetrics
 from agno_mongo.run import RunOutput, RunStatus
+from agno_mongo.run.agent import RunPausedEvent
 from agno_mongo.run.base import BaseRunOutputEvent, RunInput
-from agno_mongo.run.workflow import StepCompletedEvent, WorkflowCompletedEvent
+from agno_mongo.run.requirement import RunRequirement
+from agno_mongo.run.workflow import StepCompletedEvent, WorkflowCompletedEvent, WorkflowPausedEvent
 from agno_mongo.session import SessionSummary
 from agno_mongo.team import Task
-from agno_mongo.workflow import StepOutput
+from agno_mongo.workflow import StepInput, StepOutput, WorkflowExecutionInput
 from agno_mongo.workflow.types import StepMetrics, StepRequirement, WorkflowMetrics
 
 
@@ -38,6 +40,15 @@ class Topic(BaseModel):
         StepRequirement(id="0", step_id="0", step_name="ask", requires_confirmation=True),
         StepOutput(step_name="ask", content="x", steps=[StepOutput(step_name="inner")]),
         RunOutput(run_id="r", content="x", status=RunStatus.completed),
+        StepInput(
+            input={"a": 1},
+            previous_step_content="x",
+            previous_step_outputs={"ask": StepOutput(step_name="ask", content="x")},
+            images=[Image(url="https://example.com/a.png")],
+        ),
+        WorkflowExecutionInput(input="x", additional_data={"a": 1}),
+        RunPausedEvent(run_id="r", requirements=[RunRequirement(tool_execution=ToolExecution(tool_call_id="c", requires_confirmation=True))]),
+        WorkflowPausedEvent(run_id="r", step_requirements=[StepRequirement(id="0", step_id="0", requires_confirmation=True)]),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -24,7 +24,7 @@ from agno_mongo.errors import (
 from agno_mongo.media import Image
 from agno_mongo.run import RunContext, RunOutput, RunStatus, WorkflowRunOutput
 from agno_mongo.run.workflow import StepErrorEvent, WorkflowCompletedEvent
-from agno_mongo.testing import ScriptedModel
+from agno_mongo.testing import ScriptedModel, ToolCall
 from agno_mongo.workflow import Condition, Loop, Parallel, Router, Step, StepInput, StepOutput, Steps, Workflow
 from tests.test_commands import Recorder, recorded
 
@@ -238,6 +238,15 @@ class TestAStepsFunction:
         assert (run.content, run.step_results[1].content) == (3, Found(pages=3))
         assert [output.content for output in (await stored(workflow)).step_results] == [{"a": [1]}, {"pages": 3}, 3]
 
+    async def test_is_told_in_which_workflow_it_is_and_so_is_an_agents_tool(self) -> None:
+        def where(run_context: RunContext) -> str:
+            return f"{run_context.workflow_id} {run_context.workflow_name}"
+
+        agent = agent_saying(ToolCall("where"), "said", tools=[where])
+        run = await flow(lambda _, run_context: where(run_context), agent).arun("go")
+        inner = run.get_executor_run(run.step_results[1])
+        assert (run.step_results[0].content, inner.tools[0].result) == ("flow Flow", "flow Flow")  # type: ignore[union-attr]
+
     async def test_that_yields_is_streamed(self) -> None:
         def plain(step_input: StepInput) -> Iterator[str]:
             yield "a"
@@ -292,8 +301,6 @@ class TestTheStateOfASession:
 
         def count(step_input: StepInput, session_state: dict[str, Any]) -> None:
             session_state["n"] = session_state.get("n", 0) + 1
-
-        from agno_mongo.testing import ToolCall
 
         agent = agent_saying(*[ToolCall("remember"), "done"] * 2, tools=[remember])
         workflow = flow(count, agent, count, db=db, session_state={"topic": "cats"})

@@ -242,7 +242,8 @@ class RunContext:
     ``session_state`` is the run's own working copy: change it in place, the changed keys are saved when the run ends. A key that
     another run changes at the same time is a conflict, which the component's ``on_state_conflict`` decides; for counters and lists that
     many runs add to there are ``state.increment(key, by=1)`` and ``state.append(key, *values)``, which lose nothing and never
-    conflict with each other. See :class:`~agno_mongo.run.state.StateAdditions`.
+    conflict with each other. See :class:`~agno_mongo.run.state.StateAdditions`. ``workflow_id`` and ``workflow_name`` are those of the workflow that
+    the run is, or is within.
     """
 
     run_id: str
@@ -253,6 +254,8 @@ class RunContext:
     metadata: dict[str, Any] | None = None
     dependencies: dict[str, Any] | None = None
     messages: list[Message] = field(default_factory=list)
+    workflow_id: str | None = None
+    workflow_name: str | None = None
     state: StateAdditions = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

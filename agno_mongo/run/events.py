@@ -19,6 +19,7 @@ from typing_extensions import Self
 from agno_mongo.media import Audio, File, Image, Video
 from agno_mongo.messages import Metrics, ToolExecution
 from agno_mongo.run.base import RunInput
+from agno_mongo.run.requirement import RunRequirement
 
 
 class RunEvent(str, Enum):
@@ -171,11 +172,11 @@ class RunPausedEvent(BaseAgentRunEvent):
 
     event: str = RunEvent.run_paused.value
     tools: list[ToolExecution] | None = None
-    requirements: list[Any] | None = None
+    requirements: list[RunRequirement] | None = None
     is_paused = True
 
     @property
-    def active_requirements(self) -> list[Any]:
+    def active_requirements(self) -> list[RunRequirement]:
         """The requirements that nobody has answered yet."""
         return [requirement for requirement in self.requirements or () if not requirement.is_resolved()]
 
@@ -617,6 +618,7 @@ _REVIVED: Final[dict[str, Callable[[Any], Any]]] = {
     "audio": lambda sounds: [Audio.model_validate(sound) for sound in sounds],
     "files": lambda files: [File.model_validate(file) for file in files],
     "response_audio": Audio.model_validate,
+    "requirements": lambda waiting: [RunRequirement.model_validate(requirement) for requirement in waiting],
 }
 
 

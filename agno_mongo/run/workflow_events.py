@@ -13,6 +13,7 @@ from typing_extensions import Self
 from agno_mongo.messages import Metrics
 from agno_mongo.run.events import BaseRunOutputEvent
 from agno_mongo.run.events import CustomEvent as AgentCustomEvent
+from agno_mongo.run.step_requirement import ErrorRequirement, StepRequirement
 from agno_mongo.run.steps import StepOutput, WorkflowMetrics
 
 StepIndex: TypeAlias = "int | tuple[int, ...] | None"
@@ -155,8 +156,8 @@ class WorkflowPausedEvent(BaseWorkflowRunOutputEvent):
     event: str = WorkflowRunEvent.workflow_paused.value
     paused_step_index: StepIndex = None
     paused_step_name: str | None = None
-    step_requirements: list[Any] | None = None
-    error_requirements: list[Any] | None = None
+    step_requirements: list[StepRequirement] | None = None
+    error_requirements: list[ErrorRequirement] | None = None
     step_results: list[StepOutput] | None = None
     is_paused = True
 
@@ -436,6 +437,10 @@ def _revived(name: str, value: Any) -> Any:
         return StepOutput.model_validate(dict(value))
     if name == "metrics" and isinstance(value, Mapping):
         return WorkflowMetrics.from_dict(value)
+    if name == "step_requirements" and isinstance(value, list):
+        return [StepRequirement.model_validate(part) for part in value]
+    if name == "error_requirements" and isinstance(value, list):
+        return [ErrorRequirement.model_validate(part) for part in value]
     if name in {"step_results", "iteration_results"} and isinstance(value, list):
         return [StepOutput.model_validate(part) for part in value]
     return value

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, Final
 
 from pydantic import BaseModel
+from typing_extensions import Self
 
 from agno_mongo import checks, renamed
 from agno_mongo.db.documents import Session
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.history import turns_of, workflow_context
+from agno_mongo.media import Audio, File, Image, Media, Video
 from agno_mongo.messages import Message, text_of
+from agno_mongo.run.events import plain
 from agno_mongo.run.step_requirement import StepRequirement, UserInputField
 from agno_mongo.run.steps import StepMetrics, StepOutput, StepType, WorkflowMetrics, deepest_content, found_in, was_left_out
 
@@ -138,6 +141,16 @@ class _Given:
             return self.input.model_dump_json(indent=2, exclude_none=True)
         return text_of(self.input)
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {part.name: plain(getattr(self, part.name)) for part in fields(self) if part.name != "workflow_session"}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """What ``to_dict`` gave; objects of a schema stay data."""
+        known = {part.name for part in fields(cls)}
+        return cls(**{name: _REVIVED.get(name, _as_it_is)(value) for name, value in data.items() if name in known})
+
 
 @dataclass
 class WorkflowExecutionInput(_Given):
@@ -204,6 +217,22 @@ class StepInput(_Given):
         )
 
 
+def _listed(kind: type[Media]) -> Callable[[Any], Any]:
+    return lambda given: None if given is None else [one if isinstance(one, kind) else kind.from_dict(one) for one in given]
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 _MEDIA: Final = ("images", "videos", "audio", "files")
+
+_REVIVED: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "images": _listed(Image),
+    "videos": _listed(Video),
+    "audio": _listed(Audio),
+    "files": _listed(File),
+    "previous_step_outputs": lambda outputs: outputs and {name: StepOutput.model_validate(one) for name, one in outputs.items()},
+}
 
 Selector = Callable[..., Any]

@@ -58,6 +58,11 @@ from typing import Any
 class AgnoMongoError(Exception):
     """Base of every exception of this package."""
 
+    @property
+    def message(self) -> str:
+        """What went wrong, as text."""
+        return str(self)
+
 
 class ConfigurationError(AgnoMongoError, ValueError):
     """A setting or an argument that cannot work. Raised before anything is sent."""
@@ -273,7 +278,8 @@ class ModelError(AgnoMongoError):
     """The model's provider failed.
 
     ``status_code`` is the HTTP status, or None where there was none. ``temporary``: the same request may succeed later; by default that is so for
-    the statuses 408, 409, 425, 429 and from 500. ``retry_after`` is how many seconds the provider asks to wait, or None.
+    the statuses 408, 409, 425, 429 and from 500. ``retry_after`` is how many seconds the provider asks to wait, or None. ``model`` is the model's id;
+    ``model_id`` and ``model_name`` say the same for code that was written for Agno.
     """
 
     _temporary = False
@@ -281,14 +287,18 @@ class ModelError(AgnoMongoError):
     def __init__(
         self,
         message: str,
+        status_code: int | None = None,
+        model_name: str | None = None,
+        model_id: str | None = None,
         *,
         model: str | None = None,
-        status_code: int | None = None,
         temporary: bool | None = None,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.model = model
+        self.model = model or model_id or model_name
+        self.model_name = model_name or self.model
+        self.model_id = model_id or self.model
         self.status_code = status_code
         self.temporary = self._temporary or _may_pass(status_code) if temporary is None else temporary
         self.retry_after = retry_after
@@ -307,16 +317,8 @@ class ModelTimeout(ModelError):
 class ModelRateLimited(ModelError):
     """The provider answered 429, after the client's own retries. Not ``temporary`` if a quota is spent."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        model: str | None = None,
-        status_code: int | None = 429,
-        temporary: bool | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message, model=model, status_code=status_code, temporary=temporary, retry_after=retry_after)
+    def __init__(self, message: str, status_code: int | None = 429, *models: str | None, **more: Any) -> None:
+        super().__init__(message, status_code, *models, **more)
 
 
 class ModelAuthenticationError(ModelError):
@@ -369,7 +371,6 @@ class CheckError(AgnoMongoError):
         self, message: str, check_trigger: CheckTrigger | str | None = None, additional_data: dict[str, Any] | None = None
     ) -> None:
         super().__init__(message)
-        self.message = message
         self.check_trigger = self._default_trigger if check_trigger is None else check_trigger
         self.error_id = str(getattr(self.check_trigger, "value", self.check_trigger))
         self.additional_data = additional_data

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from agno_mongo.agent import Agent
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.exceptions import ModelProviderError
+from agno_mongo.exceptions import InputCheckError, ModelProviderError, ModelRateLimitError, RunCancelledException
 from agno_mongo.models.base import Model
 from agno_mongo.models.message import Message, MessageMetrics
 from agno_mongo.models.response import ModelResponse, ModelResponseEvent
@@ -159,3 +159,12 @@ async def test_tells_only_what_the_assistant_says() -> None:
     assert run.messages is not None
     answer = run.messages[-1]
     assert (answer.content, answer.reasoning_content, answer.provider_data) == ("said", "thought", {"id": "1"})
+
+
+def test_errors_take_and_tell_what_agnos_do() -> None:
+    error = ModelProviderError("down", 503, "Name", "id")
+    assert (error.message, error.status_code, error.model_name, error.model_id, error.model) == ("down", 503, "Name", "id", "id")
+    assert error.temporary
+    limited = ModelRateLimitError(message="slow", model_name="Name")
+    assert (limited.status_code, limited.model, limited.temporary) == (429, "Name", True)
+    assert InputCheckError("no").message == RunCancelledException("no").message == "no"

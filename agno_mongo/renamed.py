@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import logging
 import os
 import sys
 import warnings
@@ -206,6 +207,7 @@ def older_names_of(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 def older_names_accepted(function: Callable[P, T], *, owner: str | None = None, table: str | None = None) -> Callable[P, T]:
     """Take older settings too, each with a DeprecationWarning that names today's.
 
+    A setting that is not there and asks for nothing (None, False) is left out; ``debug_mode=True`` of a component lets the package's DEBUG through.
     A setting that never was is a TypeError with the nearest name that is; a function with ``**options`` sees to those itself. ``owner`` is
     what errors call the function.
     """
@@ -219,11 +221,23 @@ def older_names_accepted(function: Callable[P, T], *, owner: str | None = None, 
     def renaming(*args: P.args, **kwargs: P.kwargs) -> T:
         if not older.keys().isdisjoint(kwargs):
             _rename(named, {name: today for name, today in older.items() if has_options or today in known}, known, kwargs)
+        if not known.issuperset(kwargs):
+            _leave_out(named, MISSING.get(table or _table_of(named), {}), known, kwargs)
         if not has_options and not known.issuperset(kwargs):
             refuse_unknown(named, kwargs, known, table=table)
         return function(*args, **kwargs)
 
     return renaming
+
+
+def _leave_out(owner: str, missing: Mapping[str, str], known: set[str], given: dict[str, Any]) -> None:
+    """Drop the settings of Agno's that ask for nothing: what is not there is given as None or False, ``telemetry=False`` say."""
+    for name in [name for name in given if name in missing and name not in known]:
+        if given[name] is None or given[name] is False:
+            del given[name]
+        elif name == "debug_mode" and not owner.endswith("()"):
+            logging.getLogger("agno_mongo").setLevel(logging.DEBUG)
+            del given[name]
 
 
 def _rename(owner: str, older: Mapping[str, str], known: set[str], given: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import inspect
 import io
+import logging
 import warnings
 from dataclasses import fields
 from functools import partial
@@ -25,9 +26,10 @@ from agno_mongo.errors import ConfigurationError
 from agno_mongo.models.ollama import Ollama
 from agno_mongo.models.openai import OpenAIChat, OpenAIResponses
 from agno_mongo.renamed import MISSING, OLDER
+from agno_mongo.team import Team
 from agno_mongo.team.settings import TeamSettings
 from agno_mongo.testing import ScriptedModel
-from agno_mongo.workflow import HumanReview
+from agno_mongo.workflow import HumanReview, Workflow
 from agno_mongo.workflow.settings import WorkflowSettings
 
 SETTINGS = {field.name for field in fields(AgentSettings)}
@@ -346,6 +348,29 @@ def test_a_setting_that_is_none_is_refused_with_what_to_do_instead(setting: str,
     assert words in str(caught.value)
 
 
+async def test_a_setting_that_is_none_and_asks_for_nothing_is_taken() -> None:
+    nothing: dict[str, Any] = {"telemetry": False, "debug_mode": False}
+    agent = Agent(model=ScriptedModel("a", "b"), knowledge=None, reasoning=False, **nothing)  # type: ignore[call-arg]
+    assert (await agent.arun("go", debug_mode=None)).content == "a"  # type: ignore[call-overload]
+    team = Team([agent], model=ScriptedModel("b"), **nothing)
+    workflow = Workflow(steps=[team], **nothing)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (await workflow.arun("go")).content == "b"
+    with pytest.raises(TypeError, match="no setting 'telemetery'"):
+        Agent(telemetery=False)  # type: ignore[call-arg]
+
+
+def test_debug_mode_lets_what_is_logged_for_debugging_through() -> None:
+    logger = logging.getLogger("agno_mongo")
+    before = logger.level
+    try:
+        Agent(model=ScriptedModel(), debug_mode=True)  # type: ignore[call-arg]
+        assert logger.level == logging.DEBUG
+    finally:
+        logger.setLevel(before)
+
+
 @pytest.mark.parametrize(
     ("made", "words"),
     [
@@ -367,7 +392,7 @@ def test_a_models_setting_that_is_none_is_refused_with_what_to_do_instead(made: 
         ({"markdown": True}, r"run\(\) has no setting 'markdown'; it is a setting of Agent\(…\)"),
         ({"retries": 3}, r"it is a setting of Agent\(…\)"),
         ({"tools": []}, r"it is a setting of Agent\(…\)"),
-        ({"run_context": None}, "a run makes its own"),
+        ({"run_context": {}}, "a run makes its own"),
     ],
 )
 async def test_a_setting_that_is_given_to_a_run_is_refused_with_whose_it_is(option: Any, words: str) -> None:

@@ -247,6 +247,18 @@ class TestAStepsFunction:
         inner = run.get_executor_run(run.step_results[1])
         assert (run.step_results[0].content, inner.tools[0].result) == ("flow Flow", "flow Flow")  # type: ignore[union-attr]
 
+    async def test_is_told_nothing_of_what_was_left_out_whatever_that_says_of_itself(self) -> None:
+        seen: list[Any] = []
+
+        def look(step_input: StepInput) -> None:
+            seen.append((step_input.previous_step_content, step_input.get_step_content("c"), step_input.get_all_previous_content()))
+
+        left_out = Condition(name="c", evaluator=False, steps=[upper, upper])
+        run = await flow(upper, left_out, look, Parallel(left_out, upper), look).arun("go")
+        assert run.step_results[1].content == "c not met: 2 steps left out"
+        assert seen[0] == ("GO", None, "=== upper ===\nGO")
+        assert seen[1][0].startswith("=== upper ===")
+
     async def test_that_yields_is_streamed(self) -> None:
         def plain(step_input: StepInput) -> Iterator[str]:
             yield "a"

@@ -107,7 +107,11 @@ def plain_content(value: Any) -> Any:
 
 
 def deepest_content(output: StepOutput) -> Any:
-    """What a step has come to: its content, or that of the last step within it; of steps at once the contents of all, as one text."""
+    """What a step has come to: its content, or that of the last step within it; of steps at once the contents of all, as one text. None if it was left
+    out, whatever it says of that.
+    """
+    if was_left_out(output):
+        return None
     if not output.steps or output.edited:
         return output.content
     if output.step_type != StepType.PARALLEL.value:

@@ -88,6 +88,7 @@ class Condition(Group):
             return
         if branch is None:
             output.status = SKIPPED
+            output.content = f"{output.step_name} not met: {summarized(len(self.steps))} left out"
         else:
             output.content = f"{summarized(len(executed))} of {output.step_name} completed ({branch})"
         yield event(

@@ -46,7 +46,7 @@ def add_again(context: RunContext, change: Mapping[str, Any]) -> None:
 
 def lay_on(context: RunContext, changes: Sequence[Change]) -> None:
     """The changes that a run within this one made, in this run's working copy: later ones count, what is added is added, dicts that two runs made under
-    the same key become one.
+    the same key become one, and a list to whose end two runs put something has both.
     """
     for change in changes:
         if change.added is not MISSING:
@@ -58,7 +58,13 @@ def lay_on(context: RunContext, changes: Sequence[Change]) -> None:
         if change.before is MISSING and isinstance(after, dict) and isinstance(beside, dict):
             # Both have made it.
             after = merge(beside, after)
+        elif isinstance(change.before, list) and _begins_with(after, before := values.decode(change.before)):
+            after = [*beside, *after[len(before) :]] if _begins_with(beside, before) else after
         put(context.session_state, path, after)
+
+
+def _begins_with(value: Any, start: list[Any]) -> bool:
+    return isinstance(value, list) and value[: len(start)] == start
 
 
 def encoded_additions(additions: Sequence[Addition]) -> list[tuple[tuple[str, ...], Any]]:

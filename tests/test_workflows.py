@@ -320,6 +320,20 @@ class TestTheStateOfASession:
         await workflow.arun("go")
         assert await workflow.aget_session_state() == {"topic": "cats", "n": 4, "by_agent": 3}
 
+    async def test_keeps_what_parallel_branches_append_to_one_list(self, db: MongoDb) -> None:
+        def appending(name: str) -> Step:
+            return Step(name=name, executor=lambda _, session_state: session_state["log"].append(name))
+
+        def replaces(step_input: StepInput, session_state: dict[str, Any]) -> None:
+            session_state["log"] = session_state["log"][:1]
+
+        workflow = flow(Parallel(*map(appending, "abc")), db=db, session_state={"log": ["old"]})
+        await workflow.arun("go")
+        log = (await workflow.aget_session_state())["log"]
+        assert (log[0], sorted(log[1:])) == ("old", ["a", "b", "c"])
+        await flow(Parallel(replaces, name="p"), db=db).arun("go")
+        assert (await workflow.aget_session_state())["log"] == ["old"]
+
     async def test_gets_what_all_parallel_branches_changed(self, db: MongoDb) -> None:
         async def one(step_input: StepInput, run_context: RunContext) -> None:
             run_context.state.increment("count")

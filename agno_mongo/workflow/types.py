@@ -186,9 +186,7 @@ class StepInput(_Given):
 
     def get_all_previous_content(self) -> str:
         """What all earlier steps have come to, each under its name."""
-        told = (
-            (name, output.content) for name, output in (self.previous_step_outputs or {}).items() if not was_left_out(output)
-        )
+        told = ((name, output.content) for name, output in (self.previous_step_outputs or {}).items() if not was_left_out(output))
         return "\n\n".join(
             f"=== {name} ===\n{text_of(content)}" for name, content in told if content is not None and content != ""
         )

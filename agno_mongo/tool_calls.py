@@ -138,7 +138,7 @@ class ToolRound:
         # A call to something else than a function has none of it; the model will be told.
         called = call.get("function") or {}
         name, arguments = str(called.get("name") or call.get("type") or ""), called.get("arguments")
-        execution = made or ToolExecution(tool_call_id=call.get("id"), tool_name=name, tool_args=_as_sent(arguments))
+        execution = made or ToolExecution(tool_call_id=call.get("id"), tool_name=name, tool_args=as_sent(arguments))
         function = self.functions.get(name)
         made_call = _Call(name=name, arguments=arguments, execution=execution, function=function, refused=refused)
         if made_call.shows and execution.result and not execution.tool_call_error and execution.shown is None:
@@ -357,7 +357,7 @@ _IDS: Final = ("run_id", "session_id", "agent_id", "agent_name", "team_id", "tea
 """What every event says of whose it is, in an agent's run or a team's."""
 
 
-def _as_sent(arguments: str | None) -> dict[str, Any] | None:
+def as_sent(arguments: str | None) -> dict[str, Any] | None:
     """The arguments as the model wrote them; None if they are no JSON object. The call itself will say what is wrong.
 
     They are what the run keeps: the function is given objects of its own, which it may change, and which BSON need not have.

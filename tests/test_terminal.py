@@ -396,6 +396,18 @@ async def test_sessions_are_listed_named_and_changed_by_their_number() -> None:
     assert "There is no session 9" in text
 
 
+async def test_history_tells_calls_where_the_assistant_said_nothing_else() -> None:
+    long = ToolCall("add", {"a": 1, "note": "x" * 500})
+    agent = Agent(model=ScriptedModel((CALLS[0], long), "It is one.", ""), db=InMemoryDb(), tools=[add])
+    text = await chat(agent, "go", "again", "/history", "/history 1")
+    told = text[text.index("user: go") :]
+    assert "assistant: add(a=1)" in told
+    assert re.search(r"add\(a=1, note='x+…", told)
+    assert "x" * 101 not in told
+    assert "assistant: It is one." in told
+    assert not re.search(r"^assistant: *$", told, re.MULTILINE)
+
+
 async def test_whoever_names_no_user_is_shown_nobodys_sessions_alone() -> None:
     agent = Agent(model=ScriptedModel("one", "two"), db=InMemoryDb())
     await agent.arun("of mary", session_id="hers", user_id="mary")

@@ -254,3 +254,13 @@ class TestAPictureOfAWorkflow:
         with pytest.raises(ValueError, match="nothing"):
             await flow(Step(executor=fails, max_retries=0)).aprint_response("x", console=console)
         assert "✗ fails" in out.getvalue()
+
+
+async def test_a_chat_asks_no_more_of_a_step_that_was_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("cats\ntoo dear\ndogs\nyes\n2\nbye\n"))
+    fields = [{"name": "copies", "field_type": "int"}]
+    review = HumanReview(requires_confirmation=True, requires_user_input=True, user_input_schema=fields)
+    workflow = flow(upper, Step(name="print", executor=upper, human_review=review), db=InMemoryDb(), session_id="s")
+    await workflow.acli_app(console=Console(file=io.StringIO(), width=80))
+    runs = await workflow.aget_runs()
+    assert [run.step_results[1].status for run in runs] == ["SKIPPED", "COMPLETED"]

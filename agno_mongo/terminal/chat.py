@@ -29,15 +29,19 @@ from agno_mongo.messages import Message, text_of
 from agno_mongo.run.message_run import MessageRunOutput
 from agno_mongo.terminal.lines import LineSource, lines_for
 from agno_mongo.terminal.look import EXIT_ON, Look, run_options
-from agno_mongo.terminal.parts import new_console, printable, table
+from agno_mongo.terminal.parts import call_text, new_console, printable, table
 from agno_mongo.terminal.questions import NotNowError, Question, questions_of
 from agno_mongo.terminal.screen import events_of, print_run
+from agno_mongo.tool_calls import as_sent
 
 LISTED: Final = 20
 """Sessions in the list of ``/sessions``: the last used."""
 
 SHOWN: Final = 5
 """Runs that ``/history`` shows unless it is told how many."""
+
+CALL_SHOWN: Final = 80
+"""Characters of a tool's call that ``/history`` shows."""
 
 HELP: Final[Mapping[str, str]] = {
     "sessions": "list your sessions; /sessions 2 goes on with the second",
@@ -238,7 +242,7 @@ class Chat:
             self._say(str(error), "red")
             self._ask()
             return
-        self._questions.pop(0)
+        self._questions = [question for question in self._questions[1:] if question.is_open()]
         if self._questions or self._paused is None:
             self._ask()
             return
@@ -365,7 +369,8 @@ class Chat:
     async def _show_history(self, last_n_runs: int, *, lines: int | None = None) -> None:
         said = await self._talker.aget_chat_history(self._session_id, last_n_runs, user_id=self._user_id)
         for message in said:
-            text = printable(message.get_content_string()).splitlines()
+            if not (text := _told(message)):
+                continue
             shown = text if lines is None or len(text) <= lines else [*text[:lines], "…"]
             color = "cyan" if message.role == "user" else "blue"
             self._console.print(Text.assemble((f"{message.role}: ", color), "\n".join(shown)))
@@ -398,6 +403,14 @@ def _ctrl_c_cancels(task: asyncio.Future[Any]) -> Iterator[list[bool]]:
         yield stopped
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _told(message: Message) -> list[str]:
+    """The lines of a message: what it says, and the calls that it makes."""
+    functions = [call.get("function") or {} for call in message.tool_calls or ()]
+    calls = [call_text(function.get("name"), as_sent(function.get("arguments"))) for function in functions]
+    shown = [call if len(call) <= CALL_SHOWN else f"{call[: CALL_SHOWN - 1]}…" for call in calls]
+    return [*printable(message.get_content_string()).splitlines(), *shown]
 
 
 def _runs(number: int) -> str:

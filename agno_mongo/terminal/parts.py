@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
@@ -116,13 +117,18 @@ class Tools:
         error = ended and tool.tool_call_error
         mark = failed if error else done if ended else left if given_up else running
         color = "red" if error else "green" if ended else "yellow"
-        arguments = ", ".join(f"{name}={value!r}" for name, value in (tool.tool_args or {}).items())
-        call = printable(f"{tool.tool_name}({arguments})").replace("\n", " ")
+        call = call_text(tool.tool_name, tool.tool_args)
         # The time in front, where a long line cannot push it out.
         line = Text.assemble((f"{took:.1f}s ", "dim"), (f"{mark} ", color), call, no_wrap=True, overflow="ellipsis")
         if error and tool.result:
             line.append("  " + printable(tool.result).replace("\n", " "), style="red")
         return line
+
+
+def call_text(name: str | None, arguments: Mapping[str, Any] | None) -> str:
+    """A call of a tool in one line, as Python has it."""
+    given = ", ".join(f"{argument}={value!r}" for argument, value in (arguments or {}).items())
+    return printable(f"{name}({given})").replace("\n", " ")
 
 
 def _name(tool: ToolExecution) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from agno_mongo.run.requirement import RunRequirement
 from agno_mongo.run.step_requirement import ErrorRequirement, StepRequirement, UserInputField
 from agno_mongo.run.steps import deepest_content
 from agno_mongo.run.workflow import WorkflowRunOutput
-from agno_mongo.terminal.parts import printable
+from agno_mongo.terminal.parts import call_text, printable
 
 
 class NotNowError(Exception):
@@ -28,12 +28,13 @@ class NotNowError(Exception):
 class Question:
     """A question, and what becomes of its answer. Answering raises ConfigurationError if it does not fit, NotNowError if the run is to wait on.
 
-    ``waits`` says the same where nobody is asked.
+    ``waits`` says the same where nobody is asked. What was answered before may have settled it: then it is not ``open`` any more.
     """
 
     text: str
     waits: str
     answer: Callable[[str], None]
+    is_open: Callable[[], bool] = lambda: True
 
 
 def questions_of(run: Any) -> list[Question]:
@@ -62,10 +63,16 @@ def _at_a_step(requirement: StepRequirement | ErrorRequirement) -> Iterator[Ques
     if requirement.needs_route_selection:
         choices = ", ".join(requirement.available_choices or ())
         asked = f"{step}: {printable(requirement.user_input_message or 'where to?')} {printable(choices)}"
-        yield Question(text=asked, waits=asked, answer=partial(_choose, requirement))
+        yield Question(text=asked, waits=asked, answer=partial(_choose, requirement), is_open=partial(_goes_on, requirement))
     if requirement.needs_user_input:
         asked = f"{step}: {printable(requirement.user_input_message or 'fill in')}"
-        yield from _fields(requirement, asked, lambda values: requirement.set_user_input(**values))
+        for question in _fields(requirement, asked, lambda values: requirement.set_user_input(**values)):
+            yield replace(question, is_open=partial(_goes_on, requirement))
+
+
+def _goes_on(requirement: StepRequirement) -> bool:
+    """False for a step that was rejected: it needs no more."""
+    return requirement.confirmed is not False
 
 
 def _look_at(requirement: StepRequirement, step: str) -> Iterator[Question]:
@@ -99,10 +106,9 @@ def _questions(requirement: RunRequirement, step: str | None = None) -> Iterator
     tool = requirement.tool_execution
     if tool is None:
         return
-    arguments = ", ".join(f"{name}={value!r}" for name, value in (tool.tool_args or {}).items())
     who = str(requirement.member_agent_name or requirement.member_agent_id) if requirement.member_run_id else None
     whose = "".join(f"{name}: " for name in dict.fromkeys((step, who)) if name is not None)
-    call = printable(f"{whose}{tool.tool_name}({arguments})").replace("\n", " ")
+    call = printable(whose).replace("\n", " ") + call_text(tool.tool_name, tool.tool_args)
     if requirement.needs_confirmation:
         yield Question(
             text=f"{call}: yes, no, or why not?",

@@ -122,6 +122,7 @@ _INSTEAD_OF_MODELS: Final[Mapping[str, str]] = {
     "Agent() has it": "tools tool_choice tool_call_limit response_format output_schema markdown",
 }
 
+_SENDING = "iterate over arun(stream=True, stream_events=True), and send what you get"
 _OTHER_TABLES = "sessions, archive and media are all that is stored; session_table= names them"
 
 _WAITS = "a run waits until it is answered; cancel_run() ends it"
@@ -148,8 +149,22 @@ MISSING: Final[Mapping[str, Mapping[str, str]]] = {
         "debug_mode": "the package logs to logging.getLogger('agno_mongo'); set its level",
         "knowledge_filters": "knowledge bases are not there; give the model a tool that searches yours",
         "run_context": "a run makes its own, of session_state=, dependencies= and metadata=",
-        "background": "asyncio.create_task(agent.arun(…)) goes on beside the caller",
+        "background_tasks": "background=True gives the run back as it begins",
+        "websocket": _SENDING,
+        "enable_websocket": _SENDING,
     },
+    "continue_run()": {
+        **dict.fromkeys(("input", "additional_instructions"), "that is a message of its own: run(…) it in the same session"),
+        **dict.fromkeys(
+            ("continue_from", "regenerate", "replace_original"), "db.rewind_session() takes runs back; then run(…) again"
+        ),
+        "fork": "db.fork_session(session_id, at_run) is a session of its own, in which you run(…) again",
+    },
+    "delete_session()": {"delete_media": "what a session has in GridFS is deleted with it"},
+    "get_session_messages()": dict.fromkeys(
+        ("member_ids", "skip_member_messages"),
+        "members' runs are left out; (await team.aget_session()).get_messages(agent_id=…) has one member's",
+    ),
     "model": {name: reason for reason, names in _INSTEAD_OF_MODELS.items() for name in names.split()},
     "MongoDb": {
         f"{kind}_collection": _OTHER_TABLES
@@ -171,13 +186,15 @@ def refuse_unknown(
     """
     for name in given:
         if name not in known:
-            reason = _reason(table or _table_of(owner), name, known, component)
+            reason = _reason(table or _missing_of(owner), name, known, component)
             raise TypeError(f"{owner} has no setting {name!r}" + (f"; {reason}" if reason else ""))
 
 
 def _reason(table: str, name: str, known: Iterable[str], component: type | None = None) -> str | None:
     """What to do instead of a name that is none."""
-    if (told := MISSING.get(table, {}).get(name)) is not None:
+    tables = (table, "run()") if table.endswith("()") else (table,)
+    told = next((MISSING[each][name] for each in tables if name in MISSING.get(each, {})), None)
+    if told is not None:
         return told
     if name in getattr(component, "__dataclass_fields__", ()):
         return f"it is a setting of {getattr(component, '__name__', '')}(…)"
@@ -295,6 +312,11 @@ def older_value(owner: str, setting: str, older: str, today: str) -> None:
 
 def _table_of(owner: str) -> str:
     return "run()" if owner.endswith("()") else "MongoDb" if owner.endswith("Db") else owner
+
+
+def _missing_of(owner: str) -> str:
+    """The table that has what ``owner`` does not: a method has one of its own where it has more to say than others, its twin the same."""
+    return _table_of(owner) if not owner.endswith("()") else owner.removeprefix("a")
 
 
 def _warn(older: str, today: str) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from agno_mongo.agent import Agent
 from agno_mongo.agent.actor import RunOptions
+from agno_mongo.agent.continuing import ContinueOptions
 from agno_mongo.agent.settings import AgentSettings
 from agno_mongo.db.embedded import EmbeddedMongoDb
 from agno_mongo.db.in_memory import InMemoryDb
@@ -39,6 +40,9 @@ TODAY = {
     "Workflow": {field.name for field in fields(WorkflowSettings)},
     "HumanReview": {field.name for field in fields(HumanReview)},
     "run()": {*RunOptions.__annotations__, "input", "stream_events", "yield_run_output"},
+    "continue_run()": {*ContinueOptions.__annotations__, *inspect.signature(Agent.continue_run).parameters},
+    "delete_session()": set(inspect.signature(Agent.delete_session).parameters),
+    "get_session_messages()": set(inspect.signature(Agent.get_session_messages).parameters),
     "MongoDb": set(inspect.signature(MongoDb.__init__).parameters),
     "methods": set(dir(Agent)),
     "model": set(inspect.signature(OpenAIChat).parameters),
@@ -398,6 +402,63 @@ def test_a_models_setting_that_is_none_is_refused_with_what_to_do_instead(made: 
 async def test_a_setting_that_is_given_to_a_run_is_refused_with_whose_it_is(option: Any, words: str) -> None:
     with pytest.raises(TypeError, match=words):
         await Agent(model=ScriptedModel()).arun("go", **option)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda agent: agent.continue_run(run_id="r", fork=True), r"continue_run\(\) has no setting 'fork'; db.fork_session"),
+        (lambda agent: agent.continue_run(run_id="r", input="Go on."), "a message of its own"),
+        (lambda agent: agent.continue_run(run_id="r", regenerate=True), "db.rewind_session"),
+        (lambda agent: agent.continue_run(run_id="r", debug_mode=True), "set its level"),
+        (lambda agent: agent.delete_session("s", delete_media=True), r"adelete_session\(\) .* deleted with it"),
+        (lambda agent: agent.get_session_messages("s", member_ids=["a"]), "has one member's"),
+        (lambda agent: agent.run("go", websocket=object()), "send what you get"),
+    ],
+)
+def test_what_agnos_methods_take_and_these_do_not_is_refused_with_what_to_do_instead(call: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        call(Agent(model=ScriptedModel(), db=InMemoryDb()))
+
+
+POSITIONAL = {
+    "run": ["input"],
+    "continue_run": ["run_response"],
+    "print_response": ["input"],
+    "cli_app": ["input", "session_id", "user_id", "user"],
+    "get_session": ["session_id", "user_id"],
+    "get_session_messages": ["session_id", "last_n_runs", "limit"],
+    "get_chat_history": ["session_id", "last_n_runs"],
+    "get_session_state": ["session_id"],
+    "update_session_state": ["session_state_updates", "session_id"],
+    "get_session_name": ["session_id"],
+    "set_session_name": ["session_id", "autogenerate", "session_name"],
+    "get_session_metrics": ["session_id"],
+    "get_run_output": ["run_id", "session_id", "user_id"],
+    "get_last_run_output": ["session_id"],
+    "delete_session": ["session_id", "user_id", "delete_media"],
+    "cancel_run": ["run_id"],
+}
+"""What methods of agents, teams and workflows take by position in Agno 3.1.10."""
+
+
+@pytest.mark.parametrize("component", [Agent, Team, Workflow])
+@pytest.mark.parametrize("method", POSITIONAL)
+def test_what_is_given_by_position_is_what_it_is_in_agno(component: type, method: str) -> None:
+    for name in (method, f"a{method}"):
+        parameters = inspect.signature(getattr(component, name)).parameters.values()
+        ours = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD and one.name != "self"]
+        common = min(len(ours), len(POSITIONAL[method]))
+        assert ours[:common] == POSITIONAL[method][:common]
+
+
+def test_a_name_in_the_place_of_autogenerate_is_refused() -> None:
+    agent = Agent(model=ScriptedModel("ok"), db=InMemoryDb(), session_id="s")
+    agent.run("go")
+    agent.set_session_name("s", False, "My trip")
+    assert agent.get_session_name() == "My trip"
+    with pytest.raises(ConfigurationError, match="autogenerate"):
+        agent.set_session_name("s", "Another")
 
 
 def print_nothing() -> None:

@@ -21,6 +21,7 @@ from agno_mongo.agent.output_schema import StructuredAnswer, output_schema
 from agno_mongo.agent.prompt import stored_input, user_messages
 from agno_mongo.agent.settings import AgentSettings
 from agno_mongo.blocking import blocking, portal
+from agno_mongo.component.background_runs import carried_out, streamed
 from agno_mongo.component.cancelling import Cancelling
 from agno_mongo.component.continuing import Continuation
 from agno_mongo.component.sessions import RunT, SessionT
@@ -80,6 +81,7 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         stream: Literal[False] | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[RunOptions],
     ) -> Coroutine[Any, Any, RunT]: ...
 
@@ -102,6 +104,7 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         stream: bool | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[RunOptions],
     ) -> Coroutine[Any, Any, RunT] | AsyncIterator[EventT | RunT]:
         """Run on ``input`` (text, Message, a list of messages, or data) and store the run in its session.
@@ -113,10 +116,10 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         Raises StoreError and SessionError if the run could not be stored, UnstorableValueError if a part of it could not; a model's
         error gives a run with status ERROR, and is raised only with ``raise_model_errors``.
         """
-        if stream if stream is not None else self.stream:
+        if streamed(stream, self.stream, background=background):
             every_step = bool(self.stream_events if stream_events is None else stream_events)
             return self._stream(input, options, every_step=every_step, with_output=yield_run_output)
-        return self._run(input, options)
+        return self._run(input, options, background=background)
 
     @overload
     def run(
@@ -126,6 +129,7 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         stream: Literal[False] | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[RunOptions],
     ) -> RunT: ...
 
@@ -148,20 +152,20 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         stream: bool | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[RunOptions],
     ) -> RunT | Iterator[EventT | RunT]:
         """``arun``, waited for; with ``stream=True`` a plain iterator. Works in scripts, notebooks and running loops."""
-        if stream if stream is not None else self.stream:
+        if streamed(stream, self.stream, background=background):
             events = self.arun(input, stream=True, stream_events=stream_events, yield_run_output=yield_run_output, **options)
             return portal.iterate(events)
-        return portal.call(self._run(input, options))
+        return portal.call(self._run(input, options, background=background))
 
-    async def _run(self, given: Any, options: RunOptions, *, continued: Continuation[RunT] | None = None) -> RunT:
+    async def _run(
+        self, given: Any, options: RunOptions, *, continued: Continuation[RunT] | None = None, background: bool = False
+    ) -> RunT:
         execution, happening = await self._begun(given, options, continued, stream=False)
-        async with aclosing(happening) as events:
-            async for _ in events:
-                pass
-        return cast("RunT", execution.run)
+        return cast("RunT", await carried_out(execution, happening, background=background))
 
     async def _stream(
         self,

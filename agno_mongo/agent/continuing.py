@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 from agno_mongo.agent.first_messages import ContextOptions
 from agno_mongo.agent.output_schema import Schema
 from agno_mongo.blocking import portal
+from agno_mongo.component.background_runs import streamed
 from agno_mongo.component.continuing import Continuation, GoingOn, run_meant
 from agno_mongo.component.sessions import RunT, SessionT
 from agno_mongo.messages import ToolExecution
@@ -39,7 +40,9 @@ class ContinueOptions(ContextOptions, total=False):
 class Continuing(GoingOn[SessionT, RunT], Generic[SessionT, RunT, EventT]):
     """``acontinue_run`` and ``continue_run``, on top of the component's one way of running."""
 
-    async def _run(self, given: Any, options: Any, *, continued: Continuation[RunT] | None = None) -> RunT:
+    async def _run(
+        self, given: Any, options: Any, *, continued: Continuation[RunT] | None = None, background: bool = False
+    ) -> RunT:
         raise NotImplementedError
 
     def _stream(
@@ -58,6 +61,7 @@ class Continuing(GoingOn[SessionT, RunT], Generic[SessionT, RunT, EventT]):
         stream: Literal[False] | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[ContinueOptions],
     ) -> Coroutine[Any, Any, RunT]: ...
 
@@ -85,6 +89,7 @@ class Continuing(GoingOn[SessionT, RunT], Generic[SessionT, RunT, EventT]):
         stream: bool | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[ContinueOptions],
     ) -> Coroutine[Any, Any, RunT] | AsyncIterator[EventT | RunT]:
         """Go on with a paused run that was answered, or with an interrupted one, in any process, however much later.
@@ -111,10 +116,10 @@ class Continuing(GoingOn[SessionT, RunT], Generic[SessionT, RunT, EventT]):
         if continued.run is not None:
             of_run: ContinueOptions = {"session_id": continued.run.session_id, "user_id": continued.run.user_id}
             options = {**of_run, **options}
-        if stream if stream is not None else self.stream:
+        if streamed(stream, self.stream, background=background):
             every_step = bool(self.stream_events if stream_events is None else stream_events)
             return self._stream(None, options, every_step=every_step, with_output=yield_run_output, continued=continued)
-        return self._run(None, options, continued=continued)
+        return self._run(None, options, continued=continued, background=background)
 
     @overload
     def continue_run(
@@ -127,6 +132,7 @@ class Continuing(GoingOn[SessionT, RunT], Generic[SessionT, RunT, EventT]):
         stream: Literal[False] | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[ContinueOptions],
     ) -> RunT: ...
 
@@ -154,16 +160,17 @@ class Continuing(GoingOn[SessionT, RunT], Generic[SessionT, RunT, EventT]):
         stream: bool | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[ContinueOptions],
     ) -> RunT | Iterator[EventT | RunT]:
         """``acontinue_run``, waited for; with ``stream=True`` a plain iterator."""
         which: dict[str, Any] = {"run_id": run_id, "requirements": requirements, "updated_tools": updated_tools}
-        if stream if stream is not None else self.stream:
+        if streamed(stream, self.stream, background=background):
             events = self.acontinue_run(
                 run_response, **which, stream=True, stream_events=stream_events, yield_run_output=yield_run_output, **options
             )
             return portal.iterate(events)
-        return portal.call(self.acontinue_run(run_response, **which, stream=False, **options))
+        return portal.call(self.acontinue_run(run_response, **which, stream=False, background=background, **options))
 
 
 def _continuation(

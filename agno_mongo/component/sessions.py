@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
-from agno_mongo import renamed
+from agno_mongo import checks, renamed
 from agno_mongo.blocking import blocking
 from agno_mongo.db.arguments import check_id
 from agno_mongo.db.base import SessionType
@@ -92,6 +92,7 @@ class SessionAccessors(Generic[SessionT, RunT]):
             raise SessionNotFound(f"there is no session {wanted!r}", session_id=wanted)
         return session
 
+    @renamed.older_options_accepted
     async def aget_session_messages(
         self,
         session_id: str | None = None,
@@ -157,9 +158,9 @@ class SessionAccessors(Generic[SessionT, RunT]):
     async def aset_session_name(
         self,
         session_id: str | None = None,
+        autogenerate: bool = False,
         session_name: str | None = None,
         *,
-        autogenerate: bool = False,
         user_id: str | None = None,
     ) -> SessionT:
         """Name the session and return it, without its runs. Raises SessionNotFound if there is none. One command.
@@ -168,7 +169,7 @@ class SessionAccessors(Generic[SessionT, RunT]):
         Raises ModelError then, and ConfigurationError if nothing was said yet.
         """
         db, wanted, owner = self._asked_for(session_id, user_id)
-        if autogenerate:
+        if checks.flag("autogenerate", autogenerate):
             if session_name is not None:
                 raise ConfigurationError("set_session_name() takes session_name= or autogenerate=True, not both")
             begun: SessionT | None = await db.get_session(wanted, self.SESSION_TYPE, owner, runs_limit=NEW_RUNS)
@@ -207,7 +208,7 @@ class SessionAccessors(Generic[SessionT, RunT]):
         data = (await self._settings_of(session_id, user_id)).session_data or {}
         return Metrics.model_validate(data.get("session_metrics") or {})
 
-    async def aget_run_output(self, run_id: str, session_id: str | None = None, *, user_id: str | None = None) -> RunT | None:
+    async def aget_run_output(self, run_id: str, session_id: str | None = None, user_id: str | None = None) -> RunT | None:
         """The run, finished, running or interrupted; None if the session has no such run. One command, two if it is long ago."""
         db, wanted, owner = self._asked_for(session_id, user_id)
         return self._own(await db.get_run(wanted, run_id, session_type=self.SESSION_TYPE, user_id=owner))
@@ -260,7 +261,8 @@ class SessionAccessors(Generic[SessionT, RunT]):
             runs = await self.aget_runs(session_id, before=first, user_id=user_id) if first else []
         return None
 
-    async def adelete_session(self, session_id: str | None = None, *, user_id: str | None = None) -> bool:
+    @renamed.older_options_accepted
+    async def adelete_session(self, session_id: str | None = None, user_id: str | None = None) -> bool:
         """Delete the session; False if there was none."""
         db, wanted, owner = self._asked_for(session_id, user_id)
         return await db.delete_session(wanted, owner, self.SESSION_TYPE)

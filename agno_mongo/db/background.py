@@ -25,6 +25,7 @@ class Background:
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._kept: set[asyncio.Task[None]] = set()
         self._next: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {}
         self.patience = PATIENCE
 
@@ -33,7 +34,7 @@ class Background:
         if name in self._tasks:
             work.close()
             return
-        task = asyncio.get_running_loop().create_task(_logged(name, work))
+        task = asyncio.get_running_loop().create_task(_logged(name, work), name=name)
         self._tasks[name] = task
         task.add_done_callback(lambda task: self._over(name, task))
 
@@ -44,6 +45,13 @@ class Background:
         else:
             self.start(name, work())
 
+    def keep(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin ``work`` whatever else is under way, and return its task. Its failure is for whoever began it."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._kept.add(task)
+        task.add_done_callback(self._kept.discard)
+        return task
+
     def _over(self, name: str, task: asyncio.Task[None]) -> None:
         self._tasks.pop(name, None)
         following = self._next.pop(name, None)
@@ -53,14 +61,17 @@ class Background:
     async def finished(self) -> None:
         """Wait for all that is under way, for ``patience`` seconds; what is not over by then is given up, and the log says so."""
         deadline = monotonic() + self.patience
-        while self._tasks and (left := deadline - monotonic()) > 0:
-            await asyncio.wait(self._tasks.values(), timeout=left)
+        while (tasks := self._under_way()) and (left := deadline - monotonic()) > 0:
+            await asyncio.wait(tasks, timeout=left)
         self._next.clear()
-        for name, task in self._tasks.items():
-            _log.warning("%s: given up, it was not over after %g s", name, self.patience)
+        for task in tasks:
+            _log.warning("%s: given up, it was not over after %g s", task.get_name(), self.patience)
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=_TO_CLEAR_UP)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_TO_CLEAR_UP)
+
+    def _under_way(self) -> list[asyncio.Task[None]]:
+        return [*self._kept, *self._tasks.values()]
 
 
 async def _logged(name: str, work: Coroutine[Any, Any, object]) -> None:

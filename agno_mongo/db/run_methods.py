@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, TypeVar
 
@@ -170,6 +171,11 @@ class RunMethods(Database):
         """Begin ``work`` and return; :meth:`close` waits for it. Work of the same name that is under way is followed by this, not joined."""
         connection = await self._connection()
         connection.background.start_or_follow(name, work)
+
+    async def keep_in_background(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        """Begin ``work`` and return its task; :meth:`close` waits for it. What it raises is for who has the task."""
+        connection = await self._connection()
+        return connection.background.keep(name, work())
 
     def _check_run(self, key: SessionKey, run_id: Any) -> None:
         self._check(key.session_id, key.user_id)

@@ -71,7 +71,7 @@ class Talker(Protocol):
         """Go on with a run, as Agent.acontinue_run."""
         ...
 
-    def aget_run_output(self, run_id: str, session_id: str | None = None, *, user_id: str | None = None) -> Awaitable[Any]:
+    def aget_run_output(self, run_id: str, session_id: str | None = None, user_id: str | None = None) -> Awaitable[Any]:
         """The run, from its session."""
         ...
 
@@ -80,7 +80,12 @@ class Talker(Protocol):
         ...
 
     def aset_session_name(
-        self, session_id: str | None = None, session_name: str | None = None, *, user_id: str | None = None
+        self,
+        session_id: str | None = None,
+        autogenerate: bool = False,
+        session_name: str | None = None,
+        *,
+        user_id: str | None = None,
     ) -> Awaitable[Any]:
         """Name the session."""
         ...

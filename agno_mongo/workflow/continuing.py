@@ -9,6 +9,7 @@ from typing_extensions import Unpack
 
 from agno_mongo.agent.continuing import Requirements
 from agno_mongo.blocking import portal
+from agno_mongo.component.background_runs import streamed
 from agno_mongo.component.cancelling import Cancelling
 from agno_mongo.component.continuing import Continuation, GoingOn, run_meant
 from agno_mongo.db.documents import WorkflowSession
@@ -28,7 +29,9 @@ WorkflowContinuation: TypeAlias = Continuation[WorkflowRunOutput]
 class Continuing(GoingOn[WorkflowSession, WorkflowRunOutput], Cancelling[WorkflowSession, WorkflowRunOutput]):
     """``acontinue_run`` and ``continue_run``, on top of the workflow's one way of running."""
 
-    async def _run(self, given: Any, options: Any, *, continued: WorkflowContinuation | None = None) -> WorkflowRunOutput:
+    async def _run(
+        self, given: Any, options: Any, *, continued: WorkflowContinuation | None = None, background: bool = False
+    ) -> WorkflowRunOutput:
         raise NotImplementedError
 
     def _stream(
@@ -48,6 +51,7 @@ class Continuing(GoingOn[WorkflowSession, WorkflowRunOutput], Cancelling[Workflo
         stream: Literal[False] | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[ContinueOptions],
     ) -> Coroutine[Any, Any, WorkflowRunOutput]: ...
 
@@ -77,6 +81,7 @@ class Continuing(GoingOn[WorkflowSession, WorkflowRunOutput], Cancelling[Workflo
         stream: bool | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[ContinueOptions],
     ) -> Coroutine[Any, Any, WorkflowRunOutput] | AsyncIterator[WorkflowRunOutputEvent | WorkflowRunOutput]:
         """Go on with a paused run that was answered, or with an interrupted one, in any process, however much later.
@@ -98,10 +103,10 @@ class Continuing(GoingOn[WorkflowSession, WorkflowRunOutput], Cancelling[Workflo
         if continued.run is not None:
             of_run: ContinueOptions = {"session_id": continued.run.session_id, "user_id": continued.run.user_id}
             options = {**of_run, **options}
-        if stream if stream is not None else self.stream:
+        if streamed(stream, self.stream, background=background):
             every_step = bool(self.stream_events if stream_events is None else stream_events)
             return self._stream(None, options, every_step=every_step, with_output=yield_run_output, continued=continued)
-        return self._run(None, options, continued=continued)
+        return self._run(None, options, continued=continued, background=background)
 
     @overload
     def continue_run(
@@ -115,6 +120,7 @@ class Continuing(GoingOn[WorkflowSession, WorkflowRunOutput], Cancelling[Workflo
         stream: Literal[False] | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[ContinueOptions],
     ) -> WorkflowRunOutput: ...
 
@@ -144,6 +150,7 @@ class Continuing(GoingOn[WorkflowSession, WorkflowRunOutput], Cancelling[Workflo
         stream: bool | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[ContinueOptions],
     ) -> WorkflowRunOutput | Iterator[WorkflowRunOutputEvent | WorkflowRunOutput]:
         """``acontinue_run``, waited for; with ``stream=True`` a plain iterator."""
@@ -153,12 +160,12 @@ class Continuing(GoingOn[WorkflowSession, WorkflowRunOutput], Cancelling[Workflo
             "requirements": requirements,
             "error_requirements": error_requirements,
         }
-        if stream if stream is not None else self.stream:
+        if streamed(stream, self.stream, background=background):
             events = self.acontinue_run(
                 run_response, **which, stream=True, stream_events=stream_events, yield_run_output=yield_run_output, **options
             )
             return portal.iterate(events)
-        return portal.call(self.acontinue_run(run_response, **which, stream=False, **options))
+        return portal.call(self.acontinue_run(run_response, **which, stream=False, background=background, **options))
 
 
 def continuation_of(run: WorkflowRunOutput) -> WorkflowContinuation:

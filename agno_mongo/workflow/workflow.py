@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import aclosing
 from typing import Any, Final, Literal, cast, overload
 
 from typing_extensions import Unpack
@@ -14,6 +13,7 @@ from agno_mongo.agent.first_messages import check_options
 from agno_mongo.agent.input_schema import fitting_input
 from agno_mongo.agent.prompt import stored_input
 from agno_mongo.blocking import blocking, portal
+from agno_mongo.component.background_runs import carried_out, streamed
 from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
@@ -91,6 +91,7 @@ class Workflow(WorkflowSettings, Continuing):
         stream: Literal[False] | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[RunOptions],
     ) -> Coroutine[Any, Any, WorkflowRunOutput]: ...
 
@@ -113,6 +114,7 @@ class Workflow(WorkflowSettings, Continuing):
         stream: bool | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[RunOptions],
     ) -> Coroutine[Any, Any, WorkflowRunOutput] | AsyncIterator[WorkflowRunOutputEvent | WorkflowRunOutput]:
         """Run the workflow on ``input`` (text, data, messages) and store the run in its session.
@@ -124,10 +126,10 @@ class Workflow(WorkflowSettings, Continuing):
         Raises what a step's function raised, once the run is stored; StoreError and SessionError if it could not be, UnstorableValueError if a part of
         it could not.
         """
-        if stream if stream is not None else self.stream:
+        if streamed(stream, self.stream, background=background):
             every_step = bool(self.stream_events if stream_events is None else stream_events)
             return self._stream(input, options, every_step=every_step, with_output=yield_run_output)
-        return self._run(input, options)
+        return self._run(input, options, background=background)
 
     @overload
     def run(
@@ -137,6 +139,7 @@ class Workflow(WorkflowSettings, Continuing):
         stream: Literal[False] | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[RunOptions],
     ) -> WorkflowRunOutput: ...
 
@@ -159,20 +162,20 @@ class Workflow(WorkflowSettings, Continuing):
         stream: bool | None = None,
         stream_events: bool | None = None,
         yield_run_output: bool = False,
+        background: bool = False,
         **options: Unpack[RunOptions],
     ) -> WorkflowRunOutput | Iterator[WorkflowRunOutputEvent | WorkflowRunOutput]:
         """``arun``, waited for; with ``stream=True`` a plain iterator. Works in scripts, notebooks and running loops."""
-        if stream if stream is not None else self.stream:
+        if streamed(stream, self.stream, background=background):
             events = self.arun(input, stream=True, stream_events=stream_events, yield_run_output=yield_run_output, **options)
             return portal.iterate(events)
-        return portal.call(self._run(input, options))
+        return portal.call(self._run(input, options, background=background))
 
-    async def _run(self, given: Any, options: RunOptions, *, continued: WorkflowContinuation | None = None) -> WorkflowRunOutput:
+    async def _run(
+        self, given: Any, options: RunOptions, *, continued: WorkflowContinuation | None = None, background: bool = False
+    ) -> WorkflowRunOutput:
         execution, happening = await self._begun(given, options, continued, stream=False)
-        async with aclosing(happening) as events:
-            async for _ in events:
-                pass
-        run: WorkflowRunOutput = execution.run
+        run: WorkflowRunOutput = await carried_out(execution, happening, background=background)
         return run
 
     async def _stream(

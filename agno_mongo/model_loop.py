@@ -111,6 +111,7 @@ class ModelLoop:
         """True if the last message is the run's answer. One that has not the form that it must have is followed by a complaint."""
         complaint = None if self.answer_form is None else self.answer_form.take(self.run, self.messages[-1].get_content_string())
         if complaint is not None:
+            self.messages[-1].misfit = complaint.misfit
             self.messages.append(complaint)
         return complaint is None
 

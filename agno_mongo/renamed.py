@@ -104,9 +104,6 @@ _INSTEAD: Final[Mapping[str, str]] = {
         "compress_tool_results compression_manager offload_tool_results"
     ),
     "large content stands in GridFS": "media_storage",
-    "output_schema= gives an answer its form, with the agent's own model": (
-        "output_model output_model_prompt parser_model parser_model_prompt"
-    ),
     "ask for it in a run of its own": "followups num_followups followup_model",
     "write run.content to a file yourself": "save_response_to_file",
     "functions that make tools are called in every run": "cache_callables callable_tools_cache_key callable_knowledge_cache_key",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, Generic, Literal, TypeVar, cast, overload
 
 from typing_extensions import Unpack
@@ -19,6 +19,7 @@ from agno_mongo.agent.introducing import introduction
 from agno_mongo.agent.media_input import MediaOptions
 from agno_mongo.agent.output_schema import StructuredAnswer, output_schema
 from agno_mongo.agent.prompt import stored_input, user_messages
+from agno_mongo.agent.second_models import SecondModels
 from agno_mongo.agent.settings import AgentSettings
 from agno_mongo.blocking import blocking, portal
 from agno_mongo.component.background_runs import carried_out, streamed
@@ -32,6 +33,7 @@ from agno_mongo.ids import new_id
 from agno_mongo.media import Media
 from agno_mongo.messages import Message
 from agno_mongo.model_loop import AnswerForm, ModelLoop
+from agno_mongo.models.base import Model
 from agno_mongo.run.agent import (
     CustomEvent,
     IntermediateRunContentEvent,
@@ -321,29 +323,32 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
                         yield event
                 asked_now = hooks.asked(self.user_message_role)
             toolbox = await self._tools_for(execution.context)
-            form = self._form_of(schema, execution)
+            make_loop = partial(
+                ModelLoop,
+                run=execution.run,
+                context=execution.context,
+                offered=(offered := self._offered(execution, options, stream=stream)),
+                event=execution.event,
+                send_media=self.send_media_to_model,
+            )
+            second = self._second_models(schema, make_loop, execution)
+            own_schema = schema if second is None else None
             markdown = self.markdown and schema is None
             await fill(messages, self, asked_now, options, execution, markdown=markdown, tools=toolbox.instructions)
-            if schema is not None:
-                schema.instruct(messages)
-            offered = self._offered(execution, options, stream=stream)
-            loop = ModelLoop(
-                model=self._model_of_a_run(None if schema is None else schema.fitted),
-                run=execution.run,
+            if own_schema is not None:
+                own_schema.instruct(messages)
+            loop = make_loop(
+                model=self._model_of_a_run(None if own_schema is None else own_schema.fitted),
                 messages=messages,
                 functions=toolbox.functions,
                 provided=toolbox.provided,
                 tool_settings=self._tool_settings,
-                context=execution.context,
-                offered=offered,
-                event=execution.event,
                 stream=stream,
                 after_tools=execution.checkpoint,
-                send_media=self.send_media_to_model,
-                answer_form=form,
+                answer_form=self._form_of(own_schema, execution),
                 paused_round=execution.past.paused_round,
             )
-            async with aclosing(loop.events()) as events:
+            async with aclosing(loop.events() if second is None else second.events(loop)) as events:
                 async for event in events:
                     yield event
             if schema is not None and execution.run.status is not RunStatus.paused:
@@ -377,7 +382,27 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         if schema is None:
             return None
         natively = not self.use_json_mode if self.structured_outputs is None else self.structured_outputs
-        return StructuredAnswer(output_schema(schema), self._model, natively=natively, parse=self.parse_response)
+        model = self.parser_model or self.output_model or self._model
+        return StructuredAnswer(output_schema(schema), cast("Model", model), natively=natively, parse=self.parse_response)
+
+    def _second_models(
+        self, schema: StructuredAnswer | None, loop: Callable[..., ModelLoop], execution: Execution
+    ) -> SecondModels | None:
+        """Who speaks after the run's own model; None if nobody does."""
+        parser = None if schema is None else self.parser_model
+        if parser is None and self.output_model is None:
+            return None
+        return SecondModels(
+            output=cast("Model | None", self.output_model),
+            output_prompt=self.output_model_prompt,
+            parser=cast("Model | None", parser),
+            parser_prompt=self.parser_model_prompt,
+            schema=schema,
+            loop=loop,
+            event=execution.event,
+            run=execution.run,
+            messages=execution.context.messages,
+        )
 
     def _described(self) -> dict[str, Any]:
         model = {"id": self._model.id, "provider": self._model.provider, "name": type(self.model).__name__}

@@ -55,6 +55,8 @@ class Agent(Actor[AgentSession, RunOutput, RunOutputEvent]):
     ``output_schema``: a pydantic model class or a JSON schema that the answer must fit; ``run.content`` is then an instance, or a dict. The provider
     is given the schema; with ``use_json_mode``, or ``structured_outputs=False``, the system message says it. An answer that does not fit is asked
     for once more; one that still does not makes the run an ERROR (OutputSchemaError). ``parse_response=False`` leaves the answer as text.
+    ``output_model``: a second model that writes the answer, in the place of what the first has come to, with ``output_model_prompt`` as system message.
+    ``parser_model``: one that makes the object of the answer, with ``parser_model_prompt``; the first is told nothing of the ``output_schema`` then.
     ``input_schema``: what a run's input must fit. ``pre_hooks``, ``post_hooks``: functions that look at the input before the model is asked, and at
     the answer before it is stored; they may change it, or refuse it by raising InputCheckError or OutputCheckError: then the run has status
     ERROR, and with ``raise_check_errors`` the refusal is raised too, once the run is stored.

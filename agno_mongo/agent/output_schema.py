@@ -203,7 +203,7 @@ class StructuredAnswer:
         except _MisfitError as misfit:
             if run.finish_reason == _REFUSAL:
                 return None
-            return self._complaint(run, text, misfit.faults)
+            return self._complaint(text, misfit.faults)
         run.content_type = self._schema.content_type
         return None
 
@@ -215,7 +215,7 @@ class StructuredAnswer:
             run.content = self._schema.parsed(run.content)
             run.content_type = self._schema.content_type
 
-    def _complaint(self, run: MessageRunOutput, text: str, faults: list[str]) -> Message:
+    def _complaint(self, text: str, faults: list[str]) -> Message:
         if self._told:
             raise OutputSchemaError(
                 f"{self._model.id} gave no answer that fits {self._schema.name}, not when it was told what was wrong either: {'; '.join(faults)}",
@@ -224,8 +224,6 @@ class StructuredAnswer:
                 errors=faults,
             )
         self._told = True
-        for answer in (run.messages or ())[-1:]:
-            answer.misfit = True
         listed = "\n".join(f"- {fault}" for fault in faults)
         wanted = "Answer again, with the whole corrected JSON object and nothing else."
         said = f"Your answer does not fit the schema that it must fit:\n{listed}\n{wanted}"

@@ -46,6 +46,10 @@ def checked_database(name: str, value: Any) -> MongoDb | None:
     return value
 
 
+def _checked_second_model(name: str, value: Any) -> Model | None:
+    return None if value is None else get_model(value, setting=name)
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class AgentSettings(Assignable, HasTools):
     """What an agent is made of. Every field may be given to ``Agent()`` by its name."""
@@ -148,6 +152,12 @@ class AgentSettings(Assignable, HasTools):
     use_json_mode: bool = False
     parse_response: bool = True
 
+    # Models that speak after the agent's own: agno_mongo.agent.second_models.
+    parser_model: Model | str | None = None
+    parser_model_prompt: str | None = None
+    output_model: Model | str | None = None
+    output_model_prompt: str | None = None
+
     # Checks of input and answer: agno_mongo.agent.hooks.
     pre_hooks: Sequence[Callable[..., Any] | BaseGuardrail] | None = None
     post_hooks: Sequence[Callable[..., Any] | BaseGuardrail] | None = None
@@ -189,6 +199,10 @@ class AgentSettings(Assignable, HasTools):
         "input_schema": checked_input_schema,
         "output_schema": lambda _name, value: value if value is None or output_schema(value) else None,
         "structured_outputs": lambda name, value: checks.instance_of(name, value, bool),
+        "parser_model": _checked_second_model,
+        "parser_model_prompt": checks.text,
+        "output_model": _checked_second_model,
+        "output_model_prompt": checks.text,
         "pre_hooks": checked_hooks,
         "post_hooks": checked_hooks,
         **TOOL_CHECKS,

@@ -37,6 +37,10 @@ class TeamRunEvent(str, Enum):
     model_request_started = "TeamModelRequestStarted"
     model_request_completed = "TeamModelRequestCompleted"
     model_request_failed = "TeamModelRequestFailed"
+    parser_model_response_started = "TeamParserModelResponseStarted"
+    parser_model_response_completed = "TeamParserModelResponseCompleted"
+    output_model_response_started = "TeamOutputModelResponseStarted"
+    output_model_response_completed = "TeamOutputModelResponseCompleted"
     session_summary_started = "TeamSessionSummaryStarted"
     session_summary_completed = "TeamSessionSummaryCompleted"
     state_conflict = "TeamStateConflict"
@@ -51,10 +55,6 @@ class TeamRunEvent(str, Enum):
     memory_update_completed = "TeamMemoryUpdateCompleted"
     task_iteration_started = "TeamTaskIterationStarted"
     task_iteration_completed = "TeamTaskIterationCompleted"
-    parser_model_response_started = "TeamParserModelResponseStarted"
-    parser_model_response_completed = "TeamParserModelResponseCompleted"
-    output_model_response_started = "TeamOutputModelResponseStarted"
-    output_model_response_completed = "TeamOutputModelResponseCompleted"
     followups_started = "TeamFollowupsStarted"
     followups_completed = "TeamFollowupsCompleted"
     compression_started = "TeamCompressionStarted"
@@ -275,6 +275,34 @@ class ModelRequestFailedEvent(BaseTeamRunEvent):
 
 
 @dataclass(kw_only=True, eq=False)
+class ParserModelResponseStartedEvent(BaseTeamRunEvent):
+    """A second model begins to read the answer into the schema."""
+
+    event: str = TeamRunEvent.parser_model_response_started.value
+
+
+@dataclass(kw_only=True, eq=False)
+class ParserModelResponseCompletedEvent(BaseTeamRunEvent):
+    """The second model has read the answer into the schema."""
+
+    event: str = TeamRunEvent.parser_model_response_completed.value
+
+
+@dataclass(kw_only=True, eq=False)
+class OutputModelResponseStartedEvent(BaseTeamRunEvent):
+    """A second model begins to write the answer."""
+
+    event: str = TeamRunEvent.output_model_response_started.value
+
+
+@dataclass(kw_only=True, eq=False)
+class OutputModelResponseCompletedEvent(BaseTeamRunEvent):
+    """The second model has written the answer."""
+
+    event: str = TeamRunEvent.output_model_response_completed.value
+
+
+@dataclass(kw_only=True, eq=False)
 class SessionSummaryStartedEvent(BaseTeamRunEvent):
     """The session's summary is being made."""
 
@@ -354,6 +382,10 @@ TeamRunOutputEvent: TypeAlias = (
     | ModelRequestStartedEvent
     | ModelRequestCompletedEvent
     | ModelRequestFailedEvent
+    | ParserModelResponseStartedEvent
+    | ParserModelResponseCompletedEvent
+    | OutputModelResponseStartedEvent
+    | OutputModelResponseCompletedEvent
     | SessionSummaryStartedEvent
     | SessionSummaryCompletedEvent
     | StateConflictEvent

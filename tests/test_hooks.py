@@ -619,6 +619,20 @@ class TestARedactedAnswer:
         assert [message.content for message in model.requests[1].messages[2:4]] == ["3 words", "[redacted]"]
         assert "SECRET" not in repr([(run.content, run.messages, run.tools) for run in await agent.aget_runs()])
 
+    async def test_leaves_no_pieces_among_the_events_that_are_stored(self) -> None:
+        @tool(stop_after_tool_call=True)
+        def fetch() -> str:
+            return "SECRET word"
+
+        events = {"store_events": True, "events_to_skip": [], "post_hooks": [redact]}
+        for answer, tools in (("SECRET word", []), (ToolCall("fetch"), [fetch])):
+            agent, _ = agent_with(answer, tools=tools, **events)
+            names = [event.event async for event in agent.arun("go", stream=True, stream_events=True)]
+            assert "RunContent" in names
+            stored = await stored_run(agent)
+            assert "SECRET" not in stored.to_json()
+            assert [event.event for event in stored.events] == [name for name in names if name != "RunContent"]
+
     async def test_that_a_tool_showed_is_redacted_in_later_prompts(self) -> None:
         @tool(show_result=True)
         def fetch() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from agno_mongo import checks
@@ -21,8 +21,11 @@ from agno_mongo.run.agent import (
     RunOutputEvent,
 )
 from agno_mongo.run.base import RunInput
+from agno_mongo.run.events import RunEvent
 from agno_mongo.threads import called
 from agno_mongo.tool_calls import BETWEEN_PARTS
+
+_PIECES: Final = frozenset({RunEvent.run_content.value, RunEvent.run_intermediate_content.value})
 
 _ALWAYS: Final = (
     "agent",
@@ -127,6 +130,9 @@ async def post_hook_events(
             run.content_type = type(run.content).__name__ if run.content is not None else "str"
         if text_of(run.content) != said:
             _tell("" if run.content is None else text_of(run.content), said, run.messages or ())
+            run.events = (
+                None if run.events is None else [event for event in map(_without_pieces, run.events) if event is not None]
+            )
 
 
 def _tell(text: str, said: str, messages: Sequence[Message]) -> None:
@@ -139,6 +145,17 @@ def _tell(text: str, said: str, messages: Sequence[Message]) -> None:
     for message in messages:
         if message.role == "tool" and not message.from_history and _is_part(message.get_content_string(), said):
             message.content = text
+
+
+def _without_pieces(event: Any) -> Any:
+    """An event that is to be stored, without a piece of an answer that was changed; None if it was nothing else."""
+    if _plain_name(event) not in _PIECES or event.content is None:
+        return event
+    return replace(event, content=None) if getattr(event, "reasoning_content", None) else None
+
+
+def _plain_name(event: Any) -> str:
+    return str(getattr(event, "event", "")).removeprefix("Team")
 
 
 def _is_part(text: str, said: str) -> bool:

@@ -25,8 +25,10 @@ from agno_mongo.errors import (
 from agno_mongo.execution import Settings
 from agno_mongo.models.base import ModelDelta, ModelRequest
 from agno_mongo.run import RunOutput, RunStatus
+from agno_mongo.team import Team
 from agno_mongo.testing import ScriptedModel, ToolCall
 from agno_mongo.upkeep import RENEWED_EVERY
+from agno_mongo.workflow import Workflow
 from tests.test_commands import Recorder, recorded
 from tests.test_continuing import set_in_entry
 from tests.test_pausing import Shop, paused
@@ -334,3 +336,11 @@ async def test_a_run_that_nobody_cancels_sends_nothing_for_it(recorded: tuple[Mo
     recorder.sent.clear()
     await agent_on(db, "ok").arun("Go.")
     assert recorder.names == ["findAndModify"] * 2
+
+
+@pytest.mark.parametrize("component", [Agent, Team, Workflow])
+async def test_a_class_does_not_know_whose_run_is_meant(component: Any) -> None:
+    with pytest.raises(TypeError, match="which agent's, team's or workflow's run"):
+        component.cancel_run("r")
+    with pytest.raises(TypeError, match="found in its session"):
+        await component.acancel_run("r")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 from agno_mongo.blocking import blocking
 from agno_mongo.component.sessions import RunT, SessionAccessors, SessionT
 from agno_mongo.db.arguments import check_run_id
@@ -9,10 +13,29 @@ from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import Claim
 from agno_mongo.stopping import stop_run
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _of_a_component(method: Callable[P, T]) -> Callable[P, T]:
+    """The method, which says what is missing where the class is asked, as Agno's may be."""
+
+    @functools.wraps(method)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        if not args or not isinstance(args[0], Cancelling):
+            raise TypeError(
+                "which agent's, team's or workflow's run? Call cancel_run() of the object that runs it, or of another with its db= and session_id=: "
+                "the run is found in its session"
+            )
+        return method(*args, **kwargs)
+
+    return checked
+
 
 class Cancelling(SessionAccessors[SessionT, RunT]):
     """``acancel_run`` and ``cancel_run``."""
 
+    @_of_a_component
     async def acancel_run(self, run_id: str, session_id: str | None = None, *, user_id: str | None = None) -> bool:
         """Stop a run at its next step, from any process; it is stored with status CANCELLED and with what it has come to.
 

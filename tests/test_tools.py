@@ -956,3 +956,81 @@ class TestMedia:
             run = await agent.arun("go")
             assert len(run.images or ()) == 2
         assert len(calls) == 4
+
+
+class TestEqualCallsAtOnce:
+    """Of a tool whose results are kept."""
+
+    @pytest.mark.parametrize("in_files", [False, True])
+    @pytest.mark.parametrize("is_async", [False, True])
+    async def test_are_made_once(self, tmp_path: Any, in_files: bool, is_async: bool) -> None:
+        calls: list[str] = []
+
+        def slow(word: str) -> str:
+            calls.append(word)
+            time.sleep(0.1)
+            return word.upper()
+
+        async def aslow(word: str) -> str:
+            calls.append(word)
+            await asyncio.sleep(0.1)
+            return word.upper()
+
+        options = {"cache_dir": str(tmp_path)} if in_files else {}
+        function = Function(name="slow", entrypoint=aslow if is_async else slow, cache_results=True, **options)
+        asked = [ToolCall("slow", {"word": word}) for word in ("a", "a", "b", "a")]
+        agent, model = agent_with(function, script=(asked, "ok"))
+        await agent.arun("go")
+        assert sorted(calls) == ["a", "b"]
+        assert told(model) == ["A", "A", "B", "A"]
+
+    async def test_are_made_by_the_next_where_the_first_fails_or_is_cancelled(self) -> None:
+        calls: list[int] = []
+
+        @tool(cache_results=True)
+        async def shaky() -> str:
+            calls.append(1)
+            await asyncio.sleep(0.05)
+            if len(calls) == 1:
+                raise ValueError("not yet")
+            return "there"
+
+        agent, model = agent_with(shaky, script=((ToolCall("shaky"), ToolCall("shaky")), "ok"))
+        await agent.arun("go")
+        assert "not yet" in told(model)[0]
+        assert told(model)[1] == "there"
+
+        begun = asyncio.Event()
+
+        @tool(cache_results=True)
+        async def hanging() -> str:
+            if not begun.is_set():
+                begun.set()
+                await asyncio.sleep(60)
+            return "there"
+
+        first, _ = agent_with(hanging, script=(ToolCall("hanging"), "ok"))
+        second, model = agent_with(hanging, script=(ToolCall("hanging"), "ok"))
+        run = asyncio.create_task(first.arun("go", session_id="one", run_id="first"))
+        await begun.wait()
+        other = asyncio.create_task(second.arun("go", session_id="one"))
+        await asyncio.sleep(0.05)
+        await first.acancel_run("first", session_id="one")
+        assert (await run).is_cancelled
+        assert (await asyncio.wait_for(other, 10)).content == "ok"
+        assert told(model) == ["there"]
+
+    async def test_within_each_other_do_not_wait_for_themselves(self) -> None:
+        depth: list[int] = []
+
+        @tool(cache_results=True)
+        def ask() -> str:
+            depth.append(1)
+            if len(depth) == 1:
+                inner, _ = agent_with(ask, script=(ToolCall("ask"), "inner"))
+                return str(inner.run("go").content)
+            return "deep"
+
+        agent, model = agent_with(ask, script=(ToolCall("ask"), "ok"))
+        assert (await asyncio.wait_for(agent.arun("go"), 10)).content == "ok"
+        assert told(model) == ["inner"]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, time
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from agno_mongo.tools.result import result_text
 
@@ -30,6 +33,29 @@ class Nothing:
 
 
 NOTHING: Final = Nothing()
+
+
+_ALONE: Final[WeakValueDictionary[tuple[int, int, str], asyncio.Lock]] = WeakValueDictionary()
+_WITHIN: Final[ContextVar[frozenset[tuple[int, str]]]] = ContextVar("results that are being made", default=frozenset())
+
+
+@asynccontextmanager
+async def alone(cache: MemoryCache | FileCache, key: str) -> AsyncGenerator[None, None]:
+    """Nobody else makes this result meanwhile, in this event loop: who comes second waits, and looks whether it is there.
+
+    A call within a call of the same key does not wait for itself.
+    """
+    place, within = (id(cache), key), _WITHIN.get()
+    if place in within:
+        yield
+        return
+    lock = _ALONE.setdefault((id(asyncio.get_running_loop()), *place), asyncio.Lock())
+    async with lock:
+        token = _WITHIN.set(within | {place})
+        try:
+            yield
+        finally:
+            _WITHIN.reset(token)
 
 
 def key_of(tool: str, arguments: Mapping[str, Any], *owner: str | None) -> str:

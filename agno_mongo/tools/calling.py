@@ -14,7 +14,7 @@ from agno_mongo.media import Media
 from agno_mongo.run.agent import BaseAgentRunEvent, CustomEvent, RunContentEvent
 from agno_mongo.run.base import RunContext
 from agno_mongo.threads import Bridge, LeftError, in_thread
-from agno_mongo.tools.cache import NOTHING, FileCache, key_of
+from agno_mongo.tools.cache import NOTHING, FileCache, alone, key_of
 from agno_mongo.tools.function import FunctionCall
 from agno_mongo.tools.result import media_in, result_text
 from agno_mongo.tools.signature import MEDIA, accepted
@@ -165,23 +165,28 @@ class Calling:
             return await self._cached_in_files(cache, arguments)
         key = self._key(arguments)
         kept = cache.get(key)
-        if kept is NOTHING:
-            kept = await self._entrypoint(arguments)
-            if not media_in(kept):
-                cache.put(key, kept)
+        if kept is not NOTHING:
+            return kept
+        async with alone(cache, key):
+            kept = cache.get(key)
+            if kept is NOTHING:
+                kept = await self._entrypoint(arguments)
+                if not media_in(kept):
+                    cache.put(key, kept)
         return kept
 
     async def _cached_in_files(self, cache: FileCache, arguments: Mapping[str, Any]) -> Any:
         # Where nobody but the model sees a result, its text is what is kept: anything has one.
         as_text = not self.hooks and self.call.function.post_hook is None
         key = self._key(arguments, "text" if as_text else "value")
-        result = await in_thread(lambda _: cache.get(key), beyond_the_most=self._nested)
-        if result is NOTHING:
-            result = await self._entrypoint(arguments)
-            if media_in(result):
-                return result
-            result = result_text(result) if as_text else result
-            await in_thread(lambda _: cache.put(key, result), beyond_the_most=self._nested)
+        async with alone(cache, key):
+            result = await in_thread(lambda _: cache.get(key), beyond_the_most=self._nested)
+            if result is NOTHING:
+                result = await self._entrypoint(arguments)
+                if media_in(result):
+                    return result
+                result = result_text(result) if as_text else result
+                await in_thread(lambda _: cache.put(key, result), beyond_the_most=self._nested)
         return result
 
     def _key(self, arguments: Mapping[str, Any], *kind: str) -> str:

@@ -244,6 +244,9 @@ class ToolRound:
             known = ", ".join(self.functions) or "none"
             raise BadToolArgumentsError(f"There is no tool named {call.name!r}. Tools: {known}.")
 
+        if (given := pausing.filled_in(function, call.execution)) is not None:
+            return given
+
         async def emit(happening: Any) -> None:
             await happenings.put((call, happening))
 

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.messages import text_of
+from agno_mongo.messages import ToolExecution, text_of
 from agno_mongo.run.requirement import RunRequirement
 from agno_mongo.run.step_requirement import ErrorRequirement, StepRequirement, UserInputField
 from agno_mongo.run.steps import deepest_content
@@ -108,7 +108,7 @@ def _questions(requirement: RunRequirement, step: str | None = None) -> Iterator
         return
     who = str(requirement.member_agent_name or requirement.member_agent_id) if requirement.member_run_id else None
     whose = "".join(f"{name}: " for name in dict.fromkeys((step, who)) if name is not None)
-    call = printable(whose).replace("\n", " ") + call_text(tool.tool_name, tool.tool_args)
+    call = printable(whose).replace("\n", " ") + call_text(tool.tool_name, None if _is_form(tool) else tool.tool_args)
     if requirement.needs_confirmation:
         yield Question(
             text=f"{call}: yes, no, or why not?",
@@ -123,6 +123,11 @@ def _questions(requirement: RunRequirement, step: str | None = None) -> Iterator
             waits=f"waits for its result: {call}",
             answer=requirement.set_external_execution_result,
         )
+
+
+def _is_form(tool: ToolExecution) -> bool:
+    """True if the fields are what the model has made up, and not the tool's own."""
+    return bool(tool.requires_user_input) and "user_input_fields" in (tool.tool_args or {})
 
 
 def _decide(requirement: Any, line: str) -> None:

@@ -59,7 +59,8 @@ class Function:
     memory, or in files in ``cache_dir``.
 
     ``requires_confirmation``, ``requires_user_input`` (of ``user_input_fields``) and ``external_execution`` pause the run before it; one
-    of them at most. ``title`` and ``annotations`` are for those who show tools to people.
+    of them at most. ``form`` makes of the arguments the fields that somebody is to fill in, in the place of the function's own: what is filled in
+    is the result then, and the function is called only where there are none. ``title`` and ``annotations`` are for those who show tools to people.
 
     Raises ConfigurationError for a function that cannot be a tool.
     """
@@ -86,6 +87,7 @@ class Function:
     requires_confirmation: bool | None = None
     requires_user_input: bool | None = None
     user_input_fields: Sequence[str] | None = None
+    form: Callable[[Mapping[str, Any]], list[UserInputField]] | None = None
     external_execution: bool | None = None
     external_execution_silent: bool | None = None
 
@@ -121,7 +123,7 @@ class Function:
         checks.functions(f"{where}tool_hooks", self.tool_hooks)
         checks.time_limit(f"{where}timeout", self.timeout)
         checks.seconds(f"{where}cache_ttl", self.cache_ttl)
-        if self.user_input_fields:
+        if self.user_input_fields or self.form is not None:
             self.requires_user_input = True
         pausing = ("requires_confirmation", "requires_user_input", "external_execution")
         if len(given := [name for name in pausing if getattr(self, name)]) > 1:

@@ -197,6 +197,21 @@ class TestExportUser:
         await db.delete_user("john")
         assert len([line async for line in lines]) <= 64
 
+    async def test_says_which_session_was_deleted_in_the_midst_of_it(self, mongo_db: MongoDb) -> None:
+        runs = [RunOutput(run_id=f"r{n}", agent_id="a", content=n, status=RunStatus.completed) for n in range(300)]
+        for name in ("first", "second"):
+            await mongo_db.upsert_session(AgentSession(session_id=name, user_id="john", agent_id="a", runs=runs))
+        lines = mongo_db.export_user("john")
+        whose = json.loads(await anext(lines))["session_id"]
+        for _ in range(100):
+            await anext(lines)
+        await mongo_db.delete_session(whose)
+        rest = [json.loads(line) async for line in lines]
+        deleted = next(line for line in rest if line["kind"] == "deleted")
+        assert deleted["session_id"] == whose
+        assert 100 <= deleted["number"] < 300
+        assert len([line for line in rest if line["kind"] == "run" and line["session_id"] != whose]) == 300
+
     def test_can_be_waited_for(self, mongo_url: str, db_name: str) -> None:
         db = MongoDb(mongo_url, db_name=db_name)
         Agent(model=ScriptedModel("hello"), db=db, session_id="s", user_id="john").run("hi")

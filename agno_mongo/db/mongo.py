@@ -472,6 +472,7 @@ class MongoDb(RunMethods):
         * ``"session"``: ``session`` is the stored session without its runs. The lines that follow belong to it.
         * ``"run"``: ``run`` is a finished run, whole, with its messages and large content; ``number`` counts from 0, the oldest.
         * ``"active_run"``: ``run`` is what is stored of a run that goes on or was interrupted, ``run_id`` its id.
+        * ``"deleted"``: the session was deleted while it was told, after ``number`` of its runs; the others are gone.
 
         Field names are those that are stored, which are Agno's (see docs/schema.md). Values that JSON has no words for are in MongoDB's
         Extended JSON: ``{"$date": "2026-01-31T12:00:00Z"}``, ``{"$binary": {"base64": "…", "subType": "00"}}``, ``{"$oid": "…"}``,

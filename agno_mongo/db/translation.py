@@ -24,6 +24,18 @@ _UNAUTHORIZED: Final = 13
 _AUTHENTICATION_FAILED: Final = 18
 _ATLAS_ERROR: Final = 8000
 _TOO_LARGE: Final = frozenset({10334, 17419, 17420, 17280})
+_TOO_LARGE_FOR_CACHE: Final = 388
+_LATER: Final = frozenset(
+    {
+        *(6, 7, 89, 9001, 202, 407, 91331),  # a shard or another server did not answer the one that was asked
+        *(91, 189, 10107, 11600, 11602, 13435, 13436, 133),  # stepping down, shutting down, or no primary at the moment
+        *(24, 46, 112, 262, 290, 365, 453, 10045600),  # locks, conflicts and time limits of the server's own
+        *(134, 402, 406, 412, 433, 449, 450, 462),  # under load, or not ready yet
+    }
+)
+"""Codes with which a server says that it could not do it now, and that it may succeed later: what its ``error_codes.yml`` calls retriable or
+overloaded, and its conflicts and time limits. The driver knows some of them, and has tried once more.
+"""
 
 PATH_NOT_VIABLE: Final = frozenset({2, 28})
 """The server's codes for a path that leads through something that is no document."""
@@ -62,7 +74,11 @@ def _ours(error: Exception, what: str, address: Callable[[], str]) -> AgnoMongoE
 
 def _refused(error: pymongo.errors.OperationFailure, what: str, address: str) -> StoreError:
     reason = (error.details or {}).get("errmsg") or _first_sentence(error)
-    if error.timeout or error.has_error_label("RetryableWriteError"):
+    if error.code == _TOO_LARGE_FOR_CACHE:
+        return StoreError(
+            f"{what}: the cache of the MongoDB server at {address} is too small for it (wiredTigerCacheSizeGB): {reason}"
+        )
+    if error.timeout or error.code in _LATER or error.has_error_label("RetryableWriteError"):
         # Out of time, or met by a primary that was stepping down: later it may well succeed.
         return StoreUnavailable(f"{what}: the MongoDB server at {address} could not do it now: {reason}")
     if error.code in {_AUTHENTICATION_FAILED, _ATLAS_ERROR}:

@@ -12,7 +12,7 @@ from agno_mongo.db import archive, media, sessions
 from agno_mongo.db.connections import Connection
 from agno_mongo.db.upcasting import upcast
 from agno_mongo.db.values import decode_key
-from agno_mongo.errors import CorruptSession
+from agno_mongo.errors import CorruptSession, SessionNotFound
 
 _FILES_AT_ONCE: Final = 1000
 _LOOKS: Final = 3
@@ -66,9 +66,13 @@ async def export(connection: Connection, user_id: str) -> AsyncGenerator[str, No
         header = {name: value for name, value in upcast(session).items() if name not in _NOT_OF_THE_HEADER}
         yield _line("session", session_id, session=header)
         number = 0
-        async for run in _runs(connection, which, session):
-            yield await _long_line("run", session_id, run=run, number=number)
-            number += 1
+        try:
+            async for run in _runs(connection, which, session):
+                yield await _long_line("run", session_id, run=run, number=number)
+                number += 1
+        except SessionNotFound:
+            yield _line("deleted", session_id, number=number)
+            continue
         for name, entry in await _active_runs(connection, which, session):
             yield await _long_line("active_run", session_id, run=entry, run_id=decode_key(name))
 
@@ -78,7 +82,7 @@ async def _runs(
 ) -> AsyncGenerator[dict[str, Any], None]:
     """The runs of a session that was read whole, oldest first and whole, an archive document at a time.
 
-    If they are deleted meanwhile, it goes on with what is left by then.
+    If they are deleted meanwhile, it goes on with what is left by then. Raises SessionNotFound if the session is.
     """
     number = looks = 0
     while True:
@@ -92,7 +96,7 @@ async def _runs(
             looks += 1
             again = await connection.collection.find_one(which)
             if again is None:
-                return
+                raise SessionNotFound("deleted while it was told", session_id=str(session["session_id"])) from None
             if looks == _LOOKS:
                 raise
             session = again

@@ -131,7 +131,7 @@ MISSING: Final[Mapping[str, Mapping[str, str]]] = {
     "Team": {
         **_NOT_THERE,
         "parent_team_id": "a team that is a member of another knows it by parent_run_id of its runs",
-        "callable_members_cache_key": "members= is a list",
+        "callable_members_cache_key": "a function that makes members is called in every run",
         "enable_agentic_context": "share_member_interactions= shows members what others have answered",
     },
     "Workflow": {

@@ -84,6 +84,22 @@ class TestATeamWithTasks:
         assert run.content == "Leave me."
         assert [str(text).startswith("Not all tasks have ended.") for text in sent(team, 3)].count(True) == 2
 
+    async def test_tells_of_each_of_its_turns(self) -> None:
+        team = team_of(
+            member("a", "ok"), script=[make("Find", "a"), "Soon.", execute(0), "Done."], mode="tasks", max_iterations=3
+        )
+        turns = [
+            (event.event, event.iteration, event.max_iterations)
+            async for event in team.arun("go", stream=True, stream_events=True)
+            if "TaskIteration" in event.event
+        ]
+        assert turns == [
+            ("TeamTaskIterationStarted", 1, 3),
+            ("TeamTaskIterationCompleted", 1, 3),
+            ("TeamTaskIterationStarted", 2, 3),
+            ("TeamTaskIterationCompleted", 2, 3),
+        ]
+
     async def test_may_end_its_work_or_need_no_tasks(self) -> None:
         script = [make("One"), ToolCall("mark_all_complete", {"summary": "Enough."}), "Sorry.", "Hello."]
         team = team_of(member("worker"), script=script, db=InMemoryDb(), mode="tasks")
@@ -160,7 +176,8 @@ class TestATeamWithTasks:
         team = team_of(member("worker", "ok"), script=script, mode="tasks", output_schema=schema)
         events: list[Any] = [event async for event in team.arun("Go.", stream=True, stream_events=True, yield_run_output=True)]
         assert events[-1].content == {"n": 1}
-        told = [event for event in events if "Task" in getattr(event, "event", "")]
+        names = ("TeamTaskCreated", "TeamTaskUpdated", "TeamTaskStateUpdated")
+        told = [event for event in events if getattr(event, "event", "") in names]
         assert [(event.event, getattr(event, "status", None)) for event in told if event.event != "TeamTaskStateUpdated"] == [
             ("TeamTaskCreated", "pending"),
             ("TeamTaskUpdated", "in_progress"),

@@ -21,6 +21,7 @@ from agno_mongo.models.base import ModelRequest
 from agno_mongo.run import RunContext, RunOutput, RunStatus, TeamRunOutput
 from agno_mongo.team import Team
 from agno_mongo.testing import ScriptedModel, ToolCall
+from agno_mongo.tools import tool
 from tests.test_commands import Recorder, recorded
 from tests.test_continuing import set_in_entry
 
@@ -347,7 +348,7 @@ class TestATeamThatCannotBe:
         model = ScriptedModel()
         with pytest.raises(ConfigurationError, match=r"team 'crew' has no members; pass members=\[Agent\(…\), …\]"):
             Team(name="crew", model=model)
-        with pytest.raises(ConfigurationError, match="members= takes a list of agents and teams, not Agent"):
+        with pytest.raises(ConfigurationError, match="members= takes a list of agents and teams, or a function that makes one, not Agent"):
             Team(member("a"), model=model)  # type: ignore[arg-type]
         with pytest.raises(ConfigurationError, match=r"members\[1\] is an Agent or a Team, not str: 'b'"):
             Team([member("a"), "b"], model=model)
@@ -568,3 +569,65 @@ class TestOnTheTerminal:
         assert full.index("Response of poet") < full.index("Roses.") < full.index("Here it is.")
         assert "Roses." in shown(asked=True)
         assert "Roses." not in shown(asked=False, show_members_responses=True)
+
+
+class TestMembersMadeForARun:
+    """By a function in the place of the list."""
+
+    async def test_are_those_of_that_run(self) -> None:
+        seen: list[Any] = []
+
+        async def desk(team: Team, run_context: RunContext, session_state: dict[str, Any]) -> list[Agent]:
+            seen.append((team.name, run_context.session_id, run_context.user_id, session_state))
+            return [Agent(name=f"{run_context.user_id} desk", model=ScriptedModel("helped"))]
+
+        ask = [ToolCall("delegate_task_to_member", {"member_id": f"{user}-desk", "task": "Help."}) for user in ("ann", "bob")]
+        model = ScriptedModel(ask[0], "For Ann.", ask[1], "For Bob.")
+        team = Team(members=desk, name="office", model=model, db=InMemoryDb())
+        for user in ("ann", "bob"):
+            run = await team.arun("go", user_id=user, session_id=user, session_state={"for": user})
+            assert [member.agent_name for member in run.member_responses] == [f"{user} desk"]
+        assert seen == [("office", user, user, {"for": user}) for user in ("ann", "bob")]
+        assert callable(team.members)
+        session = await team.aget_session("ann", user_id="ann")
+        assert [member["name"] for member in session.team_data["members"]] == ["ann desk"]
+
+    async def test_keep_the_session_that_the_team_has_made_up(self) -> None:
+        team = Team(members=lambda: [Agent(name="a", model=ScriptedModel())], model=ScriptedModel("one", "two"), db=InMemoryDb())
+        first, second = await team.arun("go"), await team.arun("on")
+        assert first.session_id == second.session_id
+        assert len(await team.aget_runs()) == 2
+
+    async def test_go_on_with_a_run_that_waits(self) -> None:
+        @tool(requires_confirmation=True)
+        def send() -> str:
+            """Send."""
+            return "sent"
+
+        scripts = [[ToolCall("send")], ["It is sent."]]
+
+        def desk() -> list[Agent]:
+            return [Agent(name="helper", model=ScriptedModel(*scripts.pop(0)), tools=[send])]
+
+        ask = ToolCall("delegate_task_to_member", {"member_id": "helper", "task": "Send it."})
+        team = Team(members=desk, model=ScriptedModel(ask, "Done."), db=InMemoryDb(), session_id="s")
+        run = await team.arun("go")
+        run.active_requirements[0].confirm()
+        assert (await team.acontinue_run(run)).content == "Done."
+
+    async def test_may_be_those_of_a_team_within_a_team(self) -> None:
+        inner_ask = ToolCall("delegate_task_to_member", {"member_id": "helper", "task": "Help."})
+        helpers = [Agent(name="helper", model=ScriptedModel("helped"))]
+        inner = Team(members=lambda: helpers, name="inner", model=ScriptedModel(inner_ask, "inner done"))
+        ask = ToolCall("delegate_task_to_member", {"member_id": "inner", "task": "Go."})
+        run = await Team([inner], model=ScriptedModel(ask, "Done."), db=InMemoryDb(), session_id="s").arun("go")
+        assert run.member_responses[0].member_responses[0].content == "helped"
+
+    @pytest.mark.parametrize(
+        ("made", "words"), [([], "has no members"), ("helper", "takes a list"), ([7], "is an Agent or a Team")]
+    )
+    async def test_that_are_none_are_refused_before_anything_is_stored(self, made: Any, words: str) -> None:
+        team = Team(members=lambda: made, model=ScriptedModel(), db=InMemoryDb(), session_id="s")
+        with pytest.raises(ConfigurationError, match=words):
+            await team.arun("go")
+        assert await team.aget_session() is None

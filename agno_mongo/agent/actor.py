@@ -337,6 +337,7 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
             await fill(messages, self, asked_now, options, execution, markdown=markdown, tools=toolbox.instructions)
             if own_schema is not None:
                 own_schema.instruct(messages)
+            form = self._form_of(own_schema, execution)
             loop = make_loop(
                 model=self._model_of_a_run(None if own_schema is None else own_schema.fitted),
                 messages=messages,
@@ -345,10 +346,11 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
                 tool_settings=self._tool_settings,
                 stream=stream,
                 after_tools=execution.checkpoint,
-                answer_form=self._form_of(own_schema, execution),
+                answer_form=form,
                 paused_round=execution.past.paused_round,
             )
-            async with aclosing(loop.events() if second is None else second.events(loop)) as events:
+            happening = loop.events() if second is None else second.events(loop)
+            async with aclosing(self._told(happening, form, execution)) as events:
                 async for event in events:
                     yield event
             if schema is not None and execution.run.status is not RunStatus.paused:
@@ -364,6 +366,15 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
     def _offered(self, execution: Execution, options: RunOptions, *, stream: bool) -> Mapping[str, Any]:  # noqa: ARG002 - a team's
         """What the run's tools may ask for by name, beside its context."""
         return {**self.as_arguments, "actor": self}
+
+    def _told(
+        self,
+        happening: AsyncGenerator[Any, None],
+        form: AnswerForm | None,  # noqa: ARG002 - a team's
+        execution: Execution,  # noqa: ARG002
+    ) -> AsyncGenerator[Any, None]:
+        """The events of the conversation with the model, and what else is to be told of it."""
+        return happening
 
     def _take_answer(self, execution: Execution, offered: Mapping[str, Any]) -> None:
         """Make of the run's answer what it stands for, where that is not the model's word."""

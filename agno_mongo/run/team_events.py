@@ -44,6 +44,8 @@ class TeamRunEvent(str, Enum):
     session_summary_started = "TeamSessionSummaryStarted"
     session_summary_completed = "TeamSessionSummaryCompleted"
     state_conflict = "TeamStateConflict"
+    task_iteration_started = "TeamTaskIterationStarted"
+    task_iteration_completed = "TeamTaskIterationCompleted"
     task_created = "TeamTaskCreated"
     task_updated = "TeamTaskUpdated"
     task_state_updated = "TeamTaskStateUpdated"
@@ -53,8 +55,6 @@ class TeamRunEvent(str, Enum):
     reasoning_completed = "TeamReasoningCompleted"
     memory_update_started = "TeamMemoryUpdateStarted"
     memory_update_completed = "TeamMemoryUpdateCompleted"
-    task_iteration_started = "TeamTaskIterationStarted"
-    task_iteration_completed = "TeamTaskIterationCompleted"
     followups_started = "TeamFollowupsStarted"
     followups_completed = "TeamFollowupsCompleted"
     compression_started = "TeamCompressionStarted"
@@ -326,6 +326,25 @@ class StateConflictEvent(BaseTeamRunEvent):
 
 
 @dataclass(kw_only=True, eq=False)
+class TaskIterationStartedEvent(BaseTeamRunEvent):
+    """A turn of the leader begins: it works on its tasks until it answers."""
+
+    event: str = TeamRunEvent.task_iteration_started.value
+    iteration: int = 0
+    max_iterations: int = 0
+
+
+@dataclass(kw_only=True, eq=False)
+class TaskIterationCompletedEvent(BaseTeamRunEvent):
+    """The leader has answered. If tasks are open, another turn follows."""
+
+    event: str = TeamRunEvent.task_iteration_completed.value
+    iteration: int = 0
+    max_iterations: int = 0
+    task_summary: str | None = None
+
+
+@dataclass(kw_only=True, eq=False)
 class TaskCreatedEvent(BaseTeamRunEvent):
     """The leader has put a task on its list."""
 
@@ -389,6 +408,8 @@ TeamRunOutputEvent: TypeAlias = (
     | SessionSummaryStartedEvent
     | SessionSummaryCompletedEvent
     | StateConflictEvent
+    | TaskIterationStartedEvent
+    | TaskIterationCompletedEvent
     | TaskCreatedEvent
     | TaskUpdatedEvent
     | TaskStateUpdatedEvent

@@ -18,7 +18,9 @@ Member: TypeAlias = Actor[Any, Any, Any]
 def checked_members(team_id: str, members: Any) -> list[Member]:
     """The members as a list of one's own. Raises ConfigurationError for none at all, for what is no member, and for two of one id."""
     if isinstance(members, (str, bytes)) or not isinstance(members, Sequence):
-        raise ConfigurationError(f"members= takes a list of agents and teams, not {type(members).__name__}: {members!r}")
+        raise ConfigurationError(
+            f"members= takes a list of agents and teams, or a function that makes one, not {type(members).__name__}: {members!r}"
+        )
     if not members:
         raise ConfigurationError(f"team {team_id!r} has no members; pass members=[Agent(…), …]")
     for index, member in enumerate(members):
@@ -48,10 +50,10 @@ def _walk(team: Member, above: tuple[Member, ...]) -> None:
         path = " → ".join(repr(one.id) for one in (*above, team))
         raise ConfigurationError(f"team {team.id!r} is among its own members: {path}")
     members = members_of(team)
-    if members is not None:
+    if members is not None and not callable(getattr(team, "members", None)):
         checked_members(str(team.id), members)
-        for member in members:
-            _walk(member, (*above, team))
+    for member in members or ():
+        _walk(member, (*above, team))
 
 
 def lend_model(team: Member) -> None:
@@ -62,9 +64,9 @@ def lend_model(team: Member) -> None:
 
 
 def members_of(member: Member) -> Sequence[Member] | None:
-    """The members of a team; None of an agent."""
-    found: Sequence[Member] | None = getattr(member, "members", None)
-    return found
+    """The members of a team, none where a function makes them for each run; None of an agent."""
+    found: Any = getattr(member, "members", None)
+    return () if callable(found) else found
 
 
 def everyone(team: Member) -> Iterator[Member]:

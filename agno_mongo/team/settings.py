@@ -29,7 +29,7 @@ _OF_TEAMS: Final = {event.value: TeamRunEvent[event.name].value for event in Run
 class TeamSettings(AgentSettings):
     """What a team is made of. Every field may be given to ``Team()`` by its name, ``members`` also as the first argument."""
 
-    members: Sequence[Any] = field(default=(), kw_only=False)
+    members: Sequence[Any] | Callable[..., Any] = field(default=(), kw_only=False)
 
     # How the leader works with them: agno_mongo.team.mode.
     mode: TeamMode | str | None = None

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import cache
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from agno_mongo.agent.output_schema import StructuredAnswer
 from agno_mongo.execution import Execution
 from agno_mongo.messages import Message
 from agno_mongo.run.base import RunContext
 from agno_mongo.run.message_run import MessageRunOutput
-from agno_mongo.run.team_events import TaskCreatedEvent, TaskStateUpdatedEvent, TaskUpdatedEvent
+from agno_mongo.run.team_events import (
+    TaskCreatedEvent,
+    TaskIterationCompletedEvent,
+    TaskIterationStartedEvent,
+    TaskStateUpdatedEvent,
+    TaskUpdatedEvent,
+)
 from agno_mongo.team.delegating import Delegation, Job, Outcome
 from agno_mongo.team.task import Task, TaskList, TaskStatus, load_task_list, save_task_list
 from agno_mongo.tools.calling import PassedOn
 from agno_mongo.tools.function import BadToolArgumentsError, Function, FunctionCall, ToldToModelError
 from agno_mongo.tools.pausing import WaitsWithinError
+
+T = TypeVar("T")
 
 _log = logging.getLogger("agno_mongo")
 
@@ -58,6 +66,26 @@ class AnswerAfterTasks:
                 return Message(role="user", content=f"Not all tasks have ended.\n{tasks.get_summary_string()}\n{_GO_ON}")
             _log.warning("run %r ends after %d turns of its leader with tasks that are open", run.run_id, self.max_iterations)
         return None if self.schema is None else self.schema.take(run, text)
+
+    async def turns_told(self, happening: AsyncGenerator[Any, None], execution: Execution) -> AsyncGenerator[Any, None]:
+        """The events of the conversation with the leader, with the beginning and the end of each of its turns."""
+        number = self._iteration
+        yield self._turn(TaskIterationStartedEvent, number, execution)
+        async with aclosing(happening) as events:
+            async for event in events:
+                if number != self._iteration:
+                    yield self._turn(TaskIterationCompletedEvent, number, execution, task_summary=self._summary())
+                    number = self._iteration
+                    yield self._turn(TaskIterationStartedEvent, number, execution)
+                yield event
+        if not execution.run.is_paused:
+            yield self._turn(TaskIterationCompletedEvent, number, execution, task_summary=self._summary())
+
+    def _summary(self) -> str:
+        return load_task_list(self.context.session_state).get_summary_string()
+
+    def _turn(self, kind: Callable[..., T], number: int, execution: Execution, **data: Any) -> T:
+        return execution.event(kind, iteration=number, max_iterations=self.max_iterations, **data)
 
 
 def begin_tasks(execution: Execution) -> None:

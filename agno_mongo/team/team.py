@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
 from agno_mongo import renamed
 from agno_mongo.agent.actor import Actor, RunOptions
+from agno_mongo.agent.called import called
 from agno_mongo.agent.output_schema import StructuredAnswer
 from agno_mongo.agent.tool_settings import HasTools
+from agno_mongo.component.continuing import Continuation
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.documents import TeamSession
 from agno_mongo.execution import Execution
@@ -17,10 +20,11 @@ from agno_mongo.messages import ToolExecution
 from agno_mongo.model_loop import AnswerForm
 from agno_mongo.recording import Recording
 from agno_mongo.run.agent import RunOutputEvent
+from agno_mongo.run.base import RunContext
 from agno_mongo.run.team import TeamRunOutput, TeamRunOutputEvent
 from agno_mongo.team.delegating import Delegation, delegating_tools, member_information_tool
 from agno_mongo.team.leading import company_of
-from agno_mongo.team.members import check_tree, checked_members, everyone, lend_model
+from agno_mongo.team.members import check_tree, checked_members, everyone, lend_model, members_of
 from agno_mongo.team.mode import TeamMode
 from agno_mongo.team.settings import TeamSettings
 from agno_mongo.team.task_tools import AnswerAfterTasks, begin_tasks, task_tools
@@ -39,7 +43,7 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
     ``Agent`` are the leader's. A member's run is a run within the leader's: it has the same user, session and state, is stored whole in the team's
     session (``parent_run_id`` says within which run), before the leader's, in the same command. A member's own ``db`` is not used there.
 
-    ``members``: at least one; the leader tells them apart by ``id`` (made of the name if none is given), and is told their ``role`` and
+    ``members``: at least one, or a function that makes the list for each run; the leader tells them apart by ``id`` (made of the name if none is given), and is told their ``role`` and
     ``description``, with ``add_member_tools_to_context`` the names of their tools, too. A member without a ``model`` has the team's, from the team's first
     run on.
     ``mode``: ``"coordinate"``: the leader gives tasks to members and writes the answer. ``"route"``: it picks a member, whose answer is the
@@ -64,7 +68,44 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.members = checked_members(str(self.id), self.members)
+        if not callable(self.members):
+            self.members = checked_members(str(self.id), self.members)
+
+    async def _begun(
+        self,
+        given: Any,
+        options: RunOptions,
+        continued: Continuation[TeamRunOutput] | None,
+        *,
+        stream: bool,
+        within: Execution | None = None,
+    ) -> tuple[Execution, AsyncGenerator[Any, None]]:
+        team = self if not callable(self.members) else await self._with_members(self.members, options, continued, within)
+        return await super(Team, team)._begun(given, options, continued, stream=stream, within=within)
+
+    async def _with_members(
+        self,
+        members: Callable[..., Any],
+        options: RunOptions,
+        continued: Continuation[TeamRunOutput] | None,
+        within: Execution | None,
+    ) -> Team:
+        """The team of one run, with the members that the function has made for it."""
+        # A session that is made up is this team's.
+        key = within.key if within is not None else self._key_of(options, continued)
+        context = RunContext(
+            run_id=options.get("run_id") or "" if continued is None else continued.run_id,
+            session_id=key.session_id,
+            user_id=key.user_id,
+            session_type=key.session_type.value,
+            session_state=dict(options.get("session_state") or {}) if within is None else within.context.session_state,
+            metadata={**(self.metadata or {}), **(options.get("metadata") or {})} or None,
+            dependencies={**(self.dependencies or {}), **(options.get("dependencies") or {})} or None,
+        )
+        made = await called(members, {"team": self, "run_context": context, "session_state": context.session_state})
+        team = copy(self)
+        team.members = checked_members(str(self.id), made)
+        return team
 
     @property
     def as_arguments(self) -> dict[str, Any]:
@@ -74,7 +115,7 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
     def company(self) -> str:
         """What the system message says of the members, and of how to work with them."""
         return company_of(
-            self.members,
+            members_of(self) or (),
             self._mode,
             with_tools=self.add_member_tools_to_context,
             shared=self.share_member_interactions or self.add_team_history_to_members,
@@ -114,6 +155,11 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
         begin_tasks(execution)
         return AnswerAfterTasks(context=execution.context, max_iterations=self.max_iterations, schema=schema)
 
+    def _told(
+        self, happening: AsyncGenerator[Any, None], form: AnswerForm | None, execution: Execution
+    ) -> AsyncGenerator[Any, None]:
+        return form.turns_told(happening, execution) if isinstance(form, AnswerAfterTasks) else happening
+
     def _looking_back(self, options: RunOptions) -> dict[str, Any]:
         """As the leader's own settings say, and as far as members are shown; between the runs that count stand those of the members."""
         # Before anything is stored, and before members are counted.
@@ -123,7 +169,7 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
         wanted = found["history_runs"]
         if self.add_team_history_to_members:
             wanted = max(wanted, self.num_team_history_runs)
-        of_members = [member._looking_back({})["history_runs"] for member in self.members]  # noqa: SLF001 - an actor as this one
+        of_members = [member._looking_back({})["history_runs"] for member in members_of(self) or ()]  # noqa: SLF001 - an actor as this one
         at_hand = self.runs_of_turns(max(found["runs_at_hand"], *of_members, wanted))
         return {"history_runs": wanted, "runs_at_hand": at_hand}
 
@@ -141,7 +187,7 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
         return None
 
     def _described(self) -> dict[str, Any]:
-        members = [{member.SESSION_TYPE.id_field: member.id, "name": member.name} for member in self.members]
+        members = [{member.SESSION_TYPE.id_field: member.id, "name": member.name} for member in members_of(self) or ()]
         return {**super()._described(), "mode": self._mode.value, "members": members}
 
 

@@ -18,11 +18,11 @@ check:  ## Style, types, order of modules, the compose file.
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; else echo "docker compose is not here: docker-compose.yml is checked by tests/test_ground.py only"; fi
 
 test:  ## All tests, notebooks, examples and the code in the documentation.
-	$(BIN)python -m pytest -n 3
+	$(BIN)python -m pytest -n 4 --dist worksteal
 
 coverage:  ## The same with branch coverage, which takes half as long again.
 	$(BIN)coverage erase
-	$(BIN)coverage run -m pytest -n 3
+	$(BIN)coverage run -m pytest -n 4 --dist worksteal
 	$(BIN)coverage combine --quiet
 	$(BIN)coverage report --fail-under=93 --skip-covered
 

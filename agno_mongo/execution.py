@@ -43,6 +43,7 @@ from agno_mongo.errors import (
 from agno_mongo.history import runs_of, runs_that_count
 from agno_mongo.ids import new_id
 from agno_mongo.messages import Metrics
+from agno_mongo.own_session import OwnSession
 from agno_mongo.recording import Recording, paused_entry
 from agno_mongo.resuming import FaultOf, Past, entry_of_inner, is_waiting, take_up, waiting_with_inner
 from agno_mongo.run.agent import (
@@ -88,7 +89,7 @@ class Settings:
     is the component's, ``run_metadata`` the call's; the session's own comes in between.
 
     ``recording`` says what of the run is stored. ``cache`` has the newest runs of sessions that need not be sent again. ``summaries`` says when
-    the session is summed up.
+    the session is summed up. ``own_session`` is where a run within another is kept as well, once it has ended.
     """
 
     key: SessionKey
@@ -118,6 +119,7 @@ class Settings:
     recording: Recording = field(default_factory=Recording)
     cache: SessionCache | None = None
     summaries: Summaries | None = None
+    own_session: OwnSession | None = None
     lease: ClassVar[float] = LEASE
 
     @property
@@ -513,7 +515,7 @@ class Execution:
 
     async def _uninterrupted(self, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, asyncio.CancelledError | None]:
         """Without a database there is nothing that could be interrupted."""
-        return (await work(), None) if self.root_db is None else await uninterrupted(work)
+        return (await work(), None) if self._keeps_nothing else await uninterrupted(work)
 
     def _is_told_by_the_run(self, failure: BaseException) -> bool:
         """True for what the run's status tells and what is not raised as well: a model's error, a hook's refusal."""
@@ -525,7 +527,7 @@ class Execution:
         state, changes, unstorable = self._changed_state()
         self.run.session_state = values.decode(state)
         self._replace(self._waiting_records, self._waiting_records)
-        if self.root_db is None or (self._is_guest and self.run.status is not RunStatus.completed):
+        if self._keeps_nothing or (self._is_guest and self.run.status is not RunStatus.completed):
             # A guest that failed leaves the run to the call that has it.
             if self._within is not None:
                 self._within.adopt((), changes, {})
@@ -536,6 +538,8 @@ class Execution:
             counters = {name: amount - self.past.counted.get(name, 0) for name, amount in counters.items()}
             own = () if self.run.is_paused and self.run.goes_on_with_outer else (record,)
             self._within.adopt([*self._member_records, *own], changes, counters)
+            if self._settings.own_session is not None and not self.run.is_paused:
+                await self._settings.own_session.keep(await self._to_begin(), self._to_store(record), counters)
             return (), [*unstorable, *unstorable_parts]
         return await self._finish_run(record, changes, counters), [*unstorable, *unstorable_parts]
 
@@ -550,7 +554,7 @@ class Execution:
         end = RunEnd(
             key=self._settings.key,
             run_id=self.context.run_id,
-            runs=[] if paused else self.run.with_inner(record, self._member_records if self.recording.store_inner else ()),
+            runs=[] if paused else self._to_store(record),
             changes=changes,
             counters={name: amount - self.past.counted.get(name, 0) for name, amount in counters.items()},
             pause=self._pause(record, counters) if paused else None,
@@ -578,6 +582,16 @@ class Execution:
             cache.ended(end.key, self.session, before, end.runs, revision=ended.revision, wanted=self._settings.runs_wanted)
         self._run_count = ended.run_count
         return ended.conflicts
+
+    def _to_store(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        """The records of the run and of those within it."""
+        records: list[dict[str, Any]] = self.run.with_inner(record, self._member_records if self.recording.store_inner else ())
+        return records
+
+    @property
+    def _keeps_nothing(self) -> bool:
+        """True if there is no database in which the run would be kept."""
+        return self.root_db is None and self._settings.own_session is None
 
     @property
     def _entry_has_media(self) -> bool:

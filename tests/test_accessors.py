@@ -145,15 +145,38 @@ async def test_belongs_to_its_owner_and_to_its_kind(db: MongoDb, kind: SessionTy
             lambda one: one.aset_session_name(session_name="x"), lambda one: one.aget_session_metrics(),
             lambda one: one.aget_session_summary(), lambda one: one.aget_runs(), lambda one: one.adelete_session(),
             lambda one: one.aget_run_output("r"), lambda one: one.aget_last_run_output(), lambda one: one.acancel_run("r"),
+            lambda one: one.afork_session(),
         ):  # fmt: skip
             with pytest.raises(SessionOwnedByAnotherUser):
                 await call(make(db, "b", user_id=user))
     for other, make_other in KINDS.items():
         if other is kind:
             continue
-        for call in (lambda one: one.arun("2"), lambda one: one.aget_session(), lambda one: one.aget_session_state()):
+        for call in (
+            lambda one: one.arun("2"), lambda one: one.aget_session(), lambda one: one.aget_session_state(),
+            lambda one: one.afork_session(),
+        ):  # fmt: skip
             with pytest.raises(SessionTypeMismatch):
                 await call(make_other(db, "b", user_id="john"))
+
+
+async def test_a_fork_of_it_goes_on_by_itself(db: MongoDb, make: Make) -> None:
+    one = make(db, "a", "b", "c", user_id="john")
+    first = await one.arun("1")
+    await one.arun("2")
+    assert await one.afork_session(at_run=first.run_id, new_session_id="other") == "other"
+    await one.arun("3", session_id="other")
+    assert texts(await one.aget_session_messages("other")) == ["1", "a", "3", "c"]
+    assert texts(await one.aget_session_messages()) == ["1", "a", "2", "b"]
+    assert (await one.aget_session("other")).user_id == "john"
+    whole = await one.afork_session(source_session_id="s")
+    assert texts(await one.aget_session_messages(whole)) == ["1", "a", "2", "b"]
+    with pytest.raises(RunNotFound, match="nothing"):
+        await one.afork_session(at_run="nothing")
+    with pytest.raises(SessionNotFound, match="'nowhere'"):
+        await one.afork_session("nowhere")
+    with pytest.raises(ConfigurationError, match="not both"):
+        await one.afork_session("s", source_session_id="s")
 
 
 async def test_is_listed_with_those_of_its_kind(db: MongoDb, kind: SessionType) -> None:
@@ -197,4 +220,5 @@ def test_every_accessor_has_a_twin_that_waits(make: Make) -> None:
     assert one.get_runs()[-1].content == "a"
     with pytest.warns(DeprecationWarning, match="get_session_messages"):
         assert texts(one.get_messages_for_session()) == ["1", "a"]
+    assert one.fork_session(new_session_id="fork") == "fork"
     assert one.delete_session() is True

@@ -34,6 +34,7 @@ from agno_mongo.media import Media
 from agno_mongo.messages import Message
 from agno_mongo.model_loop import AnswerForm, ModelLoop
 from agno_mongo.models.base import Model
+from agno_mongo.own_session import OwnSession
 from agno_mongo.run.agent import (
     CustomEvent,
     IntermediateRunContentEvent,
@@ -189,23 +190,24 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
             yield cast("RunT", execution.run)
 
     async def begun_within(
-        self, outer: Execution, given: Any, options: RunOptions, *, stream: bool
+        self, outer: Execution, given: Any, options: RunOptions, *, stream: bool, own_session: bool = False
     ) -> tuple[Execution, AsyncGenerator[Any, None]]:
         """A run that is part of ``outer``, a member's in its team's, and its events, which carry it out when they are read.
 
-        It has the session, the user and the database of the outer run, and is stored with it.
+        It has the session, the user and the database of the outer run, and is stored with it; ``own_session``: in its own session, too,
+        if it has a database and a session.
         """
-        return await self._begun(given, options, None, stream=stream, within=outer)
+        return await self._begun(given, options, None, stream=stream, within=outer, own_session=own_session)
 
     async def goes_on_within(
-        self, outer: Execution, run_id: str, options: Mapping[str, Any], *, stream: bool
+        self, outer: Execution, run_id: str, options: Mapping[str, Any], *, stream: bool, own_session: bool = False
     ) -> tuple[Execution, AsyncGenerator[Any, None]]:
         """The same for a run of ``outer``'s that had paused: it goes on from what it has stored, with the answers that ``outer`` was given for it. Of the
         ``options`` it takes those that :meth:`acontinue_run` takes.
         """
         kept = {name: value for name, value in options.items() if name in ContinueOptions.__annotations__}
         continued: Continuation[RunT] = Continuation(run_id=run_id)
-        return await self._begun(None, cast("RunOptions", kept), continued, stream=stream, within=outer)
+        return await self._begun(None, cast("RunOptions", kept), continued, stream=stream, within=outer, own_session=own_session)
 
     async def _begun(
         self,
@@ -215,6 +217,7 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         *,
         stream: bool,
         within: Execution | None = None,
+        own_session: bool = False,
     ) -> tuple[Execution, AsyncGenerator[Any, None]]:
         """The bracket of a run, and what happens in it."""
         role = self.user_message_role
@@ -223,7 +226,7 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
             given = fitting_input(given, self.input_schema)
         given, media = await media_input.read(given, options)
         asked = None if continued is not None else media_input.with_media(user_messages(given, role=role), media, role)
-        execution = self._execution(given, options, continued, media, within)
+        execution = self._execution(given, options, continued, media, within, own_session=own_session)
         return execution, execution.events(self._body(given, asked, options, stream=stream))
 
     def _execution(
@@ -233,6 +236,8 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         continued: Continuation[RunT] | None,
         media: Mapping[str, list[Media]],
         within: Execution | None,
+        *,
+        own_session: bool,
     ) -> Execution:
         """The bracket of a run on ``given``, or of the run ``continued``, which goes on."""
         known = ContinueOptions if continued is not None else RunOptions
@@ -270,6 +275,7 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
             fault_of=self._fault_of_input,
             paused_run=None if continued is None else continued.run,
             recording=self._recording,
+            own_session=self._own_session(key.user_id) if own_session else None,
             **({} if within is not None else self._of_a_session(key)),
         )
         return Execution(self.db, run, settings, within=within)
@@ -279,6 +285,13 @@ class Actor(AgentSettings, Continuing[SessionT, RunT, EventT], Cancelling[Sessio
         user_id, wanted = self._user(options.get("user_id")), options.get("session_id")
         session_id = self._session_for(wanted, user_id) if continued is None else self._session_of(continued, wanted, user_id)
         return SessionKey(session_id=session_id, session_type=self.SESSION_TYPE, user_id=user_id)
+
+    def _own_session(self, user_id: str | None) -> OwnSession | None:
+        """The actor's session for a user's runs that are part of others; None if it has none of its own."""
+        if self.db is None or self.session_id is None:
+            return None
+        key = SessionKey(session_id=self.session_id, session_type=self.SESSION_TYPE, user_id=user_id)
+        return OwnSession(db=self.db, key=key, component=self._described())
 
     def _of_a_session(self, key: SessionKey) -> dict[str, Any]:
         """Settings of the bracket for a run that is stored by itself, and not within another."""

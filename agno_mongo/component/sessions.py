@@ -267,6 +267,28 @@ class SessionAccessors(Generic[SessionT, RunT]):
         db, wanted, owner = self._asked_for(session_id, user_id)
         return await db.delete_session(wanted, owner, self.SESSION_TYPE)
 
+    async def afork_session(
+        self,
+        session_id: str | None = None,
+        at_run: str | None = None,
+        *,
+        new_session_id: str | None = None,
+        user_id: str | None = None,
+        source_session_id: str | None = None,
+    ) -> str:
+        """Begin a new session of the same user with the runs up to and with ``at_run``, all of them by default; returns its id.
+
+        ``source_session_id`` is Agno's name of ``session_id``. What is forked and what it costs: :meth:`MongoDb.fork_session`, which also says
+        what it raises.
+        """
+        if session_id is not None and source_session_id is not None:
+            raise ConfigurationError("fork_session() takes session_id or source_session_id, not both")
+        db, wanted, owner = self._asked_for(session_id or source_session_id, user_id)
+        forked = await db.fork_session(
+            wanted, at_run, new_session_id=new_session_id, session_type=self.SESSION_TYPE, user_id=owner
+        )
+        return forked.session_id
+
     get_session = blocking(aget_session)
     get_session_messages = blocking(aget_session_messages)
     get_chat_history = blocking(aget_chat_history)
@@ -282,6 +304,7 @@ class SessionAccessors(Generic[SessionT, RunT]):
     get_run_output = blocking(aget_run_output)
     get_last_run_output = blocking(aget_last_run_output)
     delete_session = blocking(adelete_session)
+    fork_session = blocking(afork_session)
     get_messages_for_session = renamed.older_method("get_messages_for_session", get_session_messages)
     aget_messages_for_session = renamed.older_method("aget_messages_for_session", aget_session_messages)
     rename_session = renamed.older_method("rename_session", set_session_name, arguments=("session_name", "session_id"))

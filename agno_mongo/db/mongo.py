@@ -350,7 +350,7 @@ class MongoDb(RunMethods):
         *,
         new_session_id: str | None = None,
         session_type: SessionType | str | None = None,
-        user_id: str | None = None,
+        user_id: Owner = None,
     ) -> Session:
         """Begin a new session that has the runs of another up to and with the run ``at_run``, all of them by default.
 

@@ -47,6 +47,7 @@ class Leading(Protocol):
     num_team_history_runs: int
     add_member_tools_to_context: bool
     stream_member_events: bool
+    store_member_sessions: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,9 +180,10 @@ class Delegation:
         self, member: Member, task: str, before: Mapping[str, Any] | None
     ) -> tuple[Execution, AsyncGenerator[Any, None]]:
         """The member's run, or the one that had paused, which goes on."""
+        how = {"stream": self.stream, "own_session": self.team.store_member_sessions}
         if before is None:
-            return await member.begun_within(self.execution, self._given(member, task), self._options(member), stream=self.stream)
-        return await member.goes_on_within(self.execution, before["run_id"], self._options(member), stream=self.stream)
+            return await member.begun_within(self.execution, self._given(member, task), self._options(member), **how)
+        return await member.goes_on_within(self.execution, before["run_id"], self._options(member), **how)
 
     def _run_before(self, call_id: str | None, part: str | None, member: Member) -> Mapping[str, Any] | None:
         """What the member has stored of a run for this call, if the team's run goes on with it after a pause."""

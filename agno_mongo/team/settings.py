@@ -50,6 +50,7 @@ class TeamSettings(AgentSettings):
     # What a caller sees of them, and what is stored.
     stream_member_events: bool = True
     store_member_responses: bool = False
+    store_member_sessions: bool = False
     show_members_responses: bool = False
 
     _checked: ClassVar[dict[str, Callable[[str, Any], Any]]] = {

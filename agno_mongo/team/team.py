@@ -60,7 +60,8 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
     leader told; one that pauses pauses the team.
 
     ``stream_member_events=False``: a stream has the leader's events only. ``store_member_responses``: the members' runs are stored a second time
-    within the team's, as ``member_responses``. ``show_members_responses``: ``print_response`` shows their answers, too.
+    within the team's, as ``member_responses``. ``store_member_sessions``: a member that has a ``db`` and a ``session_id`` has its runs in that session, too, two commands
+    more for each. ``show_members_responses``: ``print_response`` shows their answers, too.
     """
 
     SESSION_TYPE = SessionType.TEAM
@@ -79,9 +80,10 @@ class Team(TeamSettings, Actor[TeamSession, TeamRunOutput, TeamEvent]):
         *,
         stream: bool,
         within: Execution | None = None,
+        own_session: bool = False,
     ) -> tuple[Execution, AsyncGenerator[Any, None]]:
         team = self if not callable(self.members) else await self._with_members(self.members, options, continued, within)
-        return await super(Team, team)._begun(given, options, continued, stream=stream, within=within)
+        return await super(Team, team)._begun(given, options, continued, stream=stream, within=within, own_session=own_session)
 
     async def _with_members(
         self,

@@ -123,16 +123,32 @@ class TestDeleteUser:
                 await mongo_db.delete_session("s", user_id="john")
             assert await documents_with(mongo_db, "john", WORDS["john"]) == [], outcomes
 
-    async def test_lets_an_upload_begin_again_whose_file_is_gone(self, mongo_db: MongoDb) -> None:
+    async def test_lets_an_upload_begin_again_whose_file_is_gone(
+        self, mongo_db: MongoDb, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         connection = await mongo_db._connection()
         key = SessionKey(session_id="s", session_type=SessionType.AGENT, user_id="john")
-        uploads = [asyncio.ensure_future(media.stored_apart(connection, key, "r", "x" * 20_000_000)) for _ in range(1)]
-        while not await connection.media_chunks.count_documents({}):
-            await asyncio.sleep(0.001)
+        begun, deleted, chunks = asyncio.Event(), asyncio.Event(), connection.media_chunks
+
+        class Held:
+            """Goes on after its first chunks when all has been deleted."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(chunks, name)
+
+            async def insert_many(self, batch: list[dict[str, Any]]) -> None:
+                await chunks.insert_many(batch)
+                begun.set()
+                await deleted.wait()
+
+        monkeypatch.setattr(connection, "media_chunks", Held())
+        upload = asyncio.ensure_future(media.stored_apart(connection, key, "r", "x" * 20_000_000))
+        await begun.wait()
         await mongo_db.delete_user("john")
-        [reference] = await asyncio.gather(*uploads)
+        deleted.set()
+        reference = await upload
         assert await media.restored(connection, reference, session_id="s") == "x" * 20_000_000
-        assert await connection.media_chunks.count_documents({"files_id": {"$ne": reference.id}}) == 0
+        assert await chunks.count_documents({"files_id": {"$ne": reference.id}}) == 0
 
     async def test_takes_the_id_of_a_user(self, db: MongoDb) -> None:
         for wrong in (None, "", 7):

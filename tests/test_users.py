@@ -15,6 +15,7 @@ from bson import json_util
 from agno_mongo.agent import Agent
 from agno_mongo.db import archive, media
 from agno_mongo.db.base import SessionType
+from agno_mongo.db.connections import Connection
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, SessionNotFound
@@ -58,6 +59,33 @@ async def documents_with(db: MongoDb, *texts: str) -> list[str]:
             stored = bson.encode(document)
             found += [f"{name} {document['_id']}" for text in texts if text.encode() in stored]
     return found
+
+
+KEY = SessionKey(session_id="s", session_type=SessionType.AGENT, user_id="john")
+
+
+class Instead:
+    """A collection, but for some of its methods."""
+
+    def __init__(self, collection: Any, **methods: Any) -> None:
+        self._collection = collection
+        vars(self).update(methods)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._collection, name)
+
+
+def holding_uploads(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """Uploads set the first event once their first chunks are stored, and go on when the second is set."""
+    begun, go_on, insert_many = asyncio.Event(), asyncio.Event(), connection.media_chunks.insert_many
+
+    async def held(batch: list[dict[str, Any]]) -> None:
+        await insert_many(batch)
+        begun.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(connection, "media_chunks", Instead(connection.media_chunks, insert_many=held))
+    return begun, go_on
 
 
 class TestDeleteUser:
@@ -127,28 +155,32 @@ class TestDeleteUser:
         self, mongo_db: MongoDb, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         connection = await mongo_db._connection()
-        key = SessionKey(session_id="s", session_type=SessionType.AGENT, user_id="john")
-        begun, deleted, chunks = asyncio.Event(), asyncio.Event(), connection.media_chunks
-
-        class Held:
-            """Goes on after its first chunks when all has been deleted."""
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(chunks, name)
-
-            async def insert_many(self, batch: list[dict[str, Any]]) -> None:
-                await chunks.insert_many(batch)
-                begun.set()
-                await deleted.wait()
-
-        monkeypatch.setattr(connection, "media_chunks", Held())
-        upload = asyncio.ensure_future(media.stored_apart(connection, key, "r", "x" * 20_000_000))
+        begun, go_on = holding_uploads(connection, monkeypatch)
+        upload = asyncio.ensure_future(media.stored_apart(connection, KEY, "r", "x" * 20_000_000))
         await begun.wait()
         await mongo_db.delete_user("john")
-        deleted.set()
+        go_on.set()
         reference = await upload
         assert await media.restored(connection, reference, session_id="s") == "x" * 20_000_000
-        assert await chunks.count_documents({"files_id": {"$ne": reference.id}}) == 0
+        assert await connection.media_chunks.count_documents({"files_id": {"$ne": reference.id}}) == 0
+
+    async def test_takes_the_chunks_of_an_upload_that_ends_in_its_midst(
+        self, mongo_db: MongoDb, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connection = await mongo_db._connection()
+        begun, go_on = holding_uploads(connection, monkeypatch)
+        upload = asyncio.ensure_future(media.stored_apart(connection, KEY, "r", "x" * 20_000_000))
+        await begun.wait()
+        delete_many = connection.media_files.delete_many
+
+        async def after_the_upload(which: dict[str, Any]) -> Any:
+            go_on.set()
+            await upload
+            return await delete_many(which)
+
+        monkeypatch.setattr(connection, "media_files", Instead(connection.media_files, delete_many=after_the_upload))
+        await mongo_db.delete_user("john")
+        assert await connection.media_files.count_documents({}) == await connection.media_chunks.count_documents({}) == 0
 
     async def test_takes_the_id_of_a_user(self, db: MongoDb) -> None:
         for wrong in (None, "", 7):

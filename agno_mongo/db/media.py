@@ -145,10 +145,11 @@ async def _put(connection: Connection, key: SessionKey, run_id: str, part: Part)
         except DuplicateKeyError:
             # Another run of the session stored the same content meanwhile.
             found = await _refer(connection, key, run_id, part)
-            if found is None:
-                return file_id
-            await _delete_files(connection, [file_id])
-            return found
+            if found is not None:
+                await delete_files(connection, [file_id])
+                return found
+            # That one is gone, or soon will be. This one is good, if it is still there, though nobody finds it by its content.
+            result = await connection.media_files.update_one({"_id": file_id}, {"$addToSet": {"metadata.runs": run_id}})
         if result.matched_count:
             return file_id
         # All that the user has was deleted meanwhile.
@@ -371,11 +372,15 @@ async def _delete(connection: Connection, unused: Mapping[str, Any]) -> None:
     await connection.media_files.update_many(unused, {"$unset": {"metadata.sha256": "", "metadata.key": ""}})
     nameless = {**unused, "metadata.sha256": {"$exists": False}}
     files = await connection.media_files.find(nameless, projection={"_id": 1}).to_list(None)
-    await _delete_files(connection, [file["_id"] for file in files])
+    await delete_files(connection, [file["_id"] for file in files])
 
 
-async def _delete_files(connection: Connection, file_ids: Sequence[ObjectId]) -> None:
+async def delete_files(connection: Connection, file_ids: Sequence[ObjectId]) -> None:
+    """Delete files with all their chunks, those too that are being stored in this moment. Three commands; none for no files."""
     if file_ids:
-        # The files last: while they are there, what is left of their chunks can be found.
-        await connection.media_chunks.delete_many({"files_id": {"$in": list(file_ids)}})
+        theirs = {"files_id": {"$in": list(file_ids)}}
+        # While the files are there, what a crash leaves of their chunks can be found.
+        await connection.media_chunks.delete_many(theirs)
         await connection.media_files.delete_many({"_id": {"$in": list(file_ids)}})
+        # Whoever stores more chunks from now on finds that the file is gone, and deletes them.
+        await connection.media_chunks.delete_many(theirs)

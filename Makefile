@@ -37,8 +37,8 @@ test-versions:  ## Store, runs, values and surface, over mongomock, on the oldes
 	  $$python -m venv .venv-$$version && \
 	  { uv pip install --quiet --python .venv-$$version/bin/python --editable ".[dev]" 2>/dev/null || \
 	    .venv-$$version/bin/pip install --quiet --disable-pip-version-check --editable ".[dev]"; } && \
-	  .venv-$$version/bin/python -m pytest -q -n auto -p no:cacheprovider tests/test_store_contract.py tests/test_runs.py tests/test_values.py \
-	    tests/test_surface.py -k "not pymongo and not motor" || exit 1; \
+	  .venv-$$version/bin/python -m pytest -q -n auto -p no:cacheprovider $${FILES:-tests/test_store_contract.py tests/test_runs.py \
+	    tests/test_values.py tests/test_surface.py} -k "not pymongo and not motor" || exit 1; \
 	done
 
 bench:  ## What agno_mongo costs beside bare PyMongo and its peers, written to docs/benchmarks.md. Some ten minutes on a quiet machine.

@@ -53,7 +53,7 @@ FULL = Plans(
 )
 QUICK = Plans(
     sizes=("2 KB",),
-    turns=turns.Plan(lengths=(1, 40), turns=10, rounds=2, seconds=0.5),
+    turns=turns.Plan(lengths=(1, 40), turns=10, rounds=1, seconds=0.5),
     crowds=crowds.Plan(sessions=(1, 10), turns=2, least=10, rounds=1),
     reading=reading.Plan(sessions=40, opened=60, paged=120, repeats=2, rounds=1),
     disk=disk.Plan(turns=60, most={"LangGraph, MongoDBSaver": 20}),

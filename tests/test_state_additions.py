@@ -419,7 +419,7 @@ async def interleave(db: MongoDb, base: Any, their_steps: Any, our_steps: Any) -
         assert states.same(leaf(stored, path), want), path
 
 
-few = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+few = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("server", ["mongomock", "mongod"])

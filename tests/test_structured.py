@@ -574,7 +574,7 @@ json_schemas = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(schema=json_schemas, value=json_values)
 def test_values_fit_a_schema_where_the_reference_library_says_so(schema: dict[str, Any], value: Any) -> None:
     jsonschema = pytest.importorskip("jsonschema")

@@ -50,7 +50,7 @@ LEAVES = (
 )
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=20)
 STATES = st.dictionaries(KEYS, VALUES, max_size=4)
-quickly = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+quickly = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def through_bson(value: Any) -> Any:

@@ -192,31 +192,46 @@ class Node(ABC):
             "parent_step_id": walk.parent_id,
         }
 
-    async def events(self, given: StepInput, walk: Walk, path: Path) -> AsyncGenerator[Any, None]:
+    def events(self, given: StepInput, walk: Walk, path: Path) -> AsyncGenerator[Any, None]:
         """Carry the step out, if it has not finished before: then its output is all there is. Whatever happens, its output says so."""
-        output = walk.flow.journal.finished(path)
-        if output is not None:
-            walk.outputs.append(output)
-            if output.is_paused:
-                # As it was stored while somebody looked at it, or was about to.
-                output.is_paused, output.status = False, RunStatus.completed.value
-        before: StepOutput | None = None
+        if self.human_review.requires_output_review:
+            return self._reviewed(given, walk, path)
+        if self._finished(walk, path) is not None:
+            return _nothing()
+        return self._from_first_to_last(self._begun(walk, path), given, walk, path)
+
+    async def _reviewed(self, given: StepInput, walk: Walk, path: Path) -> AsyncGenerator[Any, None]:
+        """The same, until whoever looks at what came of it does not want it again."""
+        output = self._finished(walk, path)
         while True:
             if output is None:
-                output = self.begun(path, iteration=walk.iteration)
-                walk.outputs[:] = [*(one for one in walk.outputs if one is not before), output]
+                output = self._begun(walk, path)
                 async with aclosing(self._from_first_to_last(output, given, walk, path)) as events:
                     async for event in events:
                         yield event
-            if not self.human_review.requires_output_review:
-                return
             review = self._review_of(output, given, walk, path)
             async with aclosing(review.events()) as events:
                 async for event in events:
                     yield event
             if not review.again:
                 return
-            before, output = output, None
+            walk.outputs[:] = [one for one in walk.outputs if one is not output]
+            output = None
+
+    def _finished(self, walk: Walk, path: Path) -> StepOutput | None:
+        """The output of the step if it had finished before."""
+        output = walk.flow.journal.finished(path)
+        if output is not None:
+            walk.outputs.append(output)
+            if output.is_paused:
+                # As it was stored while somebody looked at it, or was about to.
+                output.is_paused, output.status = False, RunStatus.completed.value
+        return output
+
+    def _begun(self, walk: Walk, path: Path) -> StepOutput:
+        output = self.begun(path, iteration=walk.iteration)
+        walk.outputs.append(output)
+        return output
 
     def _review_of(self, output: StepOutput, given: StepInput, walk: Walk, path: Path) -> Review:
         requirement, data = self.requirement(output, given, path), self.event_data(output, walk, path)
@@ -322,6 +337,11 @@ class Node(ABC):
         names = ("requires_confirmation", "confirmation_message", "requires_user_input", "user_input_message")
         fields = [one.to_dict() for one in requirement.user_input_schema or ()] or None
         return event(StepPausedEvent, **data, **{name: getattr(requirement, name) for name in names}, user_input_schema=fields)
+
+
+async def _nothing() -> AsyncGenerator[Any, None]:
+    for event in list[Any]():
+        yield event
 
 
 def _with_answer(given: StepInput, answered: StepRequirement) -> StepInput:

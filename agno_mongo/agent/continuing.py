@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
@@ -37,18 +38,20 @@ class ContinueOptions(ContextOptions, total=False):
     output_schema: Schema | None
 
 
-class Continuing(GoingOn[SessionT, RunT], Generic[SessionT, RunT, EventT]):
+class Continuing(GoingOn[SessionT, RunT], ABC, Generic[SessionT, RunT, EventT]):
     """``acontinue_run`` and ``continue_run``, on top of the component's one way of running."""
 
+    @abstractmethod
     async def _run(
         self, given: Any, options: Any, *, continued: Continuation[RunT] | None = None, background: bool = False
     ) -> RunT:
-        raise NotImplementedError
+        """Carry the run out, and give it back once it is stored."""
 
+    @abstractmethod
     def _stream(
         self, given: Any, options: Any, *, every_step: bool, with_output: bool, continued: Continuation[RunT] | None = None
     ) -> AsyncGenerator[EventT | RunT, None]:
-        raise NotImplementedError
+        """The events of the run, which carry it out when they are read."""
 
     @overload
     def acontinue_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
 from typing import Any, Literal, TypeAlias, overload
 
@@ -26,18 +27,20 @@ ErrorRequirements = Sequence[ErrorRequirement | dict[str, Any]] | None
 WorkflowContinuation: TypeAlias = Continuation[WorkflowRunOutput]
 
 
-class Continuing(GoingOn[WorkflowSession, WorkflowRunOutput], Cancelling[WorkflowSession, WorkflowRunOutput]):
+class Continuing(GoingOn[WorkflowSession, WorkflowRunOutput], Cancelling[WorkflowSession, WorkflowRunOutput], ABC):
     """``acontinue_run`` and ``continue_run``, on top of the workflow's one way of running."""
 
+    @abstractmethod
     async def _run(
         self, given: Any, options: Any, *, continued: WorkflowContinuation | None = None, background: bool = False
     ) -> WorkflowRunOutput:
-        raise NotImplementedError
+        """Carry the run out, and give it back once it is stored."""
 
+    @abstractmethod
     def _stream(
         self, given: Any, options: Any, *, every_step: bool, with_output: bool, continued: WorkflowContinuation | None = None
     ) -> AsyncGenerator[WorkflowRunOutputEvent | WorkflowRunOutput, None]:
-        raise NotImplementedError
+        """The events of the run, which carry it out when they are read."""
 
     @overload
     def acontinue_run(

@@ -326,6 +326,9 @@ class Execution:
         """
         try:
             begun = await self._begun(begin)
+            if begun.started_at is not None:
+                # The same moment for everybody, whatever this machine's clock says: whoever goes on with the run, and who reads it meanwhile.
+                self.run.created_at = int(begun.started_at)
             self._take_up(begun.entry or {})
             if self._settings.continues and self._settings.paused_run is not None and self.root_db is None:
                 self._settings.paused_run.goes_on()

@@ -52,6 +52,23 @@ async def test_a_session_was_used_when_the_server_says_so(db: MongoDb, ahead: fl
         assert before - 2 <= moment <= time() + 2
 
 
+async def test_a_run_began_when_the_server_says_so(db: MongoDb, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agno_mongo.run.base.time", lambda: 5.0)
+    shown: list[int] = []
+
+    async def look(_request: ModelRequest) -> str:
+        session = await db.get_session("s")
+        shown.extend(run.created_at for run in session.unfinished_runs)
+        return "ok"
+
+    before = time()
+    agent = Agent(model=ScriptedModel(look), db=db, session_id="s")
+    run = await agent.arun("go")
+    stored = await agent.aget_last_run_output()
+    assert shown == [run.created_at] == [stored.created_at]
+    assert before - 2 <= run.created_at <= time() + 2
+
+
 async def test_every_turn_corrects_the_clock(db: MongoDb) -> None:
     other = beside(db, ahead=0)
     agent = Agent(model=ScriptedModel("ok", "ok"), db=other, session_id="s")

@@ -89,6 +89,7 @@ class RunBegun:
     """The session as ``begin_run`` found it, with its newest runs; ``state`` is encoded, as stored. ``ahead`` are the runs that were
     going on, if the run yields to them; ``entry`` is what a run that is continued has stored, encoded. ``is_guest`` says that another
     call with the same run id lives, whose entry stays as it is. ``has_media``: the run's entry refers to content that is stored apart.
+    ``started_at`` (Unix seconds, by the server's clock) is what a new entry says, None where there is none or another call's stays.
     """
 
     session: Session
@@ -98,6 +99,7 @@ class RunBegun:
     entry: Mapping[str, Any] | None = None
     is_guest: bool = False
     has_media: bool = False
+    started_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,13 +168,14 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
     if stored_input is not begin.input or stored_media is not begin.media:
         begin = replace(begin, input=stored_input, media=stored_media, has_media=True)
     try:
-        document, is_guest = await _upsert_begin(connection, begin)
+        now = connection.now()
+        document, is_guest = await _upsert_begin(connection, begin, now)
         # As it was at the first time; who came since waits for this run.
         name = None if is_guest else begin.claim.name
         ahead = Ahead.of(document.get("active_runs") or {}, name, connection.now(), came_again=begin.reused_id)
         if "schema_version" not in document:
             await lift(connection, begin.key.session_id)
-            document, is_guest = await _upsert_begin(connection, begin)
+            document, is_guest = await _upsert_begin(connection, begin, now)
         if begin.reused_id and document.get("archived_runs"):
             await _refuse_archived(connection, begin, document)
     except SessionError as error:
@@ -184,7 +187,7 @@ async def begin_run(connection: Connection, begin: RunBegin) -> RunBegun:
     begun = await begun_of(connection, document, ahead)
     if begin.known is not None and begin.known.is_of(begun.session):
         begun.session.runs = list(begin.known.runs)
-    return replace(begun, is_guest=is_guest, has_media=begin.has_media) if is_guest or begin.has_media else begun
+    return replace(begun, is_guest=is_guest, has_media=begin.has_media, started_at=None if is_guest else now)
 
 
 async def begun_of(connection: Connection, document: dict[str, Any], ahead: Ahead = NOBODY) -> RunBegun:
@@ -201,9 +204,8 @@ async def begun_of(connection: Connection, document: dict[str, Any], ahead: Ahea
     )
 
 
-async def _upsert_begin(connection: Connection, begin: RunBegin) -> tuple[dict[str, Any], bool]:
+async def _upsert_begin(connection: Connection, begin: RunBegin, now: float) -> tuple[dict[str, Any], bool]:
     """The session, and whether the run is the guest of another call."""
-    now = connection.now()
     which = begin.key.filter
     if begin.reused_id:
         which |= {"runs.run_id": {"$ne": begin.run_id}, **begin.claim.free_for(now)}

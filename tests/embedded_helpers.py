@@ -147,10 +147,10 @@ def _states(pid: int) -> list[str]:
 
 def has_ended(pid: int) -> bool:
     """Say whether a process ends now. It gives up its files a moment before it counts as ended."""
-    return eventually(lambda: not is_alive(pid), 2)
+    return eventually(lambda: not is_alive(pid))
 
 
-def eventually(holds: Callable[[], bool], timeout: float = 5.0) -> bool:
+def eventually(holds: Callable[[], bool], timeout: float = 30.0) -> bool:
     deadline = time.monotonic() + timeout
     while not holds():
         if time.monotonic() > deadline:

@@ -8,6 +8,7 @@ from time import time
 from typing import Any
 
 import pytest
+from mongomock_motor import AsyncMongoMockClient
 
 from agno_mongo.agent import Agent
 from agno_mongo.db.connections import ServerClock
@@ -91,18 +92,39 @@ class TestTheServersClock:
         clock.heard(None, 99.0)
         assert clock.now() == 100.0
 
-    def test_stands_in_the_middle_of_the_first_round_trip(self) -> None:
+    @pytest.mark.parametrize("moment", [100.0, 101.0, 102.0])
+    def test_is_this_machines_where_the_server_does_not_say_otherwise(self, moment: float) -> None:
         clock = ServerClock(lambda: 102.0)
-        clock.heard(EPOCH + timedelta(seconds=600), 100.0)
-        assert clock.now() == pytest.approx(601.0, abs=0.001)
+        clock.heard(EPOCH + timedelta(seconds=moment), 100.0)
+        assert clock.now() == 102.0
+
+    @pytest.mark.parametrize(("moment", "then"), [(600, 600.0), (50, 52.001)])
+    def test_moves_no_further_than_it_must(self, moment: float, then: float) -> None:
+        clock = ServerClock(lambda: 102.0)
+        clock.heard(EPOCH + timedelta(seconds=moment), 100.0)
+        assert clock.now() == pytest.approx(then, abs=0.0001)
 
     def test_stays_where_it_is_while_an_answer_agrees_with_it(self) -> None:
         clock = ServerClock(clock_at([102.0, 112.0]))
         clock.heard(EPOCH + timedelta(seconds=600), 100.0)
-        clock.heard(EPOCH + timedelta(seconds=610.2), 110.0)
-        assert clock.now() == pytest.approx(611.0, abs=0.001)
+        clock.heard(EPOCH + timedelta(seconds=609), 110.0)
+        assert clock.now() == pytest.approx(610.0, abs=0.001)
         clock.heard(EPOCH + timedelta(seconds=612.5), 112.0)
         assert clock.now() == pytest.approx(612.5, abs=0.001)
+
+    @pytest.mark.parametrize(("takes", "then"), [([0.01], 170.01), ([2.0, 0.01], 172.01)])
+    async def test_is_asked_again_where_connecting_took_long(self, takes: list[float], then: float) -> None:
+        connections, here = MongoDb(client=AsyncMongoMockClient())._connections, [100.0]
+        connections.clock = lambda: here[0]
+
+        class Server:
+            async def command(self, _name: str) -> dict[str, Any]:
+                shown = EPOCH + timedelta(seconds=here[0] + 70)
+                here[0] += takes.pop(0)
+                return {"localTime": shown}
+
+        clock = await connections._clock_of(Server())
+        assert (clock.now(), takes) == (pytest.approx(then, abs=0.011), [])
 
     def test_learns_nothing_while_this_machines_clock_is_set_back(self) -> None:
         clock = ServerClock(clock_at([50.0]))

@@ -41,6 +41,9 @@ INDEXING_TIMEOUT = 24 * 3600
 _MILLISECOND = 0.001
 """What BSON's datetimes are cut to."""
 
+_QUICK = 0.05
+"""Seconds of a round trip within which it does not matter when the server looked at its clock."""
+
 _BEANIE_LOCK = threading.Lock()
 """``init_beanie`` writes to the shared base classes; two threads must not do it at once."""
 
@@ -87,31 +90,29 @@ class ServerClock:
 
     Machines' clocks may be a minute apart, so what one of them writes for others to judge (until when a run counts as alive, when a session was
     touched) is in the server's time. Every answer that carries a moment of the server's says where the distance must lie; the distance kept
-    moves only if it lies outside, so that the clock does not waver with the network.
+    moves only as far as that demands, so that the clock does not waver with the network, and is this machine's where both agree.
     """
 
     def __init__(self, local: Callable[[], float] = time) -> None:
         self.local = local
-        self._ahead: float | None = None
+        self._ahead = 0.0
 
     def now(self) -> float:
         """Unix seconds by the server's clock."""
-        return self.local() + (self._ahead or 0.0)
+        return self.local() + self._ahead
 
     def heard(self, moment: Any, asked: float) -> None:
         """The server's clock showed ``moment`` (a naive datetime in UTC, to the millisecond) between ``asked``, local time, and now.
 
-        At first the distance is taken from the middle of the round trip. What is no datetime tells nothing.
+        What is no datetime tells nothing.
         """
         if not isinstance(moment, datetime):
             return
         server = moment.replace(tzinfo=timezone.utc).timestamp()
         least, most = server - self.local(), server + _MILLISECOND - asked
-        middle = (least + most) / 2
-        if least > most:
-            # This machine's clock was set back meanwhile.
-            return
-        self._ahead = middle if self._ahead is None else min(max(self._ahead, least), most)
+        # Else this machine's clock was set back meanwhile.
+        if least <= most:
+            self._ahead = min(max(self._ahead, least), most)
 
 
 @dataclass
@@ -255,10 +256,15 @@ class Connections:
         return connection
 
     async def _clock_of(self, database: Any) -> ServerClock:
-        """The server's clock. One command, which also finds out whether a server is there at all."""
+        """The server's clock. One command, which also finds out whether a server is there at all; another where it took long to connect,
+        which leaves open where within that time the server's moment lies.
+        """
         clock = ServerClock(self.clock)
-        asked = clock.local()
-        clock.heard((await database.command("hello")).get("localTime"), asked)
+        for _ in range(2):
+            asked = clock.local()
+            clock.heard((await database.command("hello")).get("localTime"), asked)
+            if clock.local() - asked < _QUICK:
+                break
         return clock
 
     async def _new_client(self) -> Any:

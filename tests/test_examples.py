@@ -87,14 +87,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, child_environment: dict[str, str], bytecode: dict[str, str]) -> Place:
-    environment = {name: value for name, value in child_environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return Place(tmp_path, {**environment, **bytecode})
-
-
-@pytest.fixture(scope="session")
-def bytecode(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """One cache for all processes: where the environment forbids the usual one, each of them would compile all it imports."""
-    return {"PYTHONPYCACHEPREFIX": str(tmp_path_factory.getbasetemp() / "bytecode")}
+    return Place(tmp_path, {**child_environment, **bytecode})
 
 
 def answers(printed: str) -> list[str]:

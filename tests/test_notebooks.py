@@ -22,11 +22,9 @@ TEAMS_AND_WORKFLOWS = ROOT / "notebooks" / "03_teams_and_workflows.ipynb"
 
 
 @pytest.fixture(autouse=True)
-def settings_of_ones_own(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    # Where the environment forbids the usual cache, each kernel would compile all it imports.
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.getbasetemp() / "bytecode"))
+def settings_of_ones_own(tmp_path: Path, bytecode: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"IPYTHONDIR": str(tmp_path / "ipython"), **bytecode}.items():
+        monkeypatch.setenv(name, value)
 
 
 def execute(path: Path, folder: Path, *, without: tuple[str, ...] = ()) -> dict[str, str]:

@@ -42,10 +42,11 @@ from agno_mongo.errors import (
 )
 from agno_mongo.history import runs_of, runs_that_count
 from agno_mongo.ids import new_id
+from agno_mongo.inner_runs import InnerRuns, added
 from agno_mongo.messages import Metrics
 from agno_mongo.own_session import OwnSession
 from agno_mongo.recording import Recording, paused_entry
-from agno_mongo.resuming import FaultOf, Past, entry_of_inner, is_waiting, take_up, waiting_with_inner
+from agno_mongo.resuming import FaultOf, Past, take_up
 from agno_mongo.run.agent import (
     RunCancelledEvent,
     RunCompletedEvent,
@@ -159,9 +160,7 @@ class Execution:
         self._run_count = 0
         self._stopping = Stopping(self.root_db, settings.key, run.run_id or "", settings.whose)
         self._ids = run.event_ids()
-        self._member_records: list[dict[str, Any]] = []
-        self._waiting_records: list[dict[str, Any]] = []
-        self._counters: dict[str, float] = {}
+        self._inner = InnerRuns(stored=settings.recording.store_inner, when_replaced=self._send_all_again)
         self.run = run
         self.past = Past()
         self.steps: list[dict[str, Any]] = []
@@ -355,9 +354,8 @@ class Execution:
         self.past = take_up(self.run, self._settings.key.session_id, entry, self._settings.fault_of)
         self._settings.check_past(self.past)
         self._started -= self.past.duration
-        self.steps, self._member_records = self.past.steps, self.past.inner
-        for metrics in self.past.inner_metrics:
-            self._counters = _added(self._counters, metrics.counters())
+        self.steps = self.past.steps
+        self._inner.take_up(self.past)
         if self.past.is_cancelled:
             self._stopping.request()
 
@@ -437,7 +435,7 @@ class Execution:
 
     def _finished_parts(self) -> dict[str, list[dict[str, Any]]]:
         """What has finished within the run, by the field of its entry that has it. Empty where there is no such thing."""
-        parts = {"inner": self._member_records, "steps": self.steps}
+        parts = {"inner": self._inner.records, "steps": self.steps}
         return {name: part for name, part in parts.items() if part}
 
     def _changed_state(self) -> tuple[dict[str, Any], list[states.Change], list[UnstorableValueError]]:
@@ -529,18 +527,18 @@ class Execution:
     async def _finish(self) -> tuple[tuple[str, ...], list[UnstorableValueError]]:
         state, changes, unstorable = self._changed_state()
         self.run.session_state = values.decode(state)
-        self._replace(self._waiting_records, self._waiting_records)
+        self._inner.settle()
         if self._keeps_nothing or (self._is_guest and self.run.status is not RunStatus.completed):
             # A guest that failed leaves the run to the call that has it.
             if self._within is not None:
                 self._within.adopt((), changes, {})
             return (), unstorable
         record, unstorable_parts = values.encode_lenient(await self._settings.recording.last_record(self.run), path="run")
-        counters = _added(self._counters, self.run.metrics.counters())
+        counters = added(self._inner.counters, self.run.metrics.counters())
         if self._within is not None:
             counters = {name: amount - self.past.counted.get(name, 0) for name, amount in counters.items()}
             own = () if self.run.is_paused and self.run.goes_on_with_outer else (record,)
-            self._within.adopt([*self._member_records, *own], changes, counters)
+            self._within.adopt([*self._inner.records, *own], changes, counters)
             if self._settings.own_session is not None and not self.run.is_paused:
                 await self._settings.own_session.keep(await self._to_begin(), self._to_store(record), counters)
             return (), [*unstorable, *unstorable_parts]
@@ -565,7 +563,7 @@ class Execution:
             attempt=self._attempt,
             continued_by=self._continued_by,
             on_state_conflict=self._settings.on_state_conflict,
-            history_runs=max(self._settings.history_runs, self.runs_shown) + len(self._member_records),
+            history_runs=max(self._settings.history_runs, self.runs_shown) + len(self._inner.records),
             retention=self.session.retention,
             entry_has_media=self._entry_has_media,
         )
@@ -588,7 +586,7 @@ class Execution:
 
     def _to_store(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         """The records of the run and of those within it."""
-        records: list[dict[str, Any]] = self.run.with_inner(record, self._member_records if self.recording.store_inner else ())
+        records: list[dict[str, Any]] = self.run.with_inner(record, self._inner.records if self.recording.store_inner else ())
         return records
 
     @property
@@ -644,40 +642,25 @@ class Execution:
 
     def waits_within(self, run_id: str | None) -> bool:
         """True if a run of this id within this one, or within the one around it, has paused and did not go on yet."""
-        if any(record.get("run_id") == run_id and is_waiting(record) for record in self._member_records):
-            return True
-        return self._within is not None and self._within.waits_within(run_id)
+        return self._inner.has_waiting(run_id) or (self._within is not None and self._within.waits_within(run_id))
 
     def handed_over(self, run_id: str) -> dict[str, Any]:
         """What a run within this one that has paused goes on from. Until it is adopted again, what is stored of it is that it waits."""
-        if self._within is not None and not any(record.get("run_id") == run_id for record in self._member_records):
+        if self._within is not None and not self._inner.has(run_id):
             return self._within.handed_over(run_id)
-        return entry_of_inner(self._member_records, run_id, self.past.answers)
+        return self._inner.entry_of(run_id, self.past.answers)
 
     def adopt(self, records: Sequence[dict[str, Any]], changes: Sequence[states.Change], counters: Mapping[str, float]) -> None:
         """Take over what a run within this one has come to: its record, to be stored before this run's own, and its changes to the state,
         which are laid on this run's, key by key. Counters and lists are added to. The record of a run that had paused takes the place of what it had
         stored then.
         """
-        self._take_records(records)
-        self._counters = _added(self._counters, counters)
+        self._inner.adopt(records, counters)
         lay_on(self.context, changes)
 
-    def _take_records(self, records: Sequence[dict[str, Any]]) -> None:
-        waiting = waiting_with_inner(records)
-        # They are stored when this run pauses, and not before: nobody is asked yet. Without them nobody could go on.
-        self._waiting_records += [record for record in records if record.get("run_id") in waiting]
-        ended = [record for record in records if record.get("run_id") not in waiting]
-        self._replace(ended, ended if self.recording.store_inner else ())
-
-    def _replace(self, records: Sequence[dict[str, Any]], kept: Sequence[dict[str, Any]]) -> None:
-        """Put ``kept`` in the place of what was stored of the same runs as ``records``."""
-        ids = {record.get("run_id") for record in records}
-        if self.past.inner and any(record.get("run_id") in ids for record in self._member_records):
-            self._member_records = [record for record in self._member_records if record.get("run_id") not in ids]
-            if self._upkeep is not None:
-                self._upkeep.send_all_again()
-        self._member_records += kept
+    def _send_all_again(self) -> None:
+        if self._upkeep is not None:
+            self._upkeep.send_all_again()
 
     def hand_on(self) -> None:
         """Let the outer run have what this one has come to so far, and not only at its end. Nothing, if there is none."""
@@ -685,13 +668,10 @@ class Execution:
             return
         state, changes, _ = self._changed_state()
         self.context.state.forget()
-        self._within.adopt([*self._member_records, *self._waiting_records], changes, self._counters)
-        self._base_state, self._member_records, self._waiting_records, self._counters = state, [], [], {}
+        self._base_state = state
+        records, counters = self._inner.handed_on()
+        self._within.adopt(records, changes, counters)
         self._within.hand_on()
-
-
-def _added(counters: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
-    return {**counters, **{name: counters.get(name, 0) + amount for name, amount in more.items()}}
 
 
 def _storable(value: Any, path: str) -> None:

@@ -9,28 +9,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import perf_counter
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, TypeVar
 
 from agno_mongo.db import state as states
 from agno_mongo.db import values
 from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.checkpoints import with_changes
-from agno_mongo.db.documents import SESSION_CLASSES, Session
+from agno_mongo.db.documents import Session
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.db.leases import Ahead, Claim
 from agno_mongo.db.looking_back import session_with_runs
 from agno_mongo.db.mongo import MongoDb
-from agno_mongo.db.session_cache import SessionCache
-from agno_mongo.db.store import OnStateConflict, RunBegin, RunBegun, RunEnd
+from agno_mongo.db.store import RunBegin, RunBegun, RunEnd
 from agno_mongo.errors import (
     CheckError,
     CorruptSession,
     DocumentTooLarge,
     ModelError,
     OutputSchemaError,
-    RunAlreadyFinished,
     RunIsPaused,
     SessionBusy,
     SessionError,
@@ -44,9 +42,8 @@ from agno_mongo.history import runs_of, runs_that_count
 from agno_mongo.ids import new_id
 from agno_mongo.inner_runs import InnerRuns, added
 from agno_mongo.messages import Metrics
-from agno_mongo.own_session import OwnSession
 from agno_mongo.recording import Recording, paused_entry
-from agno_mongo.resuming import FaultOf, Past, take_up
+from agno_mongo.resuming import Past, take_up
 from agno_mongo.run.agent import (
     RunCancelledEvent,
     RunCompletedEvent,
@@ -57,76 +54,17 @@ from agno_mongo.run.agent import (
     RunStartedEvent,
     StateConflictEvent,
 )
-from agno_mongo.run.base import BaseRunOutput, RunContext, RunInput, RunStatus
-from agno_mongo.run.requirement import Answer
+from agno_mongo.run.base import BaseRunOutput, RunContext, RunStatus
 from agno_mongo.run.workflow import WorkflowRunOutput
+from agno_mongo.run_settings import Settings
 from agno_mongo.stopping import Stopping
 from agno_mongo.streams import uninterrupted
 from agno_mongo.summaries import Summaries
+from agno_mongo.unstored import unstored
 from agno_mongo.upkeep import Upkeep
 from agno_mongo.working_state import add_again, encoded_additions, encoded_state, lay_on
 
-LEASE = 60.0
-"""Seconds for which a run counts as alive without a sign of life. Renewed every 5 s while the run goes on (``upkeep.RENEWED_EVERY``)."""
-
-ConcurrentRuns = Literal["allow", "reject", "queue"]
-CheckpointWhen = Literal["runs", "tool-batch", "steps"]
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the component (an agent, say) wants of the bracket.
-
-    ``whose`` is the component itself. ``default_state`` is what a new session starts with, ``run_state`` what this call lays over it; ``overwrite_state`` puts
-    ``run_state`` in the place of all that is stored. ``history_runs`` is how many finished runs the body will look back on;
-    ``runs_at_hand`` how many of the newest to read where only these tell whether it will ``look_back_further``. ``first_runs`` are
-    what a new session begins with, as they are stored.
-    ``raise_errors`` raises a model's error after the run is stored with status ERROR, ``raise_check_errors`` a hook's refusal.
-    ``concurrent_runs`` says what a run does that meets others in its session; ``queue_timeout`` is in seconds. ``checkpoint`` is ``"tool-batch"`` if a run is stored after each
-    round of tools too, ``"steps"`` if after each of its steps. ``continues``: the run is an interrupted or paused one, which goes on, with these ``answers``; ``fault_of`` says what
-    is wrong with a call that was answered, ``check_past`` raises WorkflowChanged if the run cannot go on from there, and ``paused_run`` is the run itself, which counts where there is no database. ``metadata``
-    is the component's, ``run_metadata`` the call's; the session's own comes in between.
-
-    ``recording`` says what of the run is stored. ``cache`` has the newest runs of sessions that need not be sent again. ``summaries`` says when
-    the session is summed up. ``own_session`` is where a run within another is kept as well, once it has ended.
-    """
-
-    key: SessionKey
-    component_id: str | None
-    whose: Any = None
-    component: dict[str, Any] = field(default_factory=dict)
-    default_state: dict[str, Any] = field(default_factory=dict)
-    run_state: dict[str, Any] = field(default_factory=dict)
-    overwrite_state: bool = False
-    metadata: dict[str, Any] | None = None
-    run_metadata: dict[str, Any] | None = None
-    history_runs: int = 0
-    runs_at_hand: int = 0
-    first_runs: Sequence[dict[str, Any]] = ()
-    on_state_conflict: OnStateConflict = "ours"
-    raise_errors: bool = False
-    raise_check_errors: bool = False
-    reused_id: bool = False
-    concurrent_runs: ConcurrentRuns = "allow"
-    queue_timeout: float = 60.0
-    checkpoint: CheckpointWhen = "runs"
-    continues: bool = False
-    answers: tuple[Answer, ...] | None = None
-    fault_of: FaultOf = lambda _tool, _of: None
-    check_past: Callable[[Past], None] = lambda _: None
-    paused_run: BaseRunOutput | None = None
-    recording: Recording = field(default_factory=Recording)
-    cache: SessionCache | None = None
-    summaries: Summaries | None = None
-    own_session: OwnSession | None = None
-    lease: ClassVar[float] = LEASE
-
-    @property
-    def runs_wanted(self) -> int:
-        """How many of the newest runs the run begins with."""
-        return max(self.history_runs, self.runs_at_hand)
 
 
 class Execution:
@@ -339,7 +277,7 @@ class Execution:
 
     async def _begun(self, begin: RunBegin) -> RunBegun:
         if self._db is None:
-            return _unstored(begin, self._settings) if self._within is None else self._begun_within(self._within, begin)
+            return unstored(begin, self._settings) if self._within is None else self._begun_within(self._within, begin)
         claim = Claim(key=begin.key, run_id=begin.run_id, continued_by=self._continued_by, attempt=self._attempt)
         self._upkeep = Upkeep(self._db, claim, begin.lease, self._stopping.request)
         if self._settings.continues:
@@ -676,34 +614,3 @@ class Execution:
 
 def _storable(value: Any, path: str) -> None:
     values.encode(value, path=path)
-
-
-def _check_waits(begin: RunBegin, paused: BaseRunOutput) -> None:
-    """Where only its caller has the run, nobody else could say that it has gone on already."""
-    if not paused.may_go_on:
-        raise RunAlreadyFinished(
-            f"run {begin.run_id!r} does not wait, or has gone on already; a paused run goes on once",
-            session_id=begin.key.session_id,
-            run_id=begin.run_id,
-        )
-
-
-def _unstored(begin: RunBegin, settings: Settings) -> RunBegun:
-    """A session that nobody keeps, for a component without a database. What a run had come to when it paused, the run itself says."""
-    key, paused, entry = begin.key, settings.paused_run, None
-    if settings.continues and paused is not None:
-        _check_waits(begin, paused)
-        record = paused.to_dict()
-        entry = paused_entry(paused, {name: record[name] for name in record if name != "requirements"}, input_changed=False)
-        given = paused.input or RunInput()
-        entry |= {"input": given.input_content, **given.media(), "started_at": paused.created_at}
-        entry |= {"pending": [], "answers": begin.answers, **paused.past_parts()}
-        entry["inner"] = [values.encode_lenient(record, path="run")[0] for record in paused.inner_records()]
-        begin = replace(begin, state=values.encode(paused.session_state or {}, path="session_state"))
-    session = SESSION_CLASSES[key.session_type](
-        session_id=key.session_id,
-        user_id=key.user_id,
-        session_data={"session_state": values.decode(begin.state)},
-        runs=values.decode(list(begin.first_runs)),
-    )
-    return RunBegun(session=session, state=begin.state, state_revision=None, entry=entry)

@@ -28,7 +28,7 @@ from agno_mongo.component.continuing import Continuation
 from agno_mongo.component.sessions import RunT, SessionT
 from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.keys import SessionKey
-from agno_mongo.execution import Execution, Settings
+from agno_mongo.execution import Execution
 from agno_mongo.ids import new_id
 from agno_mongo.media import Media
 from agno_mongo.messages import Message
@@ -46,6 +46,7 @@ from agno_mongo.run.agent import (
     StateConflictEvent,
 )
 from agno_mongo.run.base import BaseRunOutput, RunStatus
+from agno_mongo.run_settings import Settings
 from agno_mongo.streams import Held
 
 EventT = TypeVar("EventT")

@@ -25,7 +25,6 @@ from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.session_cache import SessionCache
 from agno_mongo.db.store import OnStateConflict
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.execution import CheckpointWhen, ConcurrentRuns
 from agno_mongo.guardrails import BaseGuardrail
 from agno_mongo.models.base import Model, default_model
 from agno_mongo.models.fallback import FallbackConfig, models_of
@@ -33,6 +32,7 @@ from agno_mongo.models.persistent import Fitted, RetryPolicy, persistent
 from agno_mongo.models.utils import get_model
 from agno_mongo.recording import Recording
 from agno_mongo.run.events import RunEvent
+from agno_mongo.run_settings import CheckpointWhen, ConcurrentRuns
 from agno_mongo.summaries import SessionSummaryManager, Summaries
 from agno_mongo.tool_calls import DEFAULT_TOOL_ROUNDS
 from agno_mongo.tools.function import Function

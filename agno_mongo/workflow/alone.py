@@ -14,7 +14,7 @@ from agno_mongo.blocking import blocking, portal
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.execution import Execution, Settings
+from agno_mongo.execution import Execution
 from agno_mongo.ids import new_id
 from agno_mongo.run.base import RunContext
 from agno_mongo.run.events import CustomEvent, IntermediateRunContentEvent, RunContentEvent
@@ -28,6 +28,7 @@ from agno_mongo.run.workflow_events import (
     WorkflowPausedEvent,
     WorkflowStartedEvent,
 )
+from agno_mongo.run_settings import Settings
 from agno_mongo.workflow.journal import Journal
 from agno_mongo.workflow.types import StepInput
 from agno_mongo.workflow.walking import Flow, Node, Walk

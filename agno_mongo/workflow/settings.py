@@ -14,10 +14,10 @@ from agno_mongo.db.mongo import MongoDb
 from agno_mongo.db.session_cache import SessionCache
 from agno_mongo.db.store import OnStateConflict
 from agno_mongo.errors import ConfigurationError
-from agno_mongo.execution import CheckpointWhen, ConcurrentRuns
 from agno_mongo.recording import Recording
 from agno_mongo.run.events import RunEvent
 from agno_mongo.run.workflow_events import WorkflowRunEvent
+from agno_mongo.run_settings import CheckpointWhen, ConcurrentRuns
 from agno_mongo.workflow.agent import WorkflowAgent
 from agno_mongo.workflow.preparing import as_nodes
 from agno_mongo.workflow.steps import Steps

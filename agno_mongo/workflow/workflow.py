@@ -18,7 +18,7 @@ from agno_mongo.db.arguments import check_run_id
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
 from agno_mongo.errors import ConfigurationError, WorkflowChanged
-from agno_mongo.execution import Execution, Settings
+from agno_mongo.execution import Execution
 from agno_mongo.ids import new_id
 from agno_mongo.media import Media
 from agno_mongo.messages import ToolExecution
@@ -40,6 +40,7 @@ from agno_mongo.run.workflow_events import (
     WorkflowRunOutputEvent,
     WorkflowStartedEvent,
 )
+from agno_mongo.run_settings import Settings
 from agno_mongo.streams import Held
 from agno_mongo.team.members import everyone
 from agno_mongo.terminal.look import text_of_input

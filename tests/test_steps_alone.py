@@ -9,9 +9,10 @@ import pytest
 
 from agno_mongo.agent import Agent
 from agno_mongo.errors import ConfigurationError, StepFailed
-from agno_mongo.run import RunContext, WorkflowRunOutput
+from agno_mongo.run import RunContext, RunStatus, WorkflowRunOutput
 from agno_mongo.run.workflow import BaseWorkflowRunOutputEvent
-from agno_mongo.testing import ScriptedModel
+from agno_mongo.testing import ScriptedModel, ToolCall
+from agno_mongo.tools import tool
 from agno_mongo.workflow import Condition, Loop, Parallel, Router, Step, StepInput, StepOutput, Steps, Workflow
 
 
@@ -105,3 +106,16 @@ class TestWhoCarriesItOut:
 async def _waits(_request: Any) -> str:
     await asyncio.sleep(60)
     return ""
+
+
+async def test_an_agent_that_waits_for_a_person_is_an_output_that_says_so() -> None:
+    paid: list[int] = []
+
+    @tool(requires_confirmation=True)
+    def pay(amount: int) -> str:
+        paid.append(amount)
+        return "paid"
+
+    agent = Agent(name="Buyer", model=ScriptedModel([ToolCall("pay", {"amount": 5})]), tools=[pay])
+    output = await Step(name="buy", agent=agent).aexecute(StepInput(input="go"))
+    assert (output.is_paused, output.status, output.content, paid) == (True, RunStatus.paused, None, [])

@@ -229,7 +229,7 @@ class Execution:
             known=settings.cache.known(settings.key, settings.runs_wanted) if settings.cache is not None else None,
             first_runs=[values.encode(run, path="introduction") for run in settings.first_runs],
             answers=values.encode(answers, path="requirements"),
-            store_tool_messages=settings.recording.store_tool_messages,
+            wishes=settings.recording.wishes,
         )
 
     async def _begin(self) -> None:

@@ -33,6 +33,11 @@ class Recording:
     store_inner: bool = True
     store_member_responses: bool = True
 
+    @property
+    def wishes(self) -> dict[str, bool]:
+        """What a run's entry says of it, for another process that stores the run if this one does not. Nothing, as a rule."""
+        return {name: False for name in ("store_tool_messages", "store_inner") if not getattr(self, name)}
+
     def noted(self, event: E, run: BaseRunOutput) -> E:
         """The event, which becomes part of ``run`` if its events are stored."""
         if self.store_events and getattr(event, "event", None) not in self.events_to_skip and _is_of(event, run):

@@ -292,6 +292,13 @@ class TestAStepWhoseAgentAsks:
         assert (await workflow.acontinue_run(found)).content == "Crew is done."
         assert (till.paid, (await stored(workflow)).step_executor_runs) == ([5], None)
 
+    async def test_is_not_stored_where_executors_runs_are_not_once_it_is_cancelled(self, db: MongoDb) -> None:
+        workflow = flow(member("first", "said"), Till().buyer("buyer"), db=db, store_executor_outputs=False)
+        assert (await workflow.arun("go", run_id="r")).is_paused
+        assert await workflow.acancel_run("r")
+        kept = await stored(workflow)
+        assert (kept.status, kept.step_executor_runs, kept.get_step_output("first").content) == (RunStatus.cancelled, None, "said")
+
     async def test_without_a_database_goes_on_for_whoever_has_the_run(self) -> None:
         till, counted = Till(), Counted()
         first = member("first", "said")

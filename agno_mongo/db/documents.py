@@ -53,7 +53,7 @@ class ActiveRun(StoredModel):
     A paused run has ``status`` PAUSED, no lease, in ``pending`` the ids of the calls that wait for an answer, in ``run`` what else it is
     stored with, and in ``counted`` the tokens that the session's metrics have already. ``answers`` are those that it went on with.
     ``cancelled`` is when somebody wanted it to stop. ``store_tool_messages`` is False if nothing of what its tools were asked and answered is to
-    be stored once it has ended.
+    be stored once it has ended, ``store_inner`` if nothing of the runs within it is.
     """
 
     input: Any = None
@@ -78,6 +78,7 @@ class ActiveRun(StoredModel):
     counted: Metrics | None = None
     cancelled: float | None = None
     store_tool_messages: bool | None = None
+    store_inner: bool | None = None
 
     def status_at(self, now: float) -> RunStatus:
         """How the run stands at that moment, in Unix seconds by the server's clock."""

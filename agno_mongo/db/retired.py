@@ -90,13 +90,15 @@ async def cancel(connection: Connection, key: SessionKey, name: str) -> bool | N
 async def _as_wanted(
     connection: Connection, key: SessionKey, entry: Mapping[str, Any], run: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """The run with what had finished within it, and without what was said between model and tools if its agent wanted that."""
+    """The run with what had finished within it, but for what its component did not want stored: what was said between model and tools, or
+    the runs within it.
+    """
     if entry.get("store_tool_messages") is False:
         run = without_tool_messages(await media.restored(connection, run, session_id=key.session_id))
         run = await media.stored_apart(connection, key, str(run["run_id"]), run)
     if steps := entry.get("steps"):
         run = {**run, "step_results": tree_of(steps)}
-    inner = entry.get("inner") or ()
+    inner = () if entry.get("store_inner") is False else entry.get("inner") or ()
     for record in inner:
         # It was stored apart for the run that goes with it.
         await media.also_of(connection, str(record.get("run_id")), media.files_in(record))

@@ -51,7 +51,8 @@ class RunBegin:
     the newest runs to load. ``reused_id`` says that ``run_id`` came from outside and may have been used before, ``has_media`` that
     ``input`` refers to content that is stored apart, ``yields`` that the run wants to know who is ahead of it. ``attempt`` tells
     calls apart that were given the same ``run_id``. ``answers`` are those that a paused run goes on with, encoded. ``known`` are the
-    newest runs as the caller last saw them. ``store_tool_messages`` is kept with the run, for whoever stores it if this process does not.
+    newest runs as the caller last saw them. ``wishes`` are what its entry says of how the run is to be stored, for whoever stores it if this
+    process does not.
     """
 
     key: SessionKey
@@ -71,12 +72,7 @@ class RunBegin:
     known: KnownRuns | None = None
     first_runs: Sequence[dict[str, Any]] = ()
     answers: Sequence[dict[str, Any]] | None = None
-    store_tool_messages: bool = True
-
-    @property
-    def wishes(self) -> dict[str, Any]:
-        """What its entry says of how the run is to be stored. Nothing, as a rule."""
-        return {} if self.store_tool_messages else {"store_tool_messages": False}
+    wishes: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def claim(self) -> Claim:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, Final
@@ -102,6 +103,10 @@ class HumanReview:
                 'on_reject="retry" is for what a person has looked at: it takes requires_output_review or requires_iteration_review, and no '
                 "requires_confirmation"
             )
+
+    def fields_to_fill(self) -> list[UserInputField] | None:
+        """The fields of ``user_input_schema``, each a copy: a person's answers are put into them, and are that run's alone."""
+        return [UserInputField.model_validate(deepcopy(dict(one))) for one in self.user_input_schema or ()] or None
 
     @property
     def asks(self) -> bool:

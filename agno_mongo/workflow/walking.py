@@ -303,7 +303,7 @@ class Node(ABC):
             on_reject=str(review.on_reject or self.DEFAULT_ON_REJECT),
             requires_user_input=review.requires_user_input,
             user_input_message=review.user_input_message,
-            user_input_schema=list(review.user_input_schema or ()) or None,
+            user_input_schema=review.fields_to_fill(),
             step_input={"input": given.get_input_as_string(), "previous_step_content": asked},
         )
 

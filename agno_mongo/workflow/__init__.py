@@ -2,6 +2,7 @@
 
 from agno_mongo.workflow.agent import WorkflowAgent
 from agno_mongo.workflow.condition import Condition
+from agno_mongo.workflow.decorators import pause
 from agno_mongo.workflow.loop import Loop
 from agno_mongo.workflow.parallel import Parallel
 from agno_mongo.workflow.router import Router
@@ -25,4 +26,5 @@ __all__ = [
     "Workflow",
     "WorkflowAgent",
     "WorkflowExecutionInput",
+    "pause",
 ]

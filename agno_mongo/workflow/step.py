@@ -25,6 +25,7 @@ from agno_mongo.tools.signature import name_of
 from agno_mongo.workflow.alone import Executable
 from agno_mongo.workflow.asking import TRIES, WAITS, asked_of_failure, decision_of
 from agno_mongo.workflow.calling import called_with_one
+from agno_mongo.workflow.decorators import pause_of
 from agno_mongo.workflow.executing import executor_events, function_events, within_time
 from agno_mongo.workflow.journal import Path
 from agno_mongo.workflow.types import HumanReview, StepInput
@@ -42,7 +43,8 @@ class Step(Executable):
     ``max_retries``: how often it is tried again after a failure (3), after ``delay_between_retries`` seconds (0), twice as many each time with
     ``exponential_backoff``. ``timeout``: seconds that one try may take. ``skip_on_failure``: if it has failed for good the workflow goes on, else the
     run ends with status ERROR. ``add_workflow_history``, ``num_history_runs``: show it earlier runs of the workflow, whatever the workflow says.
-    ``human_review``: ask a person before it runs. ``requires_confirmation``, ``requires_user_input`` and ``on_reject`` say the same directly.
+    ``human_review``: ask a person before it runs. ``requires_confirmation``, ``requires_user_input`` and ``on_reject`` say the same directly, ``@pause`` at
+    the function.
     """
 
     TYPE: ClassVar[StepType] = StepType.STEP
@@ -85,8 +87,9 @@ class Step(Executable):
         self.active_executor: Any = given[chosen[0]]
         self.executor_type = "function" if chosen[0] == "executor" else chosen[0]
         self._check_executor()
+        paused_name, pauses = pause_of(executor)
         if executor is not None and name is None:
-            self.name = name_of(executor)
+            self.name = paused_name or name_of(executor)
         self.step_id = checks.text("step_id", step_id)
         self.description = checks.text("description", description)
         self.max_retries = checks.count("max_retries", max_retries, least=0) or 0
@@ -106,7 +109,7 @@ class Step(Executable):
             "on_reject": on_reject,
             "on_error": on_error,
         }
-        self.human_review = review_of(self, human_review, asked, getattr(executor, "__pauses__", None))
+        self.human_review = review_of(self, human_review, asked, pauses)
         self.human_review.refuse("Step", requires_iteration_review=True)
 
     def __repr__(self) -> str:

@@ -122,8 +122,6 @@ _INSTEAD_OF_MODELS: Final[Mapping[str, str]] = {
 _SENDING = "iterate over arun(stream=True, stream_events=True), and send what you get"
 _OTHER_TABLES = "sessions, archive and media are all that is stored; session_table= names them"
 
-_WAITS = "a run waits until it is answered; cancel_run() ends it"
-
 _NOT_THERE: Final[Mapping[str, str]] = {name: reason for reason, names in _INSTEAD.items() for name in names.split()}
 
 MISSING: Final[Mapping[str, Mapping[str, str]]] = {
@@ -137,10 +135,6 @@ MISSING: Final[Mapping[str, Mapping[str, str]]] = {
     "Workflow": {
         **{name: _NOT_THERE[name] for name in ("debug_mode", "debug_level", "telemetry", "media_storage")},
         "model": "agents have models; agent=WorkflowAgent(model=…) answers for the workflow",
-    },
-    "HumanReview": {
-        "timeout": _WAITS,
-        "on_timeout": _WAITS,
     },
     "run()": {
         "debug_mode": "the package logs to logging.getLogger('agno_mongo'); set its level",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
@@ -16,6 +17,7 @@ from agno_mongo.run.steps import StepOutput, plain_content
 SELECTED: Final = "selected_choices"
 EDITED: Final = "edited_output"
 DECISION: Final = "decision"
+TIMED_OUT: Final = "timed_out"
 
 
 class UserInputField(ToolInputField):
@@ -47,6 +49,9 @@ class StepRequirement(StoredModel):
     Where what came of the step waits for somebody to look at it (``requires_output_review``), that is the ``step_output``: :meth:`confirm`, :meth:`edit` or
     :meth:`reject` it. ``retry_count`` is how often it was sent back.
 
+    After ``timeout_at`` no answer counts any more: ``on_timeout`` is what happens then (``"approve"``, ``"skip"`` or ``"cancel"``). Nobody watches the clock
+    meanwhile; it is looked at when the requirement is handed to ``continue_run``, answered or not.
+
     Where the agent or team that carries out the step waits (``requires_executor_input``), the ``executor_requirements`` are its calls, and its members',
     and are what is answered; ``executor_run_id`` is its run.
     """
@@ -77,6 +82,8 @@ class StepRequirement(StoredModel):
     edited_output: Any = None
     retry_count: int = 0
     max_retries: int | None = None
+    timeout_at: datetime | None = None
+    on_timeout: str = "cancel"
     requires_executor_input: bool = False
     executor_requirements: list[RunRequirement] | None = None
     executor_id: str | None = None
@@ -84,7 +91,7 @@ class StepRequirement(StoredModel):
     executor_run_id: str | None = None
     executor_type: str | None = None
 
-    @field_validator("on_reject", mode="before")
+    @field_validator("on_reject", "on_timeout", mode="before")
     @classmethod
     def _plain_word(cls, value: Any) -> Any:
         return getattr(value, "value", value)
@@ -117,6 +124,11 @@ class StepRequirement(StoredModel):
     def needs_executor_resolution(self) -> bool:
         """True until every call that waits within the step is answered."""
         return any(not one.is_resolved() for one in self.executor_requirements or ())
+
+    @property
+    def is_timed_out(self) -> bool:
+        """True once it is too late for an answer."""
+        return self.timeout_at is not None and datetime.now(timezone.utc) >= self.timeout_at
 
     @property
     def is_resolved(self) -> bool:
@@ -214,9 +226,11 @@ class StepRequirement(StoredModel):
         """What was answered, without the question."""
         if self.requires_executor_input:
             return answers_of(self.executor_requirements, None) or ()
-        return (self._answer(),) if self.is_resolved else ()
+        return (self._answer(),) if self.is_resolved or self.is_timed_out else ()
 
     def _answer(self) -> Answer:
+        if self.is_timed_out:
+            return Answer(tool_call_id=self.id, values={TIMED_OUT: True})
         values: dict[str, Any] = dict(self.user_input or {})
         for field in self.user_input_schema or ():
             if field.value is not None:
@@ -230,6 +244,8 @@ class StepRequirement(StoredModel):
     def take(self, answer: Answer) -> str | None:
         """Take an answer as it was given, and return None; or say what is wrong with it, and change nothing."""
         given = dict(answer.values or {})
+        if self.timeout_at is not None and given.pop(TIMED_OUT, False):
+            return self._taken_as_timed_out()
         choices = given.pop(SELECTED, None) if self.requires_route_selection else None
         edited = given.pop(EDITED, None) if self.requires_output_review else None
         if (self.requires_confirmation or self.requires_output_review) and answer.confirmed is None:
@@ -244,6 +260,14 @@ class StepRequirement(StoredModel):
         self.confirmed, self.rejection_feedback = answer.confirmed, answer.note
         self.user_input = given or None
         self.selected_choices, self.edited_output = choices, edited
+        return None
+
+    def _taken_as_timed_out(self) -> str | None:
+        if not self.is_timed_out:
+            return f"it may be answered until {self.timeout_at}"
+        self.confirmed = self.on_timeout == "approve"
+        if not self.confirmed:
+            self.on_reject, self.rejection_feedback = self.on_timeout, "nobody has answered in time"
         return None
 
 

@@ -8,7 +8,7 @@ from agno_mongo.workflow.parallel import Parallel
 from agno_mongo.workflow.router import Router
 from agno_mongo.workflow.step import Step
 from agno_mongo.workflow.steps import Steps
-from agno_mongo.workflow.types import HumanReview, OnError, OnReject, StepInput, StepOutput, WorkflowExecutionInput
+from agno_mongo.workflow.types import HumanReview, OnError, OnReject, OnTimeout, StepInput, StepOutput, WorkflowExecutionInput
 from agno_mongo.workflow.workflow import Workflow
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Loop",
     "OnError",
     "OnReject",
+    "OnTimeout",
     "Parallel",
     "Router",
     "Step",

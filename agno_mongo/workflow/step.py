@@ -44,7 +44,7 @@ class Step(Executable):
     ``exponential_backoff``. ``timeout``: seconds that one try may take. ``skip_on_failure``: if it has failed for good the workflow goes on, else the
     run ends with status ERROR. ``add_workflow_history``, ``num_history_runs``: show it earlier runs of the workflow, whatever the workflow says.
     ``human_review``: ask a person before it runs. ``requires_confirmation``, ``requires_user_input`` and ``on_reject`` say the same directly, ``@pause`` at
-    the function.
+    the function. ``hitl_timeout`` and ``on_timeout``: its ``timeout``, which is a person's.
     """
 
     TYPE: ClassVar[StepType] = StepType.STEP
@@ -76,6 +76,8 @@ class Step(Executable):
         user_input_schema: Any = None,
         on_reject: str | None = None,
         on_error: str | None = None,
+        hitl_timeout: float | None = None,
+        on_timeout: str | None = None,
     ) -> None:
         given = {"agent": agent, "team": team, "executor": executor, "workflow": workflow}
         chosen = [kind for kind, value in given.items() if value is not None]
@@ -108,6 +110,8 @@ class Step(Executable):
             "user_input_schema": user_input_schema,
             "on_reject": on_reject,
             "on_error": on_error,
+            "timeout": hitl_timeout,
+            "on_timeout": on_timeout,
         }
         self.human_review = review_of(self, human_review, asked, pauses)
         self.human_review.refuse("Step", requires_iteration_review=True)

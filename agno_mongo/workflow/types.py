@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Any, Final
 
@@ -55,6 +56,14 @@ class OnError(str, Enum):
     pause = "pause"
 
 
+class OnTimeout(str, Enum):
+    """What happens when nobody has answered in time: the run is cancelled, goes on without the step, or as if somebody had said yes."""
+
+    cancel = "cancel"
+    skip = "skip"
+    approve = "approve"
+
+
 @renamed.older_settings_accepted
 @dataclass(kw_only=True)
 class HumanReview:
@@ -69,6 +78,9 @@ class HumanReview:
     edits it or rejects it; ``on_reject`` may be ``"retry"`` then: it is done again with what was said, ``max_retries`` times (3) before the run is cancelled.
     ``requires_iteration_review``: somebody looks at each round of a loop; yes ends the loop, ``"retry"`` is the next round. The messages are shown to
     whoever is asked.
+
+    ``timeout``: how many seconds there are to answer, None without end; ``on_timeout``: what happens when the run is continued after that, whatever the
+    answer: ``"cancel"``, ``"skip"`` or, where nothing but a yes is wanted, ``"approve"``.
     """
 
     requires_confirmation: bool = False
@@ -84,13 +96,16 @@ class HumanReview:
     requires_iteration_review: bool = False
     iteration_review_message: str | None = None
     max_retries: int = 3
+    timeout: float | None = None
+    on_timeout: OnTimeout | str = "cancel"
 
     def __post_init__(self) -> None:
         flags = ["requires_confirmation", "requires_user_input", "allow_multiple_selections", "requires_iteration_review"]
         for name in flags if callable(self.requires_output_review) else [*flags, "requires_output_review"]:
             checks.flag(name, getattr(self, name))
         checks.count("max_retries", self.max_retries, least=0)
-        for name, known in (("on_reject", OnReject), ("on_error", OnError)):
+        checks.time_limit("timeout", self.timeout)
+        for name, known in (("on_reject", OnReject), ("on_error", OnError), ("on_timeout", OnTimeout)):
             value = getattr(self, name)
             if value is not None:
                 setattr(self, name, checks.one_of(name, getattr(value, "value", value), tuple(one.value for one in known)))
@@ -103,6 +118,16 @@ class HumanReview:
                 'on_reject="retry" is for what a person has looked at: it takes requires_output_review or requires_iteration_review, and no '
                 "requires_confirmation"
             )
+
+        if self.on_timeout == "approve" and self.requires_user_input:
+            raise ConfigurationError(
+                'on_timeout="approve" cannot give the input that requires_user_input wants; take "skip" or "cancel"'
+            )
+
+    def deadline(self) -> dict[str, Any]:
+        """Until when a question may be answered that is asked now, and what happens then, as a StepRequirement has it."""
+        until = None if self.timeout is None else datetime.now(timezone.utc) + timedelta(seconds=self.timeout)
+        return {"timeout_at": until, "on_timeout": self.on_timeout}
 
     def fields_to_fill(self) -> list[UserInputField] | None:
         """The fields of ``user_input_schema``, each a copy: a person's answers are put into them, and are that run's alone."""

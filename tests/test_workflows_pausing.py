@@ -37,7 +37,7 @@ from tests.test_commands import Recorder, recorded
 from tests.test_team_pausing import Till
 from tests.test_teams import give, member, sent
 from tests.test_workflows import PIXEL, flow, stored, tree, upper
-from tests.test_workflows_durable import Counted, Crash, interrupted, process
+from tests.test_workflows_durable import Counted, dies, interrupted, process
 
 __all__ = ["recorded"]
 
@@ -460,21 +460,6 @@ class TestWhatWasMadeBeforeAPause:
             assert all(image.content == PIXEL + str(image.id).encode() for image in (*(done.images or ()), *(kept.images or ())))
 
 
-async def died(db: MongoDb, task: asyncio.Task[Any]) -> None:
-    """The process that goes on dies there: nothing of how it ended is stored, and its lease has run out."""
-    connection = await db._connection()
-    document = None
-    while not task.done():
-        await asyncio.sleep(0.01)
-        found = await connection.collection.find_one({"session_id": "s"})
-        document = found if found is not None and found["active_runs"] else document
-    with pytest.raises(Crash):
-        task.result()
-    assert document is not None
-    document["active_runs"]["r"]["lease_until"] = 1.0
-    await connection.collection.replace_one({"session_id": "s"}, document)
-
-
 class TestAProcessThatDiesWhileItGoesOn:
     @pytest.mark.parametrize("checkpoint", ["runs", "steps"])
     async def test_leaves_the_run_with_its_answers_to_another(self, db: MongoDb, checkpoint: str) -> None:
@@ -490,12 +475,11 @@ class TestAProcessThatDiesWhileItGoesOn:
         run = await made(asks=True).arun("go", run_id="r")
         for one in run.active_requirements:
             one.confirm()
-        counted.dies_at = "last"
-        await died(db, asyncio.ensure_future(made(asks=False).acontinue_run(run)))
+        workflow = made(asks=False)
+        await dies(workflow, counted, "last", workflow.acontinue_run(run))
         session = await made(asks=False).aget_session()
         assert session is not None
         assert [found.run_id for found in session.interrupted_runs] == ["r"]
-        counted.dies_at = None
         workflow = made(asks=False)
         done = await workflow.acontinue_run(run_id="r")
         assert done.status is RunStatus.completed
@@ -540,9 +524,8 @@ class TestAProcessThatDiesWhileItGoesOn:
         run = await made([call], [call]).arun("go", run_id="r")
         for requirement in run.active_requirements:
             requirement.confirm()
-        counted.dies_at = "q"
-        await died(db, asyncio.ensure_future(made([further], ["Bought."]).acontinue_run(run)))
-        counted.dies_at = None
+        workflow = made([further], ["Bought."])
+        await dies(workflow, counted, "q", workflow.acontinue_run(run), once=lambda _: till.paid == [1, 1])
         assert (till.paid, counted.calls) == ([1, 1], ["p"])
         run = await made([further], []).acontinue_run(run_id="r")
         # The answered call of the first is made once more, that of the second was stored.

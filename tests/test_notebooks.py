@@ -9,8 +9,10 @@ from typing import Any
 
 import nbformat
 import pytest
+from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
 from pymongo import MongoClient
+from traitlets import Float
 
 from agno_mongo.db.embedded_server import EmbeddedServer
 from tests.embedded_helpers import ROOT, servers_below
@@ -27,11 +29,23 @@ def settings_of_ones_own(tmp_path: Path, bytecode: dict[str, str], monkeypatch: 
         monkeypatch.setenv(name, value)
 
 
+class Patient(AsyncKernelManager):
+    """Gives a kernel a minute to end, not 2.5 s, before it is killed: it has a server to stop."""
+
+    shutdown_wait_time = Float(120.0)
+
+
 def execute(path: Path, folder: Path, *, without: tuple[str, ...] = ()) -> dict[str, str]:
     """Run the notebook with ``folder`` as its working directory; what each cell printed, by the cell's id."""
     notebook = nbformat.read(path, as_version=4)
     notebook.cells = [cell for cell in notebook.cells if cell.id not in without]
-    NotebookClient(notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(
+        notebook,
+        timeout=60,
+        kernel_name="python3",
+        kernel_manager_class=Patient,
+        resources={"metadata": {"path": str(folder)}},
+    ).execute()
     return {cell.id: "".join(map(shown, cell.outputs)) for cell in notebook.cells if cell.cell_type == "code"}
 
 

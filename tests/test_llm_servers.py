@@ -269,9 +269,9 @@ async def test_llmock_delay_beyond_the_client_timeout_is_a_time_out(llmock: Any)
 
 
 async def test_llmock_stall_in_a_stream_is_a_time_out(llmock: Any) -> None:
-    llmock.reply("one two three").stall(after_chunks=2, seconds=5)
+    llmock.reply("one two three").stall(after_chunks=2, seconds=60)
     received: list[Any] = []
-    async with client_of(llmock.base_url(), timeout=0.2) as client:
+    async with client_of(llmock.base_url(), timeout=2) as client:
         with pytest.raises(APITimeoutError):
             await read_stream(client, received)
     assert text_of(received) == "one "

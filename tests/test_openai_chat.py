@@ -424,8 +424,8 @@ async def test_a_broken_stream_is_an_error_and_never_an_answer(llmock: Any, faul
 
 
 async def test_a_stream_that_stalls_is_a_time_out(llmock: Any) -> None:
-    llmock.reply("one two three").stall(after_chunks=2, seconds=5)
-    agent = agent_on(chat(llmock.base_url(), timeout=0.2))
+    llmock.reply("one two three").stall(after_chunks=2, seconds=60)
+    agent = agent_on(chat(llmock.base_url(), timeout=2))
     events = await streamed(agent, "Count")
     assert text_of(events) == "one "
     assert events[-1].error_type == "ModelTimeout"

@@ -22,7 +22,6 @@ from agno_mongo.errors import (
     StateConflictError,
     UnstorableValueError,
 )
-from agno_mongo.execution import Settings
 from agno_mongo.messages import Message
 from agno_mongo.models.base import ModelDelta, ModelRequest
 from agno_mongo.run import RunContext, RunOutput, RunStatus
@@ -204,7 +203,7 @@ class TestARunThatIsInterrupted:
 
         await read_one()
         gc.collect()
-        for _ in range(100):
+        for _ in range(3000):
             await asyncio.sleep(0.01)
             session = await agent.aget_session()
             if session is not None and session.runs:
@@ -608,10 +607,17 @@ class TestWhoseSession:
 
 
 async def test_a_long_run_keeps_its_lease(db: MongoDb, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Settings, "lease", 0.6)
+    monkeypatch.setattr("agno_mongo.upkeep.RENEWED_EVERY", 0.1)
+    collection = (await db._connection()).collection
+
+    async def lease() -> float:
+        [entry] = (await collection.find_one({}))["active_runs"].values()
+        return float(entry["lease_until"])
 
     async def look_later(_request: ModelRequest) -> str:
-        await asyncio.sleep(0.9)
+        first = await lease()
+        while await lease() <= first:
+            await asyncio.sleep(0.02)
         session = await agent.aget_session()
         assert session is not None
         return ", ".join(getattr(run.status, "value", "") for run in session.unfinished_runs)

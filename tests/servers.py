@@ -57,8 +57,11 @@ def quick_mongod(folder: Path) -> Iterator[str]:
         "--wiredTigerCacheSizeGB", "0.25", "--logpath", str(folder / "mongod.log"),
     ]  # fmt: skip
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    url = f"mongodb://127.0.0.1:{port}/"
     try:
-        yield f"mongodb://127.0.0.1:{port}/"
+        with MongoClient[dict[str, Any]](url, serverSelectionTimeoutMS=90_000) as client:
+            client.admin.command("ping")
+        yield url
     finally:
         os.kill(server.pid, signal.SIGTERM)
         server.wait(timeout=20)

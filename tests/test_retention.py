@@ -111,22 +111,32 @@ def about(days: float) -> Any:
 class TestOnTheServer:
     async def test_what_is_not_used_goes_with_all_its_parts_and_what_is_used_stays(self, quick_url: str) -> None:
         async with MongoDb(quick_url, retention=timedelta(seconds=1)) as db, MongoDb(quick_url) as forever:
-            await with_parts(db)
-            assert await left(db) == 1 + PARTS
-            going_on = asyncio.Event()
+            asked, going_on = asyncio.Event(), asyncio.Event()
 
             async def takes_its_time(_request: Any) -> str:
+                asked.set()
                 await going_on.wait()
                 return "y" * 100_000
 
             live = asyncio.ensure_future(talker(db, takes_its_time, session_id="live").arun("z" * 100_000))
+            await asked.wait()
+            # What was there without an end would get one.
+            await settled(db)
+            before = await left(db)
+            await with_parts(forever)
+            assert await left(db) == before + 1 + PARTS
             await with_parts(forever, "kept")
             await forever.set_retention("kept", timedelta(days=1))
             await forever.set_retention("kept", None)
-            deadline = monotonic() + 12
+            assert await left(db) == before + 2 * (1 + PARTS)
+            # Only now, or it might go before all of it was counted.
+            await db.set_retention("s", None)
+            deadline = monotonic() + 60
             while await document(db) is not None or len(await ends_of_parts(db)) > PARTS + 2:
                 assert monotonic() < deadline, await ends_of_parts(db)
                 await asyncio.sleep(0.2)
+            # That it went on has kept it until here; a second would be little time to read it.
+            await db.set_retention("live", DAY)
             going_on.set()
             await live
             session = await db.get_session("live")

@@ -19,14 +19,24 @@ from agno_mongo.workflow import Parallel, Step, StepInput, Steps, Workflow
 STEPS = ("first", "second", "left", "branch", "last")
 
 
+async def until_stored(db: MongoDb, session_id: str, name: str) -> None:
+    """Wait until the step of that name, in another branch, has come to its end and is stored."""
+    while True:
+        session = await db.get_session(session_id, runs_limit=0)
+        steps = [run.get_step_output(name) for run in session.unfinished_runs]
+        if any(step is not None and not step.is_paused for step in steps):
+            return
+        await asyncio.sleep(0.02)
+
+
 def pipeline(db: MongoDb, log: str, hangs_at: str | None) -> Workflow:
     """Steps that write their names into a file when they have done their work, of which one hangs before."""
 
     def step(name: str) -> Step:
         async def work(step_input: StepInput, run_context: RunContext) -> str:
             if name == hangs_at:
-                # The other branch has come to its end by then.
-                await asyncio.sleep(0.3 if name == "branch" else 0)
+                if name == "branch":
+                    await until_stored(db, name, "right")
                 print("hanging", flush=True)
                 await asyncio.sleep(60)
             with open(log, "a") as file:
@@ -73,8 +83,7 @@ def shop(db: MongoDb, log: str, *, asks: bool, hangs_at: str | None) -> Workflow
         @tool(requires_confirmation=True)
         async def pay() -> str:
             if name == hangs_at:
-                # The other has come to its end by then.
-                await asyncio.sleep(0.5)
+                await until_stored(db, "s", "quick")
                 print("hanging", flush=True)
                 await asyncio.sleep(60)
             with open(log, "a") as file:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from agno_mongo.tools import tool
 from tests.crashing import (
     AFTERWARDS,
     ANSWER,
+    CLOCKS,
     TOKENS_OF_A_TURN,
     USER,
     Report,
@@ -389,9 +389,6 @@ async def large_deletion(stage: Stage) -> None:
 
 # Turns.
 
-CLOCKS = 0.05
-"""Seconds by which the client's idea of the server's clock may be off."""
-
 
 async def next_in_line_gets_its_turn(witness: Witness, report: Report) -> str:
     """Who waits behind the dead has its turn when their leases have run out, not before, and sees what was finished."""
@@ -400,7 +397,8 @@ async def next_in_line_gets_its_turn(witness: Witness, report: Report) -> str:
     async def work(_request: Any) -> ToolCall:
         stored = await witness.stored(session_id) or {}
         waited_for = [entry for run_id, entry in stored["active_runs"].items() if run_id != AFTERWARDS]
-        assert all(entry["lease_until"] <= time.time() + CLOCKS for entry in waited_for)
+        now = (await witness.db._connection()).now()
+        assert all(entry["lease_until"] <= now + CLOCKS for entry in waited_for)
         return ToolCall("note")
 
     agent, model = agent_on(witness.db, session_id, work, ANSWER, concurrent_runs="queue", queue_timeout=20)

@@ -36,6 +36,7 @@ FATES = {
 """What becomes of what was in flight, by where its process died; each of these must have come about."""
 
 
+@pytest.mark.timeout(360)
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_a_client_killed_at_any_command_loses_nothing_and_blocks_nobody(
     nurseries: tuple[Nursery, ...], mongo_url: str, db_name: str, name: str

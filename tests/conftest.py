@@ -85,7 +85,7 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def mongo_url() -> Iterator[str]:
     """The address of a real mongod, a single-node replica set, from the wheel."""
     folder = tempfile.mkdtemp(prefix="agno_mongo_tests_")
-    server = EmbeddedServer(folder)
+    server = EmbeddedServer(folder, start_timeout=110)
     yield server.acquire()
     server.release()
     shutil.rmtree(folder, ignore_errors=True)

@@ -272,7 +272,7 @@ def test_cli_app_goes_on_at_the_terminal_where_a_pipe_was_left_with_bye(place: P
 
     command = ["-W", "error", str(EXAMPLES / "cli_app.py")]
     with pexpect.spawn(
-        sys.executable, command, cwd=place.folder, env=place.environment, encoding="utf-8", timeout=20, dimensions=(40, 100)
+        sys.executable, command, cwd=place.folder, env=place.environment, encoding="utf-8", timeout=60, dimensions=(40, 100)
     ) as terminal:
         terminal.expect("User:")
         terminal.sendline("What was my last question?")
@@ -309,7 +309,7 @@ class Service:
         # Proxies from the environment are not for loopback.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=20) as response:
+            with opener.open(request, timeout=60) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             with error:
@@ -318,7 +318,7 @@ class Service:
     def stop(self) -> str:
         """Ask the process to end, as a supervisor does; what it logged since."""
         self.process.send_signal(signal.SIGTERM)
-        log = self.process.communicate(timeout=20)[0]
+        log = self.process.communicate(timeout=60)[0]
         # uvicorn ends by the signal it was sent, once it has closed down.
         assert self.process.returncode in (0, -signal.SIGTERM), log
         return log

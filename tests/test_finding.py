@@ -70,7 +70,8 @@ def hundred_thousand(mongo_url: str) -> Iterator[str]:
     with MongoClient(mongo_url) as client:
         client[name]["one"].insert_one({})
         client[name]["one"].aggregate(SMALL_SESSIONS)
-        db = MongoDb(mongo_url, db_name=name)
+        # Indexes of so many take their time.
+        db = MongoDb(f"{mongo_url}&timeoutMS=600000", db_name=name)
         Agent(model=ScriptedModel("ok"), db=db).run("makes the indexes", session_id="first")
         db.blocking.delete_session("first")
         db.blocking.close()

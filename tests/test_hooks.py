@@ -490,7 +490,7 @@ class TestAHookThatHangs:
 
         def hang() -> None:
             began.release()
-            let_go.wait(30)
+            let_go.wait(110)
 
         class Hang(BaseGuardrail):
             def check(self, run_input: RunInput) -> None:
@@ -504,14 +504,14 @@ class TestAHookThatHangs:
             for _ in runs:
                 while not began.acquire(blocking=False):
                     await asyncio.sleep(0.01)
-            assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 5) == "free"
+            assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 60) == "free"
             for run in runs:
                 run.cancel()
             await asyncio.gather(*runs, return_exceptions=True)
 
         started = time.monotonic()
         asyncio.run(main())
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 100
         let_go.set()
 
     async def test_hooks_that_call_agents_with_hooks_never_wait_for_each_other(self) -> None:

@@ -91,10 +91,10 @@ class TestBroadcast:
             return "late"
 
         members = [member("good", "Here."), member("slow", hang), member("broken", ModelError("overloaded", model="m"))]
-        team = team_of(*members, script=[TO_ALL, "So."], db=db, mode="broadcast", tool_timeout=0.2)
+        team = team_of(*members, script=[TO_ALL, "So."], db=db, mode="broadcast", tool_timeout=2)
         await team.arun("Go.")
         assert sent(team, 1)[-1] == (
-            "good:\nHere.\n\nslow:\nslow had not finished after 0.2 seconds.\n\nbroken:\nbroken failed: overloaded"
+            "good:\nHere.\n\nslow:\nslow had not finished after 2 seconds.\n\nbroken:\nbroken failed: overloaded"
         )
         assert sorted(await tree(db)) == [
             ("broken", "crew", "ERROR"), ("crew", None, "COMPLETED"), ("good", "crew", "COMPLETED"), ("slow", "crew", "CANCELLED"),

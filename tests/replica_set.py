@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, ServerSelectionTimeoutError
@@ -23,7 +23,12 @@ _NAME = "rs_of_three"
 _ELECTION_TIMEOUT_MS = 2_000
 _HEARTBEAT_MS = 250
 _PRIMARY, _SECONDARY = 1, 2
-_START_TIMEOUT = 40.0
+_ALREADY_INITIALIZED = 23
+_PATIENCE = 90.0
+"""Seconds that a busy machine may need until something is as it should be."""
+
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -52,7 +57,7 @@ class Node:
         """kill -9, and wait until the port is free."""
         if self.process is not None:
             os.kill(self.process.pid, signal.SIGKILL)
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=_PATIENCE)
             self.process = None
 
     def freeze(self) -> None:
@@ -93,8 +98,17 @@ class ReplicaSet:
         config = {"_id": _NAME, "members": members, "settings": settings}
         for node in self.nodes:
             _wait(lambda node=node: node.command("ping"), f"node {node.address} answers")
-        self.nodes[0].command("replSetInitiate", config)
+        _wait(lambda: self._initiated(config), "the nodes are one set")
         self.wait_until_whole()
+
+    def _initiated(self, config: dict[str, Any]) -> bool:
+        """Whether the set is made, by this command or by one whose answer came too late."""
+        try:
+            self.nodes[0].command("replSetInitiate", config)
+        except OperationFailure as refused:
+            if refused.code != _ALREADY_INITIALIZED:
+                raise
+        return True
 
     def wait_until_whole(self) -> None:
         """Wait until one node is primary and the others follow it."""
@@ -118,8 +132,11 @@ class ReplicaSet:
                 node.thaw()
 
     def primary(self) -> Node:
-        """The node that takes writes."""
-        return next(node for node in self.nodes if node.process is not None and node.command("hello")["isWritablePrimary"])
+        """The node that takes writes, as soon as there is one."""
+        return _wait(lambda: next((node for node in self.nodes if self._is_primary(node)), None), "there is a primary")
+
+    def _is_primary(self, node: Node) -> bool:
+        return node.process is not None and bool(node.command("hello")["isWritablePrimary"])
 
     def kill_primary(self) -> Node:
         node = self.primary()
@@ -129,7 +146,13 @@ class ReplicaSet:
     def step_down(self) -> Node:
         """The primary becomes a secondary, and one of the others takes its place."""
         node = self.primary()
-        node.command("replSetStepDown", 10, secondaryCatchUpPeriodSecs=5)
+
+        def stepped_down() -> bool:
+            if self._is_primary(node):
+                node.command("replSetStepDown", 10, secondaryCatchUpPeriodSecs=5)
+            return not self._is_primary(node)
+
+        _wait(stepped_down, f"node {node.address} has stepped down")
         return node
 
     def mend(self) -> None:
@@ -158,14 +181,15 @@ def replica_set() -> Iterator[ReplicaSet]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait(holds: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT
+def _wait(holds: Callable[[], T], what: str) -> T:
+    """What ``holds`` returns, once that is not false."""
+    deadline = time.monotonic() + _PATIENCE
     error: Exception | None = None
     while time.monotonic() < deadline:
         try:
-            if holds():
-                return
+            if held := holds():
+                return held
         except (AutoReconnect, ServerSelectionTimeoutError, OperationFailure) as refused:
             error = refused
         time.sleep(0.05)
-    raise TimeoutError(f"not within {_START_TIMEOUT:.0f} s: {what}") from error
+    raise TimeoutError(f"not within {_PATIENCE:.0f} s: {what}") from error

@@ -19,6 +19,7 @@ from agno_mongo.agent import Agent
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.run import RunContext
 from agno_mongo.testing import ScriptedModel, ToolCall
+from tests.crashing import described
 
 
 class Counts(CommandListener):
@@ -28,6 +29,9 @@ class Counts(CommandListener):
     def started(self, event: Any) -> None:
         if event.command_name == "findAndModify" and event.command.get("upsert"):
             self.sent["begins"] += 1
+        elif described(event.command) == "renewal":
+            # Of a lease, on a machine that has other things to do.
+            return
         elif any(name.startswith("active_runs.") for name in event.command.get("query", {})):
             self.sent["ends"] += 1
         elif any(name.startswith("active_runs.") for name in event.command.get("projection", {})):

@@ -289,7 +289,7 @@ class TestARunThatNobodyHas:
         ]
 
     async def test_if_it_was_interrupted_too(self, db: MongoDb) -> None:
-        await begin(db, run_id="r", lease=-1)
+        await begin(db, run_id="r", lease=-60)
         assert await agent_on(db).acancel_run("r") is True
         assert (await stored(db)).status == RunStatus.cancelled
 

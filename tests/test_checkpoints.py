@@ -51,6 +51,12 @@ async def unfinished(db: MongoDb) -> RunOutput:
     return run
 
 
+async def until_interrupted(db: MongoDb) -> None:
+    """Until the lease of a run of the session has run out."""
+    while not (await db.get_session("s")).interrupted_runs:
+        await asyncio.sleep(0.05)
+
+
 def contents(run: RunOutput) -> list[Any]:
     return [message.content for message in run.messages or ()]
 
@@ -118,7 +124,7 @@ class TestARunWithCheckpoints:
     ) -> None:
         process = await child("die_in_the_third_round", mongo_url, db_name, "tool-batch", child_environment)
         assert await process.wait() == 9
-        await asyncio.sleep(0.5)
+        await until_interrupted(mongo_db)
         run = await unfinished(mongo_db)
         assert run.status == RunStatus.interrupted
         assert contents(run) == ["note all", None, "noted one", "noted two", None, "noted three"]

@@ -31,7 +31,7 @@ from agno_mongo.models.base import ModelRequest
 from agno_mongo.run import RunContext, RunStatus
 from agno_mongo.testing import ScriptedModel, ToolCall
 from tests.processes import child
-from tests.test_checkpoints import contents, note, noting, stored_entry
+from tests.test_checkpoints import contents, note, noting, stored_entry, until_interrupted
 from tests.test_commands import Recorder, recorded
 from tests.test_store_contract import begin
 from tests.test_turns import Held, waiting
@@ -56,7 +56,7 @@ async def set_in_entry(db: MongoDb, run_id: str, **fields: Any) -> None:
 class TestARunThatGoesOn:
     async def test_begins_again_from_its_input_where_there_is_no_checkpoint(self, db: MongoDb) -> None:
         await agent_on(db, "ok", instructions="Old.").arun("before")
-        await begin(db, run_id="r", lease=-1)
+        await begin(db, run_id="r", lease=-60)
         agent = agent_on(db, "done", instructions="New.", add_history_to_context=True)
         run = await agent.acontinue_run("r")
         assert shown(agent) == ["New.", "before", "ok", "hello"]
@@ -73,7 +73,7 @@ class TestARunThatGoesOn:
     ) -> None:
         process = await child("die_in_the_third_round", mongo_url, db_name, "tool-batch", child_environment)
         assert await process.wait() == 9
-        await asyncio.sleep(0.5)
+        await until_interrupted(mongo_db)
         agent = agent_on(mongo_db, noting("four"), "done", tools=[note], checkpoint="tool-batch", instructions="Go on: {noted}.")
         run = await agent.acontinue_run("r")
         rounds = ["note all", None, "noted one", "noted two", None, "noted three"]
@@ -88,7 +88,7 @@ class TestARunThatGoesOn:
         assert (await agent.aget_session_metrics()).total_tokens == 60
 
     async def test_asks_again_for_a_round_that_was_not_finished(self, db: MongoDb) -> None:
-        await begin(db, run_id="r", lease=-1)
+        await begin(db, run_id="r", lease=-60)
         calls = [noting("one").to_openai(), noting("two").to_openai()]
         messages = [
             Message(role="user", content="hello"),
@@ -101,14 +101,14 @@ class TestARunThatGoesOn:
         assert shown(agent) == ["hello"]
 
     async def test_that_cannot_be_read_is_given_back(self, db: MongoDb) -> None:
-        await begin(db, run_id="r", lease=-1)
+        await begin(db, run_id="r", lease=-60)
         await set_in_entry(db, "r", messages=[{"role": 7}], started_at="never")
         with pytest.raises(CorruptSession, match="interrupted run 'r'"):
             await agent_on(db).acontinue_run("r")
-        assert (await stored_entry(db))["lease_until"] < time() + 1
+        assert (await stored_entry(db))["lease_until"] < time() + 30
 
     async def test_keeps_what_others_did_to_the_state_meanwhile(self, db: MongoDb) -> None:
-        await begin(db, run_id="r", lease=-1, state={"a": 1, "b": 1})
+        await begin(db, run_id="r", lease=-60, state={"a": 1, "b": 1})
         await set_in_entry(db, "r", state_changes=[{"path": ["a"], "after": 2}])
         await db.update_session_state("s", {"a": 3, "b": 3, "c": 3})
         assert (await agent_on(db, "done").acontinue_run("r")).session_state == {"a": 2, "b": 3, "c": 3}
@@ -153,7 +153,7 @@ class TestARunThatGoesOn:
         assert stored == {"a.b": {"n": 205}, "log": ["theirs", "too", "mine"], "gone": 2}
 
     async def test_can_be_interrupted_and_go_on_again(self, db: MongoDb) -> None:
-        await begin(db, run_id="r", lease=-1)
+        await begin(db, run_id="r", lease=-60)
 
         async def die(_request: ModelRequest) -> str:
             await set_in_entry(db, "r", lease_until=0)
@@ -167,7 +167,7 @@ class TestARunThatGoesOn:
         assert [run.content for run in (await db.get_session("s")).runs] == ["done"]
 
     async def test_is_streamed_like_any_run(self, db: MongoDb) -> None:
-        await begin(db, run_id="r", lease=-1)
+        await begin(db, run_id="r", lease=-60)
         agent = agent_on(db, "all done")
         events = [event async for event in agent.acontinue_run("r", stream=True, stream_events=True, yield_run_output=True)]
         assert [getattr(event, "event", "output") for event in events] == [
@@ -176,7 +176,7 @@ class TestARunThatGoesOn:
         ]  # fmt: skip
 
     async def test_that_fails_is_stored_as_any_run(self, db: MongoDb) -> None:
-        await begin(db, run_id="r", lease=-1)
+        await begin(db, run_id="r", lease=-60)
         with pytest.raises(AssertionError):
             await agent_on(db).acontinue_run("r", metadata={"tag": 1})
         (stored,) = (await db.get_session("s")).runs
@@ -186,7 +186,7 @@ class TestARunThatGoesOn:
 def test_a_run_goes_on_behind_a_blocking_call(mongo_url: str, db_name: str) -> None:
     db = MongoDb(mongo_url, db_name=db_name)
     for run_id in ("q", "r"):
-        asyncio.run(begin(db, run_id=run_id, lease=-1))
+        asyncio.run(begin(db, run_id=run_id, lease=-60))
     agent = agent_on(db, "done", "all done")
     assert agent.continue_run("q").content == "done"
     assert [getattr(event, "content", None) for event in agent.continue_run("r", stream=True)] == ["all ", "done"]
@@ -195,7 +195,7 @@ def test_a_run_goes_on_behind_a_blocking_call(mongo_url: str, db_name: str) -> N
 
 class TestTwoProcesses:
     async def test_that_try_at_once_get_the_run_once(self, db: MongoDb) -> None:
-        await begin(db, run_id="r", lease=-1)
+        await begin(db, run_id="r", lease=-60)
         agents = [agent_on(db, "done") for _ in range(8)]
         outcomes = await asyncio.gather(*(agent.acontinue_run("r") for agent in agents), return_exceptions=True)
         assert sum(getattr(outcome, "content", None) == "done" for outcome in outcomes) == 1
@@ -314,11 +314,11 @@ class TestARunThatCannotGoOn:
         assert caught.value.run_id == "r.1"
 
     async def test_is_somebody_elses(self, db: MongoDb) -> None:
-        await begin(db, run_id="r", lease=-1, user_id="john")
+        await begin(db, run_id="r", lease=-60, user_id="john")
         for user_id in ("mary", None):
             with pytest.raises(SessionOwnedByAnotherUser):
                 await agent_on(db).acontinue_run("r", user_id=user_id)
-        await begin(db, "team", run_id="r", lease=-1, kind=SessionType.TEAM)
+        await begin(db, "team", run_id="r", lease=-60, kind=SessionType.TEAM)
         with pytest.raises(SessionTypeMismatch):
             await agent_on(db).acontinue_run("r", session_id="team")
         assert (await agent_on(db, "done").acontinue_run("r", user_id="john")).content == "done"
@@ -340,7 +340,7 @@ class TestARunThatCannotGoOn:
 
 class TestTurns:
     async def test_a_run_that_goes_on_waits_for_those_who_came_meanwhile(self, db: MongoDb) -> None:
-        await begin(db, run_id="r", lease=-1)
+        await begin(db, run_id="r", lease=-60)
         async with Held(db) as held:
             with pytest.raises(SessionBusy, match="concurrent_runs"):
                 await agent_on(db, concurrent_runs="reject").acontinue_run("r")
@@ -365,7 +365,7 @@ class TestTurns:
         assert [run.content for run in (await db.get_session("s")).runs] == ["ok", "done"]
 
     async def test_one_that_is_cancelled_while_it_waits_is_interrupted_as_before(self, db: MongoDb) -> None:
-        await begin(db, run_id="r", lease=-1)
+        await begin(db, run_id="r", lease=-60)
         async with Held(db):
             task = asyncio.create_task(agent_on(db, concurrent_runs="queue").acontinue_run("r"))
             while (await db.get_session("s")).interrupted_runs:
@@ -379,7 +379,7 @@ class TestTurns:
 
 async def test_a_run_that_goes_on_is_two_commands(recorded: tuple[MongoDb, Recorder]) -> None:
     db, recorder = recorded
-    await begin(db, run_id="r", lease=-1)
+    await begin(db, run_id="r", lease=-60)
     recorder.sent.clear()
     await agent_on(db, "done").acontinue_run("r")
     assert recorder.names == ["findAndModify", "findAndModify"]

@@ -231,7 +231,7 @@ class TestAChangedInput:
 
 class TestARunThatGoesOn:
     async def test_from_its_input_is_looked_at_again(self, db: MongoDb) -> None:
-        await begin(db, run_id="r", lease=-1)
+        await begin(db, run_id="r", lease=-60)
         agent, model = agent_with("ok", db=db, pre_hooks=[mask_hello])
         await agent.acontinue_run("r")
         assert model.asked == ["*****"]
@@ -582,7 +582,7 @@ class TestDataWithARole:
     async def test_is_whole_when_an_interrupted_run_goes_on(self) -> None:
         agent, model = agent_with("ok")
         assert agent.db is not None
-        await begin(agent.db, run_id="r", lease=-1)
+        await begin(agent.db, run_id="r", lease=-60)
         await set_in_entry(agent.db, "r", input={"name": "Ann", "role": "engineer"})
         await agent.acontinue_run(run_id="r")
         assert model.asked == ['{"name": "Ann", "role": "engineer"}']

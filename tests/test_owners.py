@@ -46,6 +46,9 @@ from agno_mongo.session import AgentSession, TeamSession, WorkflowSession
 from agno_mongo.testing import ScriptedModel
 from tests.test_commands import Recorder
 
+# Each call of many is tried on sessions that are made anew, on a machine that may have other things to do.
+pytestmark = pytest.mark.timeout(300)
+
 VICTIM: Final = "victoria"
 OTHER: Final = "otto"
 THEIRS: Final = "session-of-hers"
@@ -86,7 +89,7 @@ async def make_hers(
     )
     required, db.require_user_id = db.require_user_id, False
     await db.upsert_session(session)
-    begin = run_begin(key_of(session_id, user_id, kind), OPEN, input=LARGE, lease=-1)
+    begin = run_begin(key_of(session_id, user_id, kind), OPEN, input=LARGE, lease=-60)
     await db.begin_run(begin)
     db.require_user_id = required
 

@@ -159,14 +159,14 @@ class TestARun:
         assert (await db.get_session("s")).active_runs == {}
 
     async def test_of_a_dead_process_is_shown_as_interrupted(self, db: MongoDb) -> None:
-        run_id, _ = await begin(db, lease=-1)
+        run_id, _ = await begin(db, lease=-60)
         stored = await db.get_session("s")
         assert [run.run_id for run in stored.interrupted_runs] == [run_id]
         assert stored.interrupted_runs[0].status == RunStatus.interrupted
         assert stored.interrupted_runs[0].input.input_content == "hello"
 
     async def test_keeps_its_lease_as_long_as_it_is_renewed(self, db: MongoDb) -> None:
-        run_id, _ = await begin(db, lease=-1)
+        run_id, _ = await begin(db, lease=-60)
         assert await db.renew_lease(Claim(key=key_of(), run_id=run_id), 60)
         assert (await db.get_session("s")).interrupted_runs == []
         assert not await db.renew_lease(Claim(key=key_of(), run_id="another"), 60)

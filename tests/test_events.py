@@ -135,7 +135,7 @@ class TestAnEvent:
         event = run_output_event_from_dict({"event": "RunDreamed", "dream": "sheep"})
         assert isinstance(event, CustomEvent)
         assert event.to_dict().items() >= {"event": "RunDreamed", "dream": "sheep"}.items()
-        assert run_output_event_from_dict({"event": "RunStarted", "mood": "good"}) == RunStartedEvent()
+        assert run_output_event_from_dict({"event": "RunStarted", "mood": "good", "created_at": 1}) == RunStartedEvent(created_at=1)
 
     def test_of_ones_own_is_a_plain_dataclass(self) -> None:
         event = CustomerFound(customer="John")

@@ -360,6 +360,8 @@ async def test_a_setting_that_is_none_and_asks_for_nothing_is_taken() -> None:
     workflow = Workflow(steps=[team], **nothing)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # Whenever the garbage collector comes upon what another test has left.
+        warnings.filterwarnings("ignore", "unclosed", ResourceWarning)
         assert (await workflow.arun("go")).content == "b"
     with pytest.raises(TypeError, match="no setting 'telemetery'"):
         Agent(telemetery=False)  # type: ignore[call-arg]
@@ -547,6 +549,8 @@ async def test_an_option_that_is_none_is_refused_with_what_to_do_instead() -> No
 def test_todays_names_warn_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # Whenever the garbage collector comes upon what another test has left.
+        warnings.filterwarnings("ignore", "unclosed", ResourceWarning)
         warnings.filterwarnings("ignore", "datetime.datetime.utcnow", DeprecationWarning)
         agent = Agent(model=ScriptedModel("ok"), db=InMemoryDb(), num_history_runs=2)
         agent.run("go", session_id="s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 from typing import Any
 
 import pytest
@@ -157,6 +158,7 @@ class TestTheSessionsOfAWorkflow:
 
 
 class TestWhatIsStoredOfAWorkflow:
+    @pytest.mark.timeout(300)
     async def test_may_be_two_hundred_steps_of_a_megabyte_each(self, mongo_db: MongoDb) -> None:
         texts = [letter * 1_000_000 for letter in "abcd"]
         steps = [Step(name=f"s{n}", executor=lambda _, n=n: texts[n % 4]) for n in range(200)]
@@ -223,22 +225,21 @@ class TestAPictureOfAWorkflow:
         shown = out.getvalue()
         lines = [line.rstrip() for line in shown.splitlines()]
         assert "│ cats" in shown
-        assert any(line.startswith("├── ✓ research  agent  0.0s  **notes**") for line in lines)
+        assert any(re.match(r"├── ✓ research  agent  \d+\.\ds  \*\*notes\*\*", line) for line in lines)
         assert any(line.startswith("└── ✓ both  parallel") for line in lines)
         assert any(line.startswith("    ├── ✓ upper  function") for line in lines)
         assert "15 tokens" in shown
 
     async def test_changes_while_the_steps_go_on(self) -> None:
-        out, going_on = io.StringIO(), asyncio.Event()
+        out = io.StringIO()
         console = Console(file=out, width=80, force_terminal=True, legacy_windows=False, color_system=None)
 
         async def slow(step_input: StepInput) -> str:
-            await asyncio.sleep(0.3)
-            going_on.set()
+            while "… slow" not in out.getvalue():
+                await asyncio.sleep(0.01)
             return "done"
 
         await flow(upper, Step(name="slow", executor=slow)).aprint_response("x", console=console, show_message=False)
-        assert "… slow" in out.getvalue()
         assert "✓ slow" in out.getvalue()
 
     async def test_tells_what_it_waits_for_and_what_failed(self) -> None:

@@ -34,7 +34,7 @@ def guarded_mongod(folder: Path) -> Iterator[str]:
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         # Until there is a user, a connection from this machine may make one.
-        with MongoClient(f"mongodb://127.0.0.1:{port}/", serverSelectionTimeoutMS=20_000) as client:
+        with MongoClient(f"mongodb://127.0.0.1:{port}/", serverSelectionTimeoutMS=90_000) as client:
             client.admin.command("createUser", "root", pwd="secret", roles=["root"])
         url = f"mongodb://root:secret@127.0.0.1:{port}/?authSource=admin"
         with MongoClient[dict[str, Any]](url) as client:
@@ -42,7 +42,7 @@ def guarded_mongod(folder: Path) -> Iterator[str]:
         yield url
     finally:
         os.kill(server.pid, signal.SIGTERM)
-        server.wait(timeout=20)
+        server.wait(timeout=90)
 
 
 @contextmanager
@@ -64,4 +64,4 @@ def quick_mongod(folder: Path) -> Iterator[str]:
         yield url
     finally:
         os.kill(server.pid, signal.SIGTERM)
-        server.wait(timeout=20)
+        server.wait(timeout=90)

@@ -29,6 +29,7 @@ def test_the_quick_benchmark_fills_every_table_and_says_who_was_left_out(tmp_pat
         assert f"| 1 run: {name} " in text or f"{name} does not take part" in text
 
 
+@pytest.mark.timeout(300)
 def test_the_quick_benchmark_of_the_runtime_has_a_row_for_everybody_and_says_who_was_left_out(tmp_path: Path) -> None:
     page = tmp_path / "benchmarks-runtime.md"
     command = [sys.executable, str(ROOT / "benchmarks" / "runtime.py"), "--quick", "--output", str(page)]

@@ -351,11 +351,11 @@ def standalone_url(tmp_path: Path) -> Iterator[str]:
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     yield f"mongodb://127.0.0.1:{port}/"
     server.terminate()
-    server.wait(timeout=20)
+    server.wait(timeout=90)
 
 
 async def test_a_watch_on_a_standalone_server_says_what_it_needs(standalone_url: str) -> None:
-    async with MongoDb(f"{standalone_url}?serverSelectionTimeoutMS=20000") as db:
+    async with MongoDb(f"{standalone_url}?serverSelectionTimeoutMS=90000&timeoutMS=90000") as db:
         with pytest.raises(ConfigurationError, match=re.escape("mongod --replSet rs0")):
             await anext(db.watch())
 

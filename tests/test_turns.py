@@ -12,6 +12,7 @@ import pytest
 from mongomock_motor import AsyncMongoMockClient
 from typing_extensions import Self
 
+from agno_mongo import upkeep
 from agno_mongo.agent import Agent
 from agno_mongo.db.base import SessionType
 from agno_mongo.db.keys import SessionKey
@@ -26,6 +27,7 @@ from agno_mongo.run import RunContext, RunStatus
 from agno_mongo.testing import ScriptedModel, ToolCall
 from agno_mongo.upkeep import Upkeep
 from tests.processes import child
+from tests.test_checkpoints import stored_entry
 from tests.test_commands import Recorder, recorded
 
 __all__ = ["recorded"]
@@ -71,6 +73,17 @@ async def waiting(db: MongoDb, count: int) -> None:
         await asyncio.sleep(0.005)
 
 
+async def leases(db: MongoDb) -> dict[str, float]:
+    """Until when each open run of the session has its lease."""
+    found = await (await db._connection()).collection.find_one({"session_id": "s"})
+    return {run_id: entry["lease_until"] for run_id, entry in found["active_runs"].items()}
+
+
+async def renewals_are_over() -> None:
+    """Let those that are under way end before their runs do: until Python 3.12, wait_for() forgets that it was cancelled if both happen at once."""
+    await asyncio.sleep(0.1)
+
+
 class TestAllowed:
     async def test_runs_go_on_beside_each_other(self, db: MongoDb) -> None:
         async with Held(db):
@@ -100,20 +113,31 @@ class TestRejected:
         assert (await agent_on(db, "ok", concurrent_runs="reject").arun("go")).content == "ok"
 
     async def test_one_of_many_at_once_goes_on(self, db: MongoDb) -> None:
+        refused: list[SessionBusy] = []
+        all_others_refused = asyncio.Event()
+
         async def work(_request: ModelRequest) -> str:
-            await asyncio.sleep(0.3)
+            await asyncio.wait_for(all_others_refused.wait(), 30)
             return "ok"
 
-        runs = (agent_on(db, work, concurrent_runs="reject").arun("go") for _ in range(10))
-        outcomes = await asyncio.gather(*runs, return_exceptions=True)
-        assert sum(isinstance(outcome, SessionBusy) for outcome in outcomes) == 9
+        async def run() -> str:
+            try:
+                return str((await agent_on(db, work, concurrent_runs="reject").arun("go")).content)
+            except SessionBusy as busy:
+                refused.append(busy)
+                if len(refused) == 9:
+                    all_others_refused.set()
+                return "refused"
+
+        outcomes = await asyncio.gather(*(run() for _ in range(10)))
+        assert sorted(outcomes) == ["ok", *["refused"] * 9]
         assert len(await inputs(db)) == 1
 
 
 async def left_behind(db: MongoDb, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
     """A run as a dead process leaves it: begun, its lease run out."""
     with monkeypatch.context() as patch:
-        patch.setattr(Settings, "lease", -1.0)
+        patch.setattr(Settings, "lease", -60.0)
         async with Held(db, **options) as held:
             finish_run, db.finish_run = db.finish_run, None  # type: ignore[method-assign, assignment]
             held.task.cancel()
@@ -181,7 +205,7 @@ class TestQueued:
             started = monotonic()
             with pytest.raises(SessionBusy, match=r"did not finish within queue_timeout=0\.2 s") as caught:
                 await agent_on(db, concurrent_runs="queue", queue_timeout=0.2).arun("go")
-            assert 0.2 <= monotonic() - started < 2
+            assert 0.2 <= monotonic() - started < 30
             assert caught.value.runs_ahead == 1
             assert len((await db.get_session("s")).active_runs) == 1
         assert await inputs(db) == ["hold"]
@@ -207,11 +231,16 @@ class TestQueued:
             assert len(session.active_runs) == 1
 
     async def test_a_run_keeps_its_place_however_long_it_waits(self, db: MongoDb, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Settings, "lease", 0.3)
+        monkeypatch.setattr(upkeep, "RENEWED_EVERY", 0.3)
         async with Held(db) as held:
             task = asyncio.create_task(agent_on(db, "ok", concurrent_runs="queue").arun("go"))
             await waiting(db, 2)
-            await asyncio.sleep(0.7)
+            for _ in range(2):
+                before = await leases(db)
+                while any(lease <= before[run_id] for run_id, lease in (await leases(db)).items()):
+                    await asyncio.sleep(0.01)
+            await renewals_are_over()
+            assert not task.done()
             assert [run.status for run in (await db.get_session("s")).unfinished_runs] == [RunStatus.running] * 2
             await held.let_go()
             assert (await task).status == RunStatus.completed
@@ -236,7 +265,7 @@ async def test_a_run_that_others_took_while_it_waited_hears_of_that(db: MongoDb,
     key = SessionKey(session_id="s", session_type=SessionType.AGENT, user_id=None)
     begin = RunBegin(
         key=key, run_id="r", input="hold", state={}, metadata=None, component_id=None, component={}, runs_wanted=0,
-        lease=-1, reused_id=reused_id,
+        lease=-60, reused_id=reused_id,
     )  # fmt: skip
     await db.begin_run(begin)
     second = Claim(key=key, run_id="r", continued_by="second")
@@ -315,11 +344,13 @@ class TestASecondCallWithARunIdThatIsAlive:
 
     async def test_keeps_the_run_alive_once_the_first_is_dead(self, db: MongoDb, monkeypatch: pytest.MonkeyPatch) -> None:
         async def slowly(_request: ModelRequest) -> str:
-            await asyncio.sleep(1.2)
+            while (await stored_entry(db))["attempt"] == "dead":
+                await asyncio.sleep(0.01)
+            await renewals_are_over()
             assert (await db.get_session("s")).interrupted_runs == []
             return "ok"
 
-        monkeypatch.setattr(Settings, "lease", 0.6)
+        monkeypatch.setattr(upkeep, "RENEWED_EVERY", 0.4)
         begin = RunBegin(
             key=SessionKey(session_id="s", session_type=SessionType.AGENT, user_id=None), run_id="r", input="hold", state={},
             metadata=None, component_id=None, component={}, runs_wanted=0, lease=0.6, reused_id=True, attempt="dead",
@@ -330,6 +361,18 @@ class TestASecondCallWithARunIdThatIsAlive:
 
 
 async def test_a_renewal_that_hangs_does_not_cost_the_lease() -> None:
+    """A busy machine is late with one try or another, but not with each of many."""
+    lease = 1.5
+    for _ in range(20):
+        passed = await seconds_around_a_renewal_that_hangs(lease)
+        if passed < lease - lease / 6:
+            return
+    pytest.fail(f"the lease of {lease} s was left alone for {passed:.2f} s, every time")
+
+
+async def seconds_around_a_renewal_that_hangs(lease: float) -> float:
+    """Between the renewal before it and the one after it."""
+
     class Hanging(MongoDb):
         """Its second renewal does not come back."""
 
@@ -341,7 +384,8 @@ async def test_a_renewal_that_hangs_does_not_cost_the_lease() -> None:
 
     renewed: list[float] = []
     claim = Claim(key=SessionKey(session_id="s", session_type=SessionType.AGENT, user_id=None), run_id="r")
-    async with Upkeep(Hanging(client=AsyncMongoMockClient()), claim, lease := 3.0).alive():
+    async with Upkeep(Hanging(client=AsyncMongoMockClient()), claim, lease).alive():
         while len(renewed) < 3:
-            await asyncio.sleep(0.05)
-    assert renewed[2] - renewed[0] < lease - lease / 6
+            await asyncio.sleep(0.01)
+        await renewals_are_over()
+    return renewed[2] - renewed[0]

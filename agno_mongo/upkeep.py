@@ -60,22 +60,27 @@ class Upkeep:
         """Renew the run's lease while it goes on. A short run is over before the first renewal."""
         loop = asyncio.get_running_loop()
         renewals: list[asyncio.Task[None]] = []
-        timer = loop.call_later(self._pause, lambda: renewals.append(loop.create_task(self._renew())))
+        over = asyncio.Event()
+        timer = loop.call_later(self._pause, lambda: renewals.append(loop.create_task(self._renew(over))))
         try:
             yield
         finally:
             timer.cancel()
+            over.set()
             for renewal in renewals:
                 renewal.cancel()
                 await asyncio.gather(renewal, return_exceptions=True)
 
-    async def _renew(self) -> None:
+    async def _renew(self, over: asyncio.Event) -> None:
         while True:
             pause = self._lease / _SOON
             # A server that is away for a moment is met again soon, or by finish_run. A command that hangs must not cost the lease.
             with suppress(StoreError, asyncio.TimeoutError):
                 self._heard(await asyncio.wait_for(self._db.renew_lease(self.claim, self._lease), self._lease / _PATIENCE))
                 pause = self._pause
+            if over.is_set():
+                # Before Python 3.12 wait_for, here and within PyMongo, misses that it is cancelled in the moment in which the answer comes.
+                return
             await asyncio.sleep(pause)
 
     def _heard(self, renewed: Renewed) -> None:

@@ -11,12 +11,13 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from time import time
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from beanie import Document, init_beanie
 from beanie.odm.fields import ExpressionField
 from bson import ObjectId
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PrivateAttr, field_validator, model_validator
+from pydantic_core import core_schema
 
 from agno_mongo import history
 from agno_mongo.db import values
@@ -30,8 +31,17 @@ from agno_mongo.run.base import BaseRunOutput
 DEFAULT_SESSION_TABLE = "agno_sessions"
 
 AnyRun = RunOutput | TeamRunOutput | WorkflowRunOutput
-_ReadRun = InstanceOf[RunOutput] | InstanceOf[TeamRunOutput] | InstanceOf[WorkflowRunOutput]
-"""A run that ``run_from_dict`` has validated. It is not validated again, nor tried as each of the three."""
+
+
+class _Read:
+    """Marks a run that ``run_from_dict`` has validated. It is not validated again, nor tried as each of the three.
+
+    Pydantic's InstanceOf would put all that the three consist of into the schema of every session class, and every database has classes of its own.
+    """
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.is_instance_schema(BaseRunOutput)
 
 
 class SessionSummary(StoredModel):
@@ -121,7 +131,7 @@ class Session(Document):
     team_data: dict[str, Any] | None = None
     workflow_data: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
-    runs: list[_ReadRun] | None = None
+    runs: list[Annotated[AnyRun, _Read]] | None = None
     summary: SessionSummary | None = None
     created_at: int = Field(default_factory=lambda: int(time()))
     updated_at: int | None = None
@@ -401,6 +411,9 @@ def _is_of(run: Any, **wanted: str | None) -> bool:
 
 def _subclass(cls: type[SessionT]) -> type[SessionT]:
     class Bound(cls):  # type: ignore[misc, valid-type]
+        # Of the three kinds a database mostly sees one. It is used on one event loop, so that nobody builds it twice at once.
+        model_config = ConfigDict(defer_build=True)
+
         class Settings(cls.Settings):  # type: ignore[misc, name-defined]
             pass
 

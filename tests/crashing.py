@@ -59,7 +59,10 @@ LARGE = 200_000
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One child: it plays ``scenario`` and dies at command ``at`` (from 1), or not at all."""
+    """One child: it plays ``scenario`` and dies at command ``at`` (from 1) of the one that played to its end, or not at all.
+
+    That is the ``nth`` command that is described as ``command``: a renewal more or less, on a busy machine, is not to make it another.
+    """
 
     url: str
     db_name: str
@@ -67,6 +70,8 @@ class Case:
     scenario: str
     session_id: str
     at: int = 0
+    command: str = ""
+    nth: int = 0
     moment: str = "before"
 
     @property
@@ -122,7 +127,8 @@ class Killer(CommandListener):
     def __init__(self, case: Case, tell: Callable[[str, Any], None]) -> None:
         self._case = case
         self._tell = tell
-        self._numbers: dict[int, tuple[int, str]] = {}
+        self._begun: dict[int, tuple[str, int]] = {}
+        self._counted: Counter[str] = Counter()
         self.armed = False
         self.answered: Counter[str] = Counter()
 
@@ -130,29 +136,28 @@ class Killer(CommandListener):
         if not self.armed or event.command_name == "endSessions":
             # With that a client says goodbye; whatever it did is done.
             return
-        number, what = len(self._numbers) + 1, described(event.command)
-        self._numbers[event.request_id] = number, what
-        self._die_at(number, what, "before")
+        what = described(event.command)
+        self._counted[what] += 1
+        self._begun[event.request_id] = what, self._counted[what]
+        self._die_at(what, self._counted[what], "before")
         self._tell("sent", what)
 
     def succeeded(self, event: Any) -> None:
         self.answered[event.command_name] += 1
-        if event.request_id in self._numbers:
-            number, what = self._numbers[event.request_id]
+        if event.request_id in self._begun:
+            what, nth = self._begun[event.request_id]
             if what == "renewal":
                 self.answered[what] += 1
-            if "value" in event.reply and event.reply["value"] is None:
-                what += " in vain"
-            self._tell("answered", what)
-            self._die_at(number, what, "after")
+            in_vain = "value" in event.reply and event.reply["value"] is None
+            self._tell("answered", f"{what} in vain" if in_vain else what)
+            self._die_at(what, nth, "after")
 
     def failed(self, event: Any) -> None:
-        if event.request_id in self._numbers:
-            number, what = self._numbers[event.request_id]
-            self._die_at(number, what, "after")
+        if event.request_id in self._begun:
+            self._die_at(*self._begun[event.request_id], "after")
 
-    def _die_at(self, number: int, what: str, moment: str) -> None:
-        if (number, moment) == (self._case.at, self._case.moment):
+    def _die_at(self, what: str, nth: int, moment: str) -> None:
+        if (what, nth, moment) == (self._case.command, self._case.nth, self._case.moment):
             self._tell("died_at", what)
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -672,9 +677,17 @@ async def crash_everywhere(nurseries: Sequence[Nursery], url: str, db_name: str,
     async def outcome(nursery: Nursery, at: int, moment: str) -> Outcome:
         session_id = f"{name}_{at}_{moment}"
         table = session_id if played.own_table else name
-        return await checked(
-            await nursery.report_on(replace(counted.case, table=table, session_id=session_id, at=at, moment=moment))
+        command = counted.sent[at - 1]
+        case = replace(
+            counted.case,
+            table=table,
+            session_id=session_id,
+            at=at,
+            command=command,
+            nth=counted.sent[:at].count(command),
+            moment=moment,
         )
+        return await checked(await nursery.report_on(case))
 
     async def checked(report: Report) -> Outcome:
         case = report.case

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_serializer, field_validator
 
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.messages import StoredModel
@@ -124,6 +124,11 @@ class StepRequirement(StoredModel):
     def needs_executor_resolution(self) -> bool:
         """True until every call that waits within the step is answered."""
         return any(not one.is_resolved() for one in self.executor_requirements or ())
+
+    @field_serializer("timeout_at")
+    def _as_text(self, value: datetime | None) -> str | None:
+        # As Agno's, so that it is JSON as it stands.
+        return None if value is None else value.isoformat()
 
     @property
     def is_timed_out(self) -> bool:

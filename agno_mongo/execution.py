@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import replace
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any, TypeVar
 
 from agno_mongo.db import state as states
@@ -545,6 +545,10 @@ class Execution:
         own = self.run.metrics.counters()
         entry["metrics"] = {name: amount for name, amount in entry["metrics"].items() if name in own or name not in counters}
         return {**entry, **self._finished_parts(), "counted": {**entry["counted"], **counters}}
+
+    async def now(self) -> float:
+        """Unix seconds, by the server's clock; by this machine's where there is no database."""
+        return time() if self.root_db is None else await self.root_db.server_time()
 
     @property
     def recording(self) -> Recording:

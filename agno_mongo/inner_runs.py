@@ -22,12 +22,14 @@ class InnerRuns:
         self._stored = stored
         self._when_replaced = when_replaced
         self._waiting: list[Record] = []
+        self._ids: set[Any] = set()
         self.records: list[Record] = []
         self.counters: dict[str, float] = {}
 
     def take_up(self, past: Past) -> None:
         """Go on with those that a run brings with it that goes on."""
         self.records = past.inner
+        self._ids = _ids_of(self.records)
         for metrics in past.inner_metrics:
             self.counters = added(self.counters, metrics.counters())
 
@@ -45,15 +47,17 @@ class InnerRuns:
         self._replace(self._waiting, self._waiting)
 
     def _replace(self, records: Sequence[Record], kept: Sequence[Record]) -> None:
-        ids = {record.get("run_id") for record in records}
-        if any(record.get("run_id") in ids for record in self.records):
+        ids = _ids_of(records)
+        if not ids.isdisjoint(self._ids):
             self.records = [record for record in self.records if record.get("run_id") not in ids]
             self._when_replaced()
         self.records += kept
+        self._ids -= ids
+        self._ids |= _ids_of(kept)
 
     def has(self, run_id: str | None) -> bool:
         """True if there is the record of a run of this id."""
-        return any(record.get("run_id") == run_id for record in self.records)
+        return run_id in self._ids
 
     def has_waiting(self, run_id: str | None) -> bool:
         """True if a run of this id has paused and did not go on yet."""
@@ -66,8 +70,12 @@ class InnerRuns:
     def handed_on(self) -> tuple[list[Record], dict[str, float]]:
         """All records and counters, for the outer run to adopt. None are here any more."""
         records, counters = [*self.records, *self._waiting], self.counters
-        self.records, self._waiting, self.counters = [], [], {}
+        self.records, self._waiting, self.counters, self._ids = [], [], {}, set()
         return records, counters
+
+
+def _ids_of(records: Sequence[Record]) -> set[Any]:
+    return {record.get("run_id") for record in records}
 
 
 def added(counters: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from time import time
 
 from agno_mongo.db import values
 from agno_mongo.db.documents import SESSION_CLASSES
@@ -22,7 +23,8 @@ def unstored(begin: RunBegin, settings: Settings) -> RunBegun:
         entry = paused_entry(paused, {name: record[name] for name in record if name != "requirements"}, input_changed=False)
         given = paused.input or RunInput()
         entry |= {"input": given.input_content, **given.media(), "started_at": paused.created_at}
-        entry |= {"pending": [], "answers": begin.answers, **paused.past_parts()}
+        given_now = [{**answer, "answered_at": time()} for answer in begin.answers or ()]
+        entry |= {"pending": [], "answers": given_now, **paused.past_parts()}
         entry["inner"] = [values.encode_lenient(record, path="run")[0] for record in paused.inner_records()]
         begin = replace(begin, state=values.encode(paused.session_state or {}, path="session_state"))
     session = SESSION_CLASSES[key.session_type](

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.run import RunStatus
-from agno_mongo.workflow import HumanReview, Loop, Step, StepInput, pause
+from agno_mongo.workflow import HumanReview, Loop, Step, StepInput, Workflow, pause
 from agno_mongo.workflow.types import UserInputField
 from tests.test_workflows import flow, upper
 
@@ -61,6 +62,22 @@ async def test_it_may_be_a_method() -> None:
     assert [one.step_name for one in (await flow(Shop().pay).arun("go")).steps_requiring_confirmation] == ["pay"]
 
 
+class Called:
+    @pause(requires_confirmation=True)
+    def __call__(self, step_input: StepInput) -> str:
+        return "called"
+
+    @staticmethod
+    @pause(requires_confirmation=True)
+    def static(step_input: StepInput) -> str:
+        return "static"
+
+
+@pytest.mark.parametrize("function", [partial(delete), Called(), Called.static], ids=["partial", "object", "static"])
+async def test_whoever_calls_it_waits_too(function: Any) -> None:
+    assert (await flow(Step(name="it", executor=function)).arun("go")).is_paused
+
+
 async def test_what_the_step_is_given_counts_more() -> None:
     step = Step(name="mine", executor=delete, confirmation_message="Really?", on_reject="cancel")
     assert (step.name, step.human_review.requires_confirmation, step.human_review.on_reject) == ("mine", True, "cancel")
@@ -79,5 +96,8 @@ def test_what_cannot_be_meant_is_refused_at_once() -> None:
         pause(requires_confirmation="yes")
     with pytest.raises(TypeError, match="confirmation"):
         pause(confirmation=True)
-    with pytest.raises(ConfigurationError, match=r"pause\(\)"):
-        pause()(5)  # type: ignore[type-var]
+    for unfit in (5, None, print, staticmethod(delete)):
+        with pytest.raises(ConfigurationError, match=r"@pause\(\)"):
+            pause()(unfit)  # type: ignore[type-var]
+    with pytest.raises(ConfigurationError, match="nobody would be asked"):
+        Workflow(name="one", steps=delete).run("go")

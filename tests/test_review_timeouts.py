@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from datetime import datetime, timedelta, timezone
@@ -13,10 +14,22 @@ from agno_mongo.db.mongo import MongoDb
 from agno_mongo.errors import ConfigurationError, RunIsPaused
 from agno_mongo.run import RunStatus
 from agno_mongo.run.step_requirement import StepRequirement
-from agno_mongo.workflow import Condition, HumanReview, OnTimeout, Router, Step
+from agno_mongo.workflow import Condition, HumanReview, OnTimeout, Parallel, Router, Step, StepInput
+from tests.test_clocks import beside
 from tests.test_workflows import flow, stored, tree, upper
 
 LONG, OVER = 3600.0, 0.001
+
+looking: list[Any] = []
+
+
+class Crash(BaseException):
+    """The process dies."""
+
+
+async def dies(step_input: StepInput) -> None:
+    await looking.pop()()
+    raise Crash
 
 
 def asking(**review: Any) -> Step:
@@ -73,13 +86,65 @@ async def test_an_answer_in_time_counts(db: MongoDb) -> None:
     assert (done.status, done.content) == (RunStatus.completed, "GO")
 
 
-async def test_nobody_can_say_that_the_time_is_up_before_it_is(db: MongoDb) -> None:
+async def test_the_stored_end_counts_whatever_the_callers_copy_says(db: MongoDb) -> None:
     workflow = flow(asking(requires_confirmation=True, timeout=LONG, on_timeout="approve"), db=db)
     run = await workflow.arun("go", run_id="r")
     [requirement] = run.step_requirements
     requirement.timeout_at = datetime.now(timezone.utc) - timedelta(days=1)
-    with pytest.raises(RunIsPaused, match="it may be answered until"):
+    with pytest.raises(RunIsPaused, match="neither confirmed nor rejected"):
         await workflow.acontinue_run(run_id="r", step_requirements=[requirement])
+    workflow = flow(asking(requires_confirmation=True, timeout=OVER), db=db)
+    late = await workflow.arun("go", run_id="late")
+    [requirement] = over(late)
+    requirement.confirm()
+    sent = {name: value for name, value in requirement.to_dict().items() if name != "timeout_at"}
+    assert (await workflow.acontinue_run(run_id="late", step_requirements=[sent])).status is RunStatus.cancelled
+
+
+async def test_the_servers_clock_counts(db: MongoDb) -> None:
+    workflow = flow(asking(requires_confirmation=True, timeout=60), db=db)
+    run = await workflow.arun("go", run_id="r")
+    run.step_requirements[0].confirm()
+    elsewhere = flow(asking(requires_confirmation=True, timeout=60), db=beside(db, ahead=300))
+    assert (await elsewhere.acontinue_run(run_id="r", step_requirements=run.step_requirements)).status is RunStatus.completed
+
+
+async def test_whoever_goes_on_later_sees_the_answers_as_they_were_in_time(db: MongoDb) -> None:
+    workflow = flow(Step(name="dies", executor=dies, human_review=HumanReview(requires_confirmation=True, timeout=1)), db=db)
+    run = await workflow.arun("go", run_id="r")
+    run.step_requirements[0].confirm()
+    collection = (await db._connection()).collection
+    before: dict[str, Any] = {}
+
+    async def look() -> None:
+        before.update(await collection.find_one({"session_id": "s"}))
+
+    looking.append(look)
+    with pytest.raises(Crash):
+        await workflow.acontinue_run(run_id="r", step_requirements=run.step_requirements)
+    over(run)
+    before["active_runs"]["r"]["lease_until"] = 1.0
+    await collection.replace_one({"session_id": "s"}, before)
+    done = await flow(Step(name="dies", executor=upper, human_review=HumanReview(requires_confirmation=True, timeout=1)), db=db).acontinue_run("r")
+    assert (done.status, done.content) == (RunStatus.completed, "GO")
+
+
+async def test_the_time_begins_once_the_run_has_paused(db: MongoDb) -> None:
+    async def slow(step_input: StepInput) -> str:
+        await asyncio.sleep(0.3)
+        return "slow"
+
+    workflow = flow(Parallel(asking(requires_confirmation=True, timeout=LONG), slow), db=db)
+    began = time.time()
+    [requirement] = (await workflow.arun("go")).step_requirements  # type: ignore[misc]
+    assert requirement.timeout_at.timestamp() >= began + LONG + 0.25
+
+
+async def test_a_late_answer_leaves_nothing_behind() -> None:
+    workflow = flow(asking(requires_output_review=True, timeout=OVER, on_timeout="approve"))
+    run = await workflow.arun("go")
+    over(run)[0].edit("edited too late")
+    assert (await workflow.acontinue_run(run)).content == "GO"
 
 
 async def test_a_choice_that_nobody_made_is_left_out() -> None:
@@ -105,9 +170,13 @@ def test_a_step_may_be_told_directly() -> None:
 @pytest.mark.parametrize(
     ("review", "match"),
     [
-        ({"timeout": 0}, "timeout is a number of seconds above zero"),
+        ({"requires_confirmation": True, "timeout": 0}, "timeout is a number of seconds above zero"),
         ({"on_timeout": "wait"}, "on_timeout"),
         ({"requires_user_input": True, "on_timeout": "approve"}, "cannot give the input"),
+        ({"timeout": 5}, "it asks nothing"),
+        ({"timeout": 5, "on_error": "pause"}, "it asks nothing"),
+        ({"requires_confirmation": True, "timeout": float("inf")}, "timeout"),
+        ({"requires_confirmation": True, "timeout": 1e12}, "hundred years"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_at_once(review: dict[str, Any], match: str) -> None:

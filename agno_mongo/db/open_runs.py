@@ -194,7 +194,9 @@ async def _taken_over(
     to_set["status"] = RunStatus.running.value
     update = {**touch(now), "$set": {f"{claim.entry}.{name}": value for name, value in to_set.items()}}
     if begin.answers is not None:
-        update["$set"] |= await _answers_to_set(connection, claim, which, begin.answers)
+        # The moment is kept with them: whoever goes on later sees them as they were then, in time or too late.
+        given = [{**answer, "answered_at": now} for answer in begin.answers]
+        update["$set"] |= await _answers_to_set(connection, claim, which, given)
     update["$max"] |= retention.slid(connection, begin.lease)
     document: dict[str, Any] | None = await connection.collection.find_one_and_update(
         which, update, projection=wanted_runs(begin.runs_wanted), return_document=ReturnDocument.AFTER

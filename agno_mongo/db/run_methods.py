@@ -97,6 +97,10 @@ class RunMethods(Database):
         with self._translated(what):
             await retentions.refresh_parts(connection, key)
 
+    async def server_time(self) -> float:
+        """Unix seconds by the server's clock, as far as it is known here. No command."""
+        return (await self._connection()).now()
+
     # A run that takes longer, or waits for others.
 
     async def renew_lease(self, claim: Claim, lease: float) -> Renewed:

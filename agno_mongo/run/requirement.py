@@ -145,7 +145,9 @@ class RunRequirement(StoredModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What somebody has answered to one call. Nothing of the call itself but its id: what is called, and with what, the store knows."""
+    """What somebody has answered to one call. Nothing of the call itself but its id: what is called, and with what, the store knows, which also
+    says when it was ``answered_at`` (Unix seconds, by the server's clock).
+    """
 
     tool_call_id: str
     member_run_id: str | None = None
@@ -153,6 +155,7 @@ class Answer:
     note: str | None = None
     values: Mapping[str, Any] | None = None
     result: str | None = None
+    answered_at: float | None = None
 
     @property
     def key(self) -> str:

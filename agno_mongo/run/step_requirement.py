@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import Field, ValidationError, field_serializer, field_validator
+from pydantic import AwareDatetime, Field, ValidationError, field_serializer, field_validator
 
 from agno_mongo.errors import ConfigurationError
 from agno_mongo.messages import StoredModel
@@ -17,7 +17,6 @@ from agno_mongo.run.steps import StepOutput, plain_content
 SELECTED: Final = "selected_choices"
 EDITED: Final = "edited_output"
 DECISION: Final = "decision"
-TIMED_OUT: Final = "timed_out"
 
 
 class UserInputField(ToolInputField):
@@ -49,8 +48,8 @@ class StepRequirement(StoredModel):
     Where what came of the step waits for somebody to look at it (``requires_output_review``), that is the ``step_output``: :meth:`confirm`, :meth:`edit` or
     :meth:`reject` it. ``retry_count`` is how often it was sent back.
 
-    After ``timeout_at`` no answer counts any more: ``on_timeout`` is what happens then (``"approve"``, ``"skip"`` or ``"cancel"``). Nobody watches the clock
-    meanwhile; it is looked at when the requirement is handed to ``continue_run``, answered or not.
+    With a ``timeout``, in seconds from when the run has paused, what is handed to ``continue_run`` after ``timeout_at`` does not count, answered or not: ``on_timeout`` is what happens then (``"approve"``, ``"skip"`` or
+    ``"cancel"``). Nobody watches the clock meanwhile.
 
     Where the agent or team that carries out the step waits (``requires_executor_input``), the ``executor_requirements`` are its calls, and its members',
     and are what is answered; ``executor_run_id`` is its run.
@@ -82,7 +81,8 @@ class StepRequirement(StoredModel):
     edited_output: Any = None
     retry_count: int = 0
     max_retries: int | None = None
-    timeout_at: datetime | None = None
+    timeout: float | None = None
+    timeout_at: AwareDatetime | None = None
     on_timeout: str = "cancel"
     requires_executor_input: bool = False
     executor_requirements: list[RunRequirement] | None = None
@@ -95,6 +95,16 @@ class StepRequirement(StoredModel):
     @classmethod
     def _plain_word(cls, value: Any) -> Any:
         return getattr(value, "value", value)
+
+    @field_serializer("timeout_at")
+    def _as_text(self, value: datetime | None) -> str | None:
+        # As Agno's, so that it is JSON as it stands.
+        return None if value is None else value.isoformat()
+
+    def begin_timeout(self, now: float) -> None:
+        """Somebody can be asked from ``now`` on (Unix seconds, by the server's clock), and has ``timeout`` seconds."""
+        if self.timeout is not None:
+            self.timeout_at = datetime.fromtimestamp(now + self.timeout, timezone.utc)
 
     @property
     def needs_confirmation(self) -> bool:
@@ -125,14 +135,9 @@ class StepRequirement(StoredModel):
         """True until every call that waits within the step is answered."""
         return any(not one.is_resolved() for one in self.executor_requirements or ())
 
-    @field_serializer("timeout_at")
-    def _as_text(self, value: datetime | None) -> str | None:
-        # As Agno's, so that it is JSON as it stands.
-        return None if value is None else value.isoformat()
-
     @property
     def is_timed_out(self) -> bool:
-        """True once it is too late for an answer."""
+        """True once it is too late for an answer, by this machine's clock. The server's counts."""
         return self.timeout_at is not None and datetime.now(timezone.utc) >= self.timeout_at
 
     @property
@@ -234,8 +239,6 @@ class StepRequirement(StoredModel):
         return (self._answer(),) if self.is_resolved or self.is_timed_out else ()
 
     def _answer(self) -> Answer:
-        if self.is_timed_out:
-            return Answer(tool_call_id=self.id, values={TIMED_OUT: True})
         values: dict[str, Any] = dict(self.user_input or {})
         for field in self.user_input_schema or ():
             if field.value is not None:
@@ -248,9 +251,10 @@ class StepRequirement(StoredModel):
 
     def take(self, answer: Answer) -> str | None:
         """Take an answer as it was given, and return None; or say what is wrong with it, and change nothing."""
+        if self.timeout_at is not None and (answer.answered_at or 0.0) >= self.timeout_at.timestamp():
+            self._time_is_up()
+            return None
         given = dict(answer.values or {})
-        if self.timeout_at is not None and given.pop(TIMED_OUT, False):
-            return self._taken_as_timed_out()
         choices = given.pop(SELECTED, None) if self.requires_route_selection else None
         edited = given.pop(EDITED, None) if self.requires_output_review else None
         if (self.requires_confirmation or self.requires_output_review) and answer.confirmed is None:
@@ -267,13 +271,11 @@ class StepRequirement(StoredModel):
         self.selected_choices, self.edited_output = choices, edited
         return None
 
-    def _taken_as_timed_out(self) -> str | None:
-        if not self.is_timed_out:
-            return f"it may be answered until {self.timeout_at}"
+    def _time_is_up(self) -> None:
         self.confirmed = self.on_timeout == "approve"
+        self.user_input = self.selected_choices = self.edited_output = self.rejection_feedback = None
         if not self.confirmed:
             self.on_reject, self.rejection_feedback = self.on_timeout, "nobody has answered in time"
-        return None
 
 
 class ErrorRequirement(StoredModel):
@@ -292,6 +294,7 @@ class ErrorRequirement(StoredModel):
     decision: Literal["retry", "skip"] | None = None
 
     requires_executor_input: ClassVar[bool] = False
+    is_timed_out: ClassVar[bool] = False
 
     @property
     def needs_decision(self) -> bool:
@@ -320,6 +323,9 @@ class ErrorRequirement(StoredModel):
     def skip(self) -> None:
         """Go on without it."""
         self.decision = "skip"
+
+    def begin_timeout(self, now: float) -> None:
+        """There is no end to the time for this."""
 
     def pending(self) -> list[str]:
         """What has no answer yet, as it is stored."""

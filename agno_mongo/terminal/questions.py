@@ -46,7 +46,7 @@ def questions_of(run: Any) -> list[Question]:
 
 def _at_a_step(requirement: StepRequirement | ErrorRequirement) -> Iterator[Question]:
     step = printable(requirement.step_name or requirement.step_id)
-    if requirement.is_resolved:
+    if requirement.is_resolved or requirement.is_timed_out:
         return
     if isinstance(requirement, ErrorRequirement):
         failed = f"{step} has failed: {printable(requirement.error_message)}"

@@ -218,7 +218,6 @@ def asked_of_output(
             "step_output": output,
             "retry_count": count,
             "max_retries": review.max_retries,
-            **review.deadline(),
         }
     )
 

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from agno_mongo import checks
+from agno_mongo.errors import ConfigurationError
 from agno_mongo.run.step_requirement import UserInputField
 from agno_mongo.workflow.types import HumanReview
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_MARK: Final = "_agno_mongo_pause"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """What a function says of its step: its ``name``, and the parts of a HumanReview."""
+
+    name: str | None = None
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+
+NOTHING: Final = Pause()
 
 
 def pause(
@@ -23,29 +39,40 @@ def pause(
     """Have the run wait for a person before it comes to the function: wherever that is a step, or a Step's ``executor``.
 
     ``name`` is the step's, if it is given none; the rest is as in HumanReview. What the Step itself is given counts more: a ``human_review``
-    whole, its parts each. The function stays what it was. Raises TypeError for ``@pause`` without brackets.
+    whole, its parts each. The function stays what it was. Raises TypeError for ``@pause`` without brackets, ConfigurationError for what cannot be
+    marked: under ``@staticmethod`` and ``@classmethod`` it can, above them not.
     """
     if callable(name):
         raise TypeError("@pause says what a person is asked: @pause(requires_confirmation=True)")
-    asked: dict[str, Any] = {
+    asked = {
         "requires_confirmation": requires_confirmation,
         "confirmation_message": confirmation_message,
         "requires_user_input": requires_user_input,
         "user_input_message": user_input_message,
         "user_input_schema": user_input_schema,
     }
-    HumanReview(**asked)
-    checks.text("name", name)
+    HumanReview(**asked)  # type: ignore[arg-type] # it looks at each
+    said = Pause(name=checks.text("name", name), asked=asked)
 
     def marked(function: F) -> F:
-        checks.called("pause()", function)
-        function.__pause__ = name, asked  # type: ignore[attr-defined]
+        if not callable(function) or isinstance(function, (staticmethod, classmethod)):
+            raise ConfigurationError(
+                f"@pause() marks a function, not {function!r}; it stands below @staticmethod and @classmethod"
+            )
+        try:
+            setattr(function, _MARK, said)
+        except AttributeError as error:
+            raise ConfigurationError(f"@pause() cannot mark {function!r}; give its Step human_review=") from error
         return function
 
     return marked
 
 
-def pause_of(function: Callable[..., Any] | None) -> tuple[str | None, dict[str, Any]]:
-    """The name of its step, and what ``pause`` says that a person is asked; nothing, if it says nothing."""
-    name, asked = getattr(function, "__pause__", (None, {}))
-    return name, asked
+def pause_of(function: Any) -> Pause:
+    """What ``pause`` has said of the function, or of the one that a partial or an object calls."""
+    while isinstance(function, partial) and not hasattr(function, _MARK):
+        function = function.func
+    if function is None:
+        return NOTHING
+    said = getattr(function, _MARK, None) or getattr(type(function).__call__, _MARK, None)
+    return said if isinstance(said, Pause) else NOTHING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import fields
 from typing import Any, ClassVar
@@ -89,9 +89,9 @@ class Step(Executable):
         self.active_executor: Any = given[chosen[0]]
         self.executor_type = "function" if chosen[0] == "executor" else chosen[0]
         self._check_executor()
-        paused_name, pauses = pause_of(executor)
+        pauses = pause_of(executor)
         if executor is not None and name is None:
-            self.name = paused_name or name_of(executor)
+            self.name = pauses.name or name_of(executor)
         self.step_id = checks.text("step_id", step_id)
         self.description = checks.text("description", description)
         self.max_retries = checks.count("max_retries", max_retries, least=0) or 0
@@ -113,7 +113,7 @@ class Step(Executable):
             "timeout": hitl_timeout,
             "on_timeout": on_timeout,
         }
-        self.human_review = review_of(self, human_review, asked, pauses)
+        self.human_review = review_of(self, human_review, asked, pauses.asked)
         self.human_review.refuse("Step", requires_iteration_review=True)
 
     def __repr__(self) -> str:
@@ -244,7 +244,9 @@ def _skipped(output: StepOutput, error: str) -> None:
     output.content = None
 
 
-def review_of(step: Node, review: HumanReview | None, asked: dict[str, Any], pauses: dict[str, Any] | None = None) -> HumanReview:
+def review_of(
+    step: Node, review: HumanReview | None, asked: dict[str, Any], pauses: Mapping[str, Any] | None = None
+) -> HumanReview:
     """The review that a step was given, whole or in parts. Raises ConfigurationError for both, TypeError for what is no part of one."""
     known = [*inspect.signature(type(step).__init__).parameters, *(field.name for field in fields(HumanReview))]
     renamed.refuse_unknown(type(step).__name__, asked, known, table="HumanReview")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ __all__ = [
     "HumanReview",
     "OnError",
     "OnReject",
+    "OnTimeout",
     "StepInput",
     "StepMetrics",
     "StepOutput",
@@ -80,7 +80,8 @@ class HumanReview:
     whoever is asked.
 
     ``timeout``: how many seconds there are to answer, None without end; ``on_timeout``: what happens when the run is continued after that, whatever the
-    answer: ``"cancel"``, ``"skip"`` or, where nothing but a yes is wanted, ``"approve"``.
+    answer: ``"cancel"``, ``"skip"`` or, where nothing but a yes is wanted, ``"approve"``. What the step's agent waits for, and a step that has failed, have all
+    the time in the world.
     """
 
     requires_confirmation: bool = False
@@ -104,7 +105,6 @@ class HumanReview:
         for name in flags if callable(self.requires_output_review) else [*flags, "requires_output_review"]:
             checks.flag(name, getattr(self, name))
         checks.count("max_retries", self.max_retries, least=0)
-        checks.time_limit("timeout", self.timeout)
         for name, known in (("on_reject", OnReject), ("on_error", OnError), ("on_timeout", OnTimeout)):
             value = getattr(self, name)
             if value is not None:
@@ -118,16 +118,21 @@ class HumanReview:
                 'on_reject="retry" is for what a person has looked at: it takes requires_output_review or requires_iteration_review, and no '
                 "requires_confirmation"
             )
+        self._check_timeout()
 
+    def _check_timeout(self) -> None:
+        checks.time_limit("timeout", self.timeout)
+        if self.timeout is not None and self.timeout > _CENTURY:
+            raise ConfigurationError(f"timeout={self.timeout:g} is longer than a hundred years; leave it out for no end")
+        if self.timeout is not None and not (self.asks or self.requires_output_review or self.requires_iteration_review):
+            raise ConfigurationError(
+                "timeout= is for what this HumanReview asks, and it asks nothing: give it requires_confirmation, requires_user_input, "
+                "requires_output_review or requires_iteration_review"
+            )
         if self.on_timeout == "approve" and self.requires_user_input:
             raise ConfigurationError(
                 'on_timeout="approve" cannot give the input that requires_user_input wants; take "skip" or "cancel"'
             )
-
-    def deadline(self) -> dict[str, Any]:
-        """Until when a question may be answered that is asked now, and what happens then, as a StepRequirement has it."""
-        until = None if self.timeout is None else datetime.now(timezone.utc) + timedelta(seconds=self.timeout)
-        return {"timeout_at": until, "on_timeout": self.on_timeout}
 
     def fields_to_fill(self) -> list[UserInputField] | None:
         """The fields of ``user_input_schema``, each a copy: a person's answers are put into them, and are that run's alone."""
@@ -144,6 +149,8 @@ class HumanReview:
             if is_wrong and getattr(self, name):
                 raise ConfigurationError(f"a {kind} takes no human_review with {name}")
 
+
+_CENTURY: Final = 100 * 365.25 * 24 * 3600
 
 NO_REVIEW: Final = {"requires_output_review": True, "requires_iteration_review": True}
 """What a step takes not that only holds others together."""

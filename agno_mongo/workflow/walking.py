@@ -304,7 +304,8 @@ class Node(ABC):
             requires_user_input=review.requires_user_input,
             user_input_message=review.user_input_message,
             user_input_schema=review.fields_to_fill(),
-            **review.deadline(),
+            timeout=review.timeout,
+            on_timeout=str(review.on_timeout),
             step_input={"input": given.get_input_as_string(), "previous_step_content": asked},
         )
 

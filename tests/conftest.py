@@ -11,6 +11,7 @@ import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -91,13 +92,18 @@ def mongo_url() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def tidying_client(mongo_url: str) -> Iterator[MongoClient[Any]]:
+    with MongoClient(mongo_url) as client:
+        yield client
+
+
 @pytest.fixture
-def db_name(mongo_url: str) -> Iterator[str]:
+def db_name(tidying_client: MongoClient[Any]) -> Iterator[str]:
     """A database of the test's own."""
     name = f"test_{uuid4().hex[:12]}"
     yield name
-    with MongoClient(mongo_url) as client:
-        client.drop_database(name)
+    tidying_client.drop_database(name)
 
 
 @pytest_asyncio.fixture

@@ -151,6 +151,16 @@ class TestDeleteUser:
                 await mongo_db.delete_session("s", user_id="john")
             assert await documents_with(mongo_db, "john", WORDS["john"]) == [], outcomes
 
+    async def test_is_not_undone_by_a_session_that_was_read_before_and_is_stored_over_a_new_one(self, db: MongoDb) -> None:
+        await db.upsert_session(AgentSession(session_id="s", user_id="john", runs=[RunOutput(run_id="r", content=WORDS["john"])]))
+        read = await db.get_session("s")
+        await db.delete_user("john")
+        made = await db.upsert_session(AgentSession(session_id="s", user_id="john", runs=[]))
+        assert made.revision == read.revision
+        with pytest.raises(SessionNotFound, match="deleted since it was read"):
+            await db.upsert_session(read)
+        assert (await db.get_session("s")).runs == []
+
     async def test_lets_an_upload_begin_again_whose_file_is_gone(
         self, mongo_db: MongoDb, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -270,7 +270,7 @@ class MongoDb(RunMethods):
         document = document_of(session)
         connection = await self._connection()
         with self._translated(f"storing session {session.session_id!r}"):
-            stored = await sessions.replace_session(connection, document, session.revision)
+            stored = await sessions.replace_session(connection, document, session.revision, session.id)
         return connection.parse(stored) if deserialize else connection.parse(stored).to_dict()
 
     async def rename_session(

@@ -171,8 +171,11 @@ async def set_fields(
     return document
 
 
-async def replace_session(connection: Connection, document: dict[str, Any], revision: int) -> dict[str, Any]:
-    """Insert the session, or put it in the place of the stored one if that still has ``revision``; return what is stored.
+async def replace_session(
+    connection: Connection, document: dict[str, Any], revision: int, document_id: Any = None
+) -> dict[str, Any]:
+    """Insert the session, or put it in the place of the stored one if that still has ``revision``, and is the document of that ``_id`` as far as it is
+    known: not one of the same name that was made since. Return what is stored.
 
     One findAndModify by ``session_id``; with runs, what :mod:`agno_mongo.db.archive` and :mod:`agno_mongo.db.media` say for those that
     do not fit the document, and for those that were there before; one read more to say why it was refused. Nothing is written then.
@@ -192,7 +195,7 @@ async def replace_session(connection: Connection, document: dict[str, Any], revi
                 await _refuse_or_lift(connection, key, there)
         document |= await _runs_to_store(connection, key, document, runs)
     try:
-        stored = await _put_in_place(connection, key, document, revision)
+        stored = await _put_in_place(connection, key, document, revision, document_id)
     except SessionError:
         await _take_back(connection, key, document, runs)
         raise
@@ -240,7 +243,9 @@ async def _runs_to_store(
     return {**fields, "has_media": True} if has_media else fields
 
 
-async def _put_in_place(connection: Connection, key: SessionKey, document: Mapping[str, Any], revision: int) -> dict[str, Any]:
+async def _put_in_place(
+    connection: Connection, key: SessionKey, document: Mapping[str, Any], revision: int, document_id: Any
+) -> dict[str, Any]:
     fixed = {*key.filter, "revision", "state_revision", "updated_at", "touched_at"}
     kept = {name: value for name, value in document.items() if name not in fixed}
     update = {**touch(connection.now()), "$set": {**kept, **_expiring_anew(connection, document)}}
@@ -248,6 +253,8 @@ async def _put_in_place(connection: Connection, key: SessionKey, document: Mappi
     if "runs" not in document:
         update["$setOnInsert"] = {"runs": [], "run_count": 0, "archived_runs": 0, "tail_bytes": 0}
     which = {**key.filter, "revision": revision or {"$exists": False}}
+    if revision and document_id is not None:
+        which["_id"] = document_id
     for _ in range(ATTEMPTS):
         with contextlib.suppress(pymongo.errors.DuplicateKeyError):
             # A session that was read and is gone by now was deleted, and stays so.
@@ -256,21 +263,21 @@ async def _put_in_place(connection: Connection, key: SessionKey, document: Mappi
             )
             if stored is not None:
                 return stored
-        await _explain_conflict(connection, key, revision)
+        await _explain_conflict(connection, key, revision, document_id)
     raise StoreError(f"session {key.session_id!r} could not be stored: it never held still")
 
 
-async def _explain_conflict(connection: Connection, key: SessionKey, revision: int) -> None:
+async def _explain_conflict(connection: Connection, key: SessionKey, revision: int, document_id: Any) -> None:
     """Raise the reason why a session was not stored, or return if nothing is in the way by now. One read."""
     found = await connection.collection.find_one(
         {"session_id": key.session_id}, projection={"session_type": 1, "user_id": 1, "revision": 1}
     )
     if found is None and not revision:
         return
-    if found is None:
-        raise SessionNotFound(f"session {key.session_id!r} was deleted since it was read", session_id=key.session_id)
-    if await _refuse_or_lift(connection, key, found):
+    if found is not None and await _refuse_or_lift(connection, key, found):
         return
+    if found is None or (revision and document_id not in {None, found["_id"]}):
+        raise SessionNotFound(f"session {key.session_id!r} was deleted since it was read", session_id=key.session_id)
     raise SessionChanged(
         f"session {key.session_id!r} has changed since it was read (revision {found.get('revision')}, not {revision}); "
         "read it again and repeat the change",

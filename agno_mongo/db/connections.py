@@ -240,15 +240,14 @@ class Connections:
     async def _open(self) -> Connection:
         client = self._client if self._client is not None else await self._new_client()
         self._address = address_of_client(client)
-        try:
+        async with contextlib.AsyncExitStack() as undo:
+            if self._client is None:
+                undo.push_async_callback(drivers.close_client, client)
             with translated("connecting", self.address):
                 database = drivers.database_of(client, self._db_name)
                 clock = await self._clock_of(database)
                 documents = await _bind(database, self._session_table)
-        except BaseException:
-            if self._client is None:
-                await drivers.close_client(client)
-            raise
+            undo.pop_all()
         # The mock has no text index.
         text_indexes = () if drivers.is_mock(client) else self._text_indexes
         connection = Connection.of(client, database, documents, clock, text_indexes)

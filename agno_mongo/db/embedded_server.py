@@ -146,12 +146,12 @@ class EmbeddedServer:
             was_user = self._share.held
             if not was_user:
                 self._share.take(shared=True, timeout=self.start_timeout)
-            try:
-                return self._serve(time.monotonic() + self.start_timeout)
-            except BaseException:
+            with contextlib.ExitStack() as undo:
                 if not was_user:
-                    self._abandon()
-                raise
+                    undo.callback(self._abandon)
+                server = self._serve(time.monotonic() + self.start_timeout)
+                undo.pop_all()
+            return server
 
     def _serve(self, deadline: float) -> Server:
         """Join the server that runs, or start one. Under the start lock."""
@@ -174,12 +174,11 @@ class EmbeddedServer:
         await_unlocked(self.path)
         rotate(self.log_path)
         start = Start(binary, self.path, socket_path, self.log_path)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(start.kill)
             start.server.save()
             start.wait(deadline, self.start_timeout)
-        except BaseException:
-            start.kill()
-            raise
+            undo.pop_all()
         return start.server
 
     def _make_primary(self, server: Server, deadline: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from typing import Final
 
 try:
@@ -36,16 +37,14 @@ class FileLock:
     def take(self, *, shared: bool, timeout: float) -> bool:
         """Wait for the lock and say whether it came within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
+        with ExitStack() as undo:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            undo.callback(os.close, fd)
             while not _try_flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
                 if time.monotonic() > deadline:
-                    os.close(fd)
                     return False
                 time.sleep(POLL_INTERVAL)
-        except BaseException:
-            os.close(fd)
-            raise
+            undo.pop_all()
         self._fd = fd
         return True
 

@@ -48,8 +48,8 @@ class StepRequirement(StoredModel):
     Where what came of the step waits for somebody to look at it (``requires_output_review``), that is the ``step_output``: :meth:`confirm`, :meth:`edit` or
     :meth:`reject` it. ``retry_count`` is how often it was sent back.
 
-    With a ``timeout``, in seconds from when the run has paused, what is handed to ``continue_run`` after ``timeout_at`` does not count, answered or not: ``on_timeout`` is what happens then (``"approve"``, ``"skip"`` or
-    ``"cancel"``). Nobody watches the clock meanwhile.
+    With a ``timeout``, in seconds from when the run has paused, what is handed to ``continue_run`` after ``timeout_at`` does not count, answered or not:
+    ``on_timeout`` is what happens then (``"approve"``, ``"skip"`` or ``"cancel"``). Nobody watches the clock meanwhile.
 
     Where the agent or team that carries out the step waits (``requires_executor_input``), the ``executor_requirements`` are its calls, and its members',
     and are what is answered; ``executor_run_id`` is its run.
@@ -323,9 +323,6 @@ class ErrorRequirement(StoredModel):
     def skip(self) -> None:
         """Go on without it."""
         self.decision = "skip"
-
-    def begin_timeout(self, now: float) -> None:
-        """There is no end to the time for this."""
 
     def pending(self) -> list[str]:
         """What has no answer yet, as it is stored."""

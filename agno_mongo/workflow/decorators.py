@@ -25,9 +25,6 @@ class Pause:
     asked: Mapping[str, Any] = field(default_factory=dict)
 
 
-NOTHING: Final = Pause()
-
-
 def pause(
     name: str | None = None,
     requires_confirmation: bool = False,
@@ -68,11 +65,9 @@ def pause(
     return marked
 
 
-def pause_of(function: Any) -> Pause:
-    """What ``pause`` has said of the function, or of the one that a partial or an object calls."""
+def pause_of(function: Any) -> Pause | None:
+    """What ``pause`` has said of the function, or of the one that a partial or an object calls; None if it has said nothing."""
     while isinstance(function, partial) and not hasattr(function, _MARK):
         function = function.func
-    if function is None:
-        return NOTHING
     said = getattr(function, _MARK, None) or getattr(type(function).__call__, _MARK, None)
-    return said if isinstance(said, Pause) else NOTHING
+    return said if isinstance(said, Pause) else None

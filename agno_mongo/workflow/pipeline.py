@@ -182,11 +182,11 @@ class Pipeline:
             run.status = RunStatus.paused
             # Of steps at once any may have come to its question first.
             flow.requirements.sort(key=lambda one: path_of(one.id))
-            now = await flow.execution.now()
-            for one in flow.requirements:
-                one.begin_timeout(now)
             run.step_requirements = [one for one in flow.requirements if isinstance(one, StepRequirement)] or None
             run.error_requirements = [one for one in flow.requirements if isinstance(one, ErrorRequirement)] or None
+            now = await flow.execution.now()
+            for one in run.step_requirements or ():
+                one.begin_timeout(now)
             if waiting is not None:
                 run.paused_step_index, run.paused_step_name = waiting, run.step_results[waiting].step_name
             await flow.journal.write()

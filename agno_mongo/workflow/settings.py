@@ -19,7 +19,7 @@ from agno_mongo.run.events import RunEvent
 from agno_mongo.run.workflow_events import WorkflowRunEvent
 from agno_mongo.run_settings import CheckpointWhen, ConcurrentRuns
 from agno_mongo.workflow.agent import WorkflowAgent
-from agno_mongo.workflow.decorators import NOTHING, pause_of
+from agno_mongo.workflow.decorators import pause_of
 from agno_mongo.workflow.preparing import as_nodes
 from agno_mongo.workflow.steps import Steps
 from agno_mongo.workflow.walking import Node
@@ -113,7 +113,7 @@ class WorkflowSettings:
         if isinstance(self.steps, Node):
             return [self.steps]
         if callable(self.steps):
-            if pause_of(self.steps) is not NOTHING:
+            if pause_of(self.steps) is not None:
                 raise ConfigurationError(
                     f"steps= of workflow {self.name or self.id!r} is one function with @pause, and no step: nobody would be asked. Put it in a list"
                 )

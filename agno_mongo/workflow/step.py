@@ -25,7 +25,7 @@ from agno_mongo.tools.signature import name_of
 from agno_mongo.workflow.alone import Executable
 from agno_mongo.workflow.asking import TRIES, WAITS, asked_of_failure, decision_of
 from agno_mongo.workflow.calling import called_with_one
-from agno_mongo.workflow.decorators import pause_of
+from agno_mongo.workflow.decorators import Pause, pause_of
 from agno_mongo.workflow.executing import executor_events, function_events, within_time
 from agno_mongo.workflow.journal import Path
 from agno_mongo.workflow.types import HumanReview, StepInput
@@ -89,7 +89,7 @@ class Step(Executable):
         self.active_executor: Any = given[chosen[0]]
         self.executor_type = "function" if chosen[0] == "executor" else chosen[0]
         self._check_executor()
-        pauses = pause_of(executor)
+        pauses = (pause_of(executor) if executor is not None else None) or Pause()
         if executor is not None and name is None:
             self.name = pauses.name or name_of(executor)
         self.step_id = checks.text("step_id", step_id)

@@ -114,7 +114,7 @@ async def test_a_cut_reply_is_asked_for_again_and_the_turn_stored_once(mongo_url
     await side_by_side(*(check(times, where) for times in (1, 2) for where in WHERE))
 
 
-@pytest.mark.parametrize("options", ["&retryWrites=false", "&timeoutMS=1200"])
+@pytest.mark.parametrize("options", ["&retryWrites=false", "&timeoutMS=3000"])
 @pytest.mark.parametrize("command", ["begin_run", "finish_run"])
 async def test_a_reply_that_never_comes_is_a_clear_error_and_the_turn_can_be_repeated(
     mongo_url: str, db_name: str, command: str, options: str
@@ -132,8 +132,7 @@ async def test_a_reply_that_never_comes_is_a_clear_error_and_the_turn_can_be_rep
                     await client.repeated("two")
             else:
                 await client.surely("two")
-            if "retryWrites=false" in options:
-                assert (cut.made, client.too_slow) == (1, 0)
+            assert (cut.made == 1) == ("retryWrites=false" in options)
             await client.assert_stored("one", "two")
 
     await side_by_side(*(check(where) for where in WHERE))

@@ -75,8 +75,10 @@ class Instead:
         return getattr(self._collection, name)
 
 
-def holding_uploads(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
-    """Uploads set the first event once their first chunks are stored, and go on when the second is set."""
+async def held_upload(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> tuple[asyncio.Event, asyncio.Task[Any]]:
+    """An upload whose first chunks are stored, and which goes on when the event is set."""
     begun, go_on, insert_many = asyncio.Event(), asyncio.Event(), connection.media_chunks.insert_many
 
     async def held(batch: list[dict[str, Any]]) -> None:
@@ -85,7 +87,9 @@ def holding_uploads(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> 
         await go_on.wait()
 
     monkeypatch.setattr(connection, "media_chunks", Instead(connection.media_chunks, insert_many=held))
-    return begun, go_on
+    upload = asyncio.create_task(media.stored_apart(connection, KEY, "r", "x" * 20_000_000))
+    await begun.wait()
+    return go_on, upload
 
 
 class TestDeleteUser:
@@ -165,9 +169,7 @@ class TestDeleteUser:
         self, mongo_db: MongoDb, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         connection = await mongo_db._connection()
-        begun, go_on = holding_uploads(connection, monkeypatch)
-        upload = asyncio.ensure_future(media.stored_apart(connection, KEY, "r", "x" * 20_000_000))
-        await begun.wait()
+        go_on, upload = await held_upload(connection, monkeypatch)
         await mongo_db.delete_user("john")
         go_on.set()
         reference = await upload
@@ -178,9 +180,7 @@ class TestDeleteUser:
         self, mongo_db: MongoDb, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         connection = await mongo_db._connection()
-        begun, go_on = holding_uploads(connection, monkeypatch)
-        upload = asyncio.ensure_future(media.stored_apart(connection, KEY, "r", "x" * 20_000_000))
-        await begun.wait()
+        go_on, upload = await held_upload(connection, monkeypatch)
         delete_many = connection.media_files.delete_many
 
         async def after_the_upload(which: dict[str, Any]) -> Any:
